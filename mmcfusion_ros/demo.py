@@ -1,0 +1,191 @@
+"""The whole main job on one machine: two cameras, the fusion node and a detector as separate processes over DDS."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+
+from mmcfusion_ros.evaluation.benchmark import processor_name
+from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image, write_video
+from mmcfusion_ros.fusion.thermal import ThermalScaler
+from mmcfusion_ros.resources import package_file
+from mmcfusion_ros.ros.detector import CheckingDetector
+from mmcfusion_ros.ros.messages import rgb_from_message, thermal_from_message
+
+REQUIRED_SHARE = 0.9
+START_TIMEOUT_S = 60.0
+SHEET_ROWS = 5
+STAGES = ("decode", "thermal", "luminance", "registration", "network", "colour", "encode", "publish", "total")
+
+
+@dataclass
+class Recording:
+    """Small pictures of every fused frame, for the sheet and the video."""
+
+    rows: list[np.ndarray] = field(default_factory=list)
+    scaler: ThermalScaler = field(default_factory=ThermalScaler)
+
+    def add(self, thermal: Any, rgb: Any, fused: Any) -> None:
+        """Takes three image messages."""
+        grey = self.scaler(thermal_from_message(thermal))
+        self.rows.append(side_by_side(grey, rgb_from_message(rgb), rgb_from_message(fused)))
+
+    def write(self, out: Path, frames_per_second: float) -> None:
+        """``contact_sheet.jpg`` and ``fused.mp4``."""
+        chosen = np.linspace(0, len(self.rows) - 1, SHEET_ROWS).astype(int)
+        write_image(out / "contact_sheet.jpg", contact_sheet([self.rows[i] for i in chosen]))
+        write_video(out / "fused.mp4", self.rows, frames_per_second)
+
+
+def run_demo(out: Path, data: Path | None = None, seconds: float = 15.0, night: bool = False, model: str = "lite") -> bool:
+    """Runs the demo and writes ``demo.json``, ``contact_sheet.jpg`` and ``fused.mp4`` to ``out``.
+
+    The cameras are the synthetic rig, or the pairs of the folder ``data``. False if fewer than 90 % of the pairs that
+    were possible at this processor's rate came out fused, or if anything else went wrong.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 100)))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        os.environ.setdefault(variable, str(package_file("config/fastdds.xml")))
+    counts_file = out / "published.json"
+    counts_file.unlink(missing_ok=True)
+    cameras = ["play", str(data), "--loop"] if data else ["simulate", *(["--night"] if night else [])]
+    cameras += ["--duration", str(seconds), "--counts", str(counts_file)]
+    parameters = ["-p", f"model:={model}"]
+    if not data:
+        calibration = package_file("config/simulated_rig.yaml")
+        parameters += ["-p", "registration.type:=homography", "-p", f"registration.file:={calibration}"]
+    recording = Recording()
+    cv2.setNumThreads(1)
+    rclpy.init()
+    detector = CheckingDetector(recording.add)
+    try:
+        with _process("mmcfusion_ros.ros.fusion_node", ["--ros-args", *parameters]) as node:
+            _wait_until_active(detector, node)
+            with _process("mmcfusion_ros.cli", cameras) as rig:
+                _watch(detector, node, rig, seconds)
+            for _ in range(30):
+                rclpy.spin_once(detector, timeout_sec=0.05)
+        faults = _exit_faults(node, rig) + detector.faults
+    finally:
+        detector.destroy_node()
+        rclpy.try_shutdown()
+    report = _report(detector, counts_file, faults)
+    (out / "demo.json").write_text(json.dumps(report, indent=2) + "\n")
+    if recording.rows:
+        recording.write(out, max(1.0, float(report["fused_hz"])))
+    counts_file.unlink(missing_ok=True)
+    _print(report, out)
+    return not report["faults"]
+
+
+@contextlib.contextmanager
+def _process(module: str, arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments])
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_active(detector: CheckingDetector, node: subprocess.Popen[bytes]) -> None:
+    print("starting the fusion node ...", flush=True)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not detector.diagnostics:
+        rclpy.spin_once(detector, timeout_sec=0.1)
+        if node.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("the fusion node did not become active; its log above says why")
+
+
+def _watch(
+    detector: CheckingDetector, node: subprocess.Popen[bytes], rig: subprocess.Popen[bytes], seconds: float
+) -> None:
+    """Spins and prints a line a second until the cameras end."""
+    started = shown = time.monotonic()
+    while rig.poll() is None and node.poll() is None and time.monotonic() - started < seconds + START_TIMEOUT_S:
+        rclpy.spin_once(detector, timeout_sec=0.05)
+        if time.monotonic() - shown >= 1:
+            shown = time.monotonic()
+            d = detector.diagnostics
+            print(
+                f"{shown - started:5.0f} s   thermal {d['thermal_in']:>5}   RGB {d['rgb_in']:>5}   "
+                f"fused {len(detector.fused_stamps):>5}   {d['fused_hz']:>6} Hz   {detector.problems}",
+                flush=True,
+            )
+
+
+def _exit_faults(node: subprocess.Popen[bytes], rig: subprocess.Popen[bytes]) -> list[str]:
+    statuses = {"fusion node": node.returncode, "cameras": rig.returncode}
+    return [f"the process of the {name} ended with status {status}" for name, status in statuses.items() if status]
+
+
+def _report(detector: CheckingDetector, counts_file: Path, faults: list[str]) -> dict[str, Any]:
+    values, stamps = detector.diagnostics, detector.fused_stamps
+    published = json.loads(counts_file.read_text()) if counts_file.exists() else {}
+    possible = min((count["published"] for count in published.values()), default=0)
+    span_s = (stamps[-1] - stamps[0]) / 1e9 if len(stamps) > 1 else 0.0
+    stages = {
+        stage: {p: float(values[f"{stage}_ms.{p}"]) for p in ("p50", "p95", "max")}
+        for stage in STAGES
+        if f"{stage}_ms.p50" in values
+    }
+    rate = 1000 / stages["total"]["p50"] if stages else 0.0
+    expected = min(possible, span_s * rate)
+    if missing := detector.missing_camera_infos():
+        faults.append(f"{missing} fused images came without a camera_info of their stamp")
+    if not stamps or len(stamps) < REQUIRED_SHARE * expected:
+        faults.append(f"{len(stamps)} frames came out fused; {expected:.0f} were possible at this processor's rate")
+    return {
+        "machine": {"processor": processor_name(), "cores": os.cpu_count()},
+        "configuration": {key: values.get(key, "") for key in ("model", "backend", "device", "precision", "registration")},
+        "published": published,
+        "received": {camera: int(values.get(f"{camera}_in", 0)) for camera in ("thermal", "rgb")},
+        "possible_pairs": possible,
+        "expected_at_this_rate": round(expected, 1),
+        "fused": len(stamps),
+        "fused_hz": round(len(stamps) / span_s, 2) if span_s else 0.0,
+        "dropped": {key.split(".")[1]: int(n) for key, n in values.items() if key.startswith("dropped.")},
+        "skew_ms": {p: float(values[f"skew_ms.{p}"]) for p in ("p50", "p95", "max") if f"skew_ms.{p}" in values},
+        "stages_ms": stages,
+        "faults": faults,
+    }
+
+
+def _print(report: dict[str, Any], out: Path) -> None:
+    configuration = report["configuration"]
+    print(f"\n{configuration['model']} on {configuration['backend']} ({configuration['precision']}),", end=" ")
+    print(f"{report['machine']['processor']}, {report['machine']['cores']} cores")
+    for camera, count in report["published"].items():
+        print(f"  {camera:<8} published {count['published']:>5}   received by the node {report['received'][camera]:>5}")
+    print(f"  fused    {report['fused']:>5} of {report['possible_pairs']} possible pairs,", end=" ")
+    print(f"{report['expected_at_this_rate']:.0f} at this processor's rate: {report['fused_hz']} Hz")
+    print("  dropped  " + (", ".join(f"{reason} {n}" for reason, n in report["dropped"].items()) or "none"))
+    print("\n  ms            p50      p95      max")
+    for name, p in {"skew": report["skew_ms"], **report["stages_ms"]}.items():
+        print(f"  {name:<12}" + "".join(f"{p.get(key, 0.0):>7.2f}  " for key in ("p50", "p95", "max")))
+    for fault in report["faults"]:
+        print(f"\nFAULT: {fault}")
+    print(f"\n{'FAILED' if report['faults'] else 'OK'}. Look at:")
+    for name in ("contact_sheet.jpg", "fused.mp4", "demo.json"):
+        print(f"  {out / name}")

@@ -1,0 +1,137 @@
+"""Fusion metrics of 8-bit grey images: ``a`` thermal (or MRI), ``b`` visible luminance, ``f`` fused; all ``H x W``."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Plane = NDArray[np.float64]
+
+
+def fusion_metrics(a: Image, b: Image, f: Image) -> dict[str, float]:
+    """EN (bits), SD, SF, AG, MI (nats), SCD, CC, VIF, Qabf, SSIM and SSIM_cdd by name; larger is better in all.
+
+    Raises ``ValueError`` if the three images are not uint8 of one shape.
+    """
+    if not (a.shape == b.shape == f.shape and a.ndim == 2) or {a.dtype, b.dtype, f.dtype} != {np.dtype(np.uint8)}:
+        raise ValueError(f"metrics need three uint8 grey images of one shape, got {a.shape}, {b.shape}, {f.shape}")
+    da, db, df = (image.astype(np.float64) for image in (a, b, f))
+    return {
+        "EN": entropy(f),
+        "SD": float(df.std()),
+        "SF": spatial_frequency(df),
+        "AG": average_gradient(df),
+        "MI": mutual_information(a, f) + mutual_information(b, f),
+        "SCD": correlation(da, df - db) + correlation(db, df - da),
+        "CC": (correlation(da, df) + correlation(db, df)) / 2,
+        "VIF": visual_information_fidelity(da, df) + visual_information_fidelity(db, df),
+        "Qabf": edge_preservation(da, db, df),
+        "SSIM": structural_similarity(da, df, 255) + structural_similarity(db, df, 255),
+        "SSIM_cdd": structural_similarity(da, df, 2) + structural_similarity(db, df, 2),
+    }
+
+
+def entropy(f: Image) -> float:
+    """Shannon entropy of the 256-bin histogram, in bits."""
+    p = np.bincount(f.ravel(), minlength=256) / f.size
+    p = p[p > 0]
+    return float(-(p * np.log2(p)).sum())
+
+
+def spatial_frequency(f: Plane) -> float:
+    """Root of the mean squared horizontal plus the mean squared vertical difference."""
+    return float(np.sqrt(np.mean(np.diff(f, axis=1) ** 2) + np.mean(np.diff(f, axis=0) ** 2)))
+
+
+def average_gradient(f: Plane) -> float:
+    """Mean of ``sqrt((gx^2 + gy^2) / 2)``, central differences."""
+    gy, gx = np.gradient(f)
+    return float(np.sqrt((gx**2 + gy**2) / 2).mean())
+
+
+def mutual_information(x: Image, y: Image) -> float:
+    """From the 256x256 joint histogram, in nats."""
+    joint = np.bincount(x.ravel().astype(np.int64) * 256 + y.ravel(), minlength=65536).reshape(256, 256) / x.size
+    independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    seen = joint > 0
+    return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
+
+
+def correlation(x: Plane, y: Plane) -> float:
+    """Pearson correlation; 0 for a constant image."""
+    x, y = x - x.mean(), y - y.mean()
+    norm = np.sqrt((x * x).sum() * (y * y).sum())
+    return float((x * y).sum() / norm) if norm > 0 else 0.0
+
+
+def visual_information_fidelity(reference: Plane, image: Plane) -> float:
+    """Pixel-domain VIF over four scales (Sheikh and Bovik 2006; noise variance 2)."""
+    noise, eps = 2.0, 1e-10
+    kept, total = 0.0, 0.0
+    for scale in range(1, 5):
+        size = 2 ** (5 - scale) + 1
+        if scale > 1:
+            reference, image = _gaussian(reference, size)[::2, ::2], _gaussian(image, size)[::2, ::2]
+        mean_r, mean_i = _gaussian(reference, size), _gaussian(image, size)
+        variance_r = np.maximum(_gaussian(reference * reference, size) - mean_r**2, 0)
+        variance_i = np.maximum(_gaussian(image * image, size) - mean_i**2, 0)
+        covariance = _gaussian(reference * image, size) - mean_r * mean_i
+        gain = covariance / (variance_r + eps)
+        residual = variance_i - gain * covariance
+        flat = variance_r < eps
+        gain[flat], residual[flat], variance_r[flat] = 0, variance_i[flat], 0
+        gain[variance_i < eps], residual[variance_i < eps] = 0, 0
+        negative = gain < 0
+        residual[negative], gain[negative] = variance_i[negative], 0
+        residual = np.maximum(residual, eps)
+        kept += float(np.log10(1 + gain**2 * variance_r / (residual + noise)).sum())
+        total += float(np.log10(1 + variance_r / noise).sum())
+    return kept / total if total > 0 else 0.0
+
+
+def edge_preservation(a: Plane, b: Plane, f: Plane) -> float:
+    """Qabf (Xydeas and Petrovic 2000): how well the edges of both sources survive, weighted by their strength."""
+    (strength_a, angle_a), (strength_b, angle_b), edges_f = _edges(a), _edges(b), _edges(f)
+    kept_a, kept_b = _preserved(strength_a, angle_a, *edges_f), _preserved(strength_b, angle_b, *edges_f)
+    weight = (strength_a + strength_b).sum()
+    return float((kept_a * strength_a + kept_b * strength_b).sum() / weight) if weight > 0 else 0.0
+
+
+def structural_similarity(x: Plane, y: Plane, data_range: float) -> float:
+    """Mean SSIM (Wang et al. 2004), 7x7 uniform window, sample covariance, without the border of 3 pixels."""
+    size = 7
+    sample = size * size / (size * size - 1)
+
+    def local_mean(image: Plane) -> Plane:
+        return cv2.blur(image, (size, size))[3:-3, 3:-3]  # type: ignore[return-value]
+
+    mean_x, mean_y = local_mean(x), local_mean(y)
+    variances = sample * (local_mean(x * x) + local_mean(y * y) - mean_x**2 - mean_y**2)
+    covariance = sample * (local_mean(x * y) - mean_x * mean_y)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return float((similarity / ((mean_x**2 + mean_y**2 + c1) * (variances + c2))).mean())
+
+
+def _gaussian(image: Plane, size: int) -> Plane:
+    kernel = cv2.getGaussianKernel(size, size / 5)
+    margin = size // 2
+    return cv2.sepFilter2D(image, -1, kernel, kernel)[margin:-margin, margin:-margin]  # type: ignore[return-value]
+
+
+def _edges(image: Plane) -> tuple[Plane, Plane]:
+    """Sobel strength and orientation in (-pi/2, pi/2]."""
+    gx = cv2.Sobel(image, cv2.CV_64F, 1, 0, borderType=cv2.BORDER_CONSTANT)
+    gy = cv2.Sobel(image, cv2.CV_64F, 0, 1, borderType=cv2.BORDER_CONSTANT)
+    angle = np.where(gx == 0, np.pi / 2, np.arctan(gy / np.where(gx == 0, 1, gx)))
+    return np.hypot(gx, gy), angle
+
+
+def _preserved(strength: Plane, angle: Plane, fused_strength: Plane, fused_angle: Plane) -> Plane:
+    larger = np.maximum(strength, fused_strength)
+    ratio = np.minimum(strength, fused_strength) / np.where(larger == 0, 1, larger)
+    alignment = 1 - np.abs(angle - fused_angle) / (np.pi / 2)
+    kept_strength = 0.9994 / (1 + np.exp(-15 * (ratio - 0.5)))
+    return kept_strength * 0.9879 / (1 + np.exp(-22 * (alignment - 0.8)))

@@ -1,0 +1,11 @@
+"""What can go wrong in fusion, apart from wrong arguments (``ValueError``)."""
+
+from __future__ import annotations
+
+
+class BackendError(RuntimeError):
+    """A backend cannot be used here: a missing package, device or precision. The text says what to do."""
+
+
+class FusionError(RuntimeError):
+    """A frame could not be fused: the backend failed or its output is not finite."""

@@ -1,0 +1,79 @@
+"""A pair of images in, the fused image out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmcfusion_ros.fusion.backends import Backend, create_backend
+from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
+from mmcfusion_ros.fusion.models import find_model
+
+LARGEST_SIDE = 4096
+SMALLEST_SIDE = 32
+
+
+class Fuser:
+    """Fuses registered pairs with one network on one backend."""
+
+    def __init__(self, backend: Backend, reason: str = "as configured") -> None:
+        self.backend = backend
+        self.reason = reason
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = "lite",
+        backend: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+    ) -> Fuser:
+        """A fuser with shipped weights by name (``lite``), or those of a ``.safetensors`` or OpenVINO ``.xml`` file.
+
+        ``backend``: auto, openvino, torch; ``device``: auto, cpu, cuda; ``precision``: auto, float32, bfloat16,
+        float16; ``threads``: processors to use, 0 for all. Raises ``FileNotFoundError``, ``ValueError`` or
+        ``BackendError`` with one line that says what to do.
+        """
+        return cls(*create_backend(find_model(model), backend, device, precision, threads))
+
+    def __str__(self) -> str:
+        backend = self.backend
+        return f"{backend.variant.name} on {backend.name} ({backend.device}, {backend.precision}): {self.reason}"
+
+    def __call__(self, thermal: np.ndarray, visible: np.ndarray) -> np.ndarray:
+        """``thermal`` ``H x W`` and ``visible`` ``H x W`` or ``H x W x 3`` (red first), uint8, to the fused image.
+
+        The result has the shape of ``visible``: only its luminance is fused, its colour is put back. Sides of 32 to
+        4096 pixels. Raises ``ValueError`` for other arrays, ``FusionError`` if the backend fails.
+        """
+        luminance, chroma = split_luminance(visible)
+        return merge_luminance(self.fuse_luminance(thermal, luminance), chroma)
+
+    def fuse_luminance(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
+        """Two ``H x W`` uint8 images to the fused one."""
+        _check(thermal, luminance)
+        height, width = thermal.shape
+        variant = self.backend.variant
+        bottom, right = (
+            max(-(-size // variant.size_multiple) * variant.size_multiple, variant.smallest_size) - size
+            for size in (height, width)
+        )
+        if bottom or right:
+            thermal, luminance = (
+                cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE) for image in (thermal, luminance)
+            )
+        return self.backend(thermal, luminance)[:height, :width]
+
+
+def _check(thermal: np.ndarray, luminance: np.ndarray) -> None:
+    if thermal.dtype != np.uint8 or luminance.dtype != np.uint8:
+        raise ValueError(f"images must be uint8, not {thermal.dtype} and {luminance.dtype}; scale 16-bit thermal first")
+    if thermal.ndim != 2 or thermal.shape != luminance.shape:
+        raise ValueError(f"thermal {thermal.shape} and luminance {luminance.shape} must have one shape H x W")
+    if not SMALLEST_SIDE <= min(thermal.shape) <= max(thermal.shape) <= LARGEST_SIDE:
+        raise ValueError(
+            f"image of {thermal.shape[1]}x{thermal.shape[0]}: sides must be {SMALLEST_SIDE} to {LARGEST_SIDE}"
+        )

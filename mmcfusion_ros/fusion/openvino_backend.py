@@ -1,0 +1,88 @@
+"""The network through OpenVINO, on the CPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import openvino
+
+from mmcfusion_ros.fusion.errors import BackendError, FusionError
+from mmcfusion_ros.fusion.models import ModelFiles
+from mmcfusion_ros.network.hashes import verify_hash
+from mmcfusion_ros.network.variants import get_variant
+
+COMPILED_SIZES = 4
+OPENVINO_NAMES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
+
+
+def cache_folder() -> Path:
+    """Where compiled networks are kept, private to the user: ``$XDG_CACHE_HOME/mmcfusion_ros``."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmcfusion_ros"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+class OpenVINOBackend:
+    """Compiles the graph once per size; OpenVINO caches the result on disk by graph, size and precision."""
+
+    name = "openvino"
+    device = "CPU"
+
+    def __init__(self, model: ModelFiles, precision: str = "auto", threads: int = 0) -> None:
+        self._core = openvino.Core()
+        self._core.set_property({"CACHE_DIR": str(cache_folder())})
+        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "auto":
+            precision = "bfloat16" if "BF16" in capabilities else "float32"
+        if CAPABILITIES[precision] not in capabilities:
+            raise BackendError(f"this processor has no {precision} in OpenVINO; use precision 'auto' or 'float32'")
+        self.precision = precision
+        self._threads = threads
+        self._graph = self._read(model)
+        if not self._graph.has_rt_info(["mmcfusion", "variant"]):
+            raise ValueError(f"{model.openvino} does not name its network variant; make it with mmcfusion export")
+        self.variant = get_variant(self._graph.get_rt_info(["mmcfusion", "variant"]).astype(str))
+        self._requests: dict[tuple[int, int], openvino.InferRequest] = {}
+
+    def _read(self, model: ModelFiles) -> openvino.Model:
+        if model.openvino is None:
+            assert model.safetensors is not None
+            from mmcfusion_ros.network.export import openvino_graph
+            from mmcfusion_ros.network.weights import load_network
+
+            return openvino_graph(load_network(model.safetensors))
+        for file in (model.openvino, model.openvino.with_suffix(".bin")):
+            if not file.is_file():
+                raise FileNotFoundError(f"{file} is missing; an OpenVINO model is an .xml and a .bin file")
+            verify_hash(file)
+        try:
+            return self._core.read_model(model.openvino)
+        except RuntimeError as error:
+            raise ValueError(f"{model.openvino} is not a readable OpenVINO model: {error}") from error
+
+    def __call__(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
+        """Two ``H x W`` uint8 images to the fused one; ``FusionError`` if OpenVINO fails."""
+        try:
+            request = self._requests.get(thermal.shape) or self._compile(thermal.shape)
+            inputs = [np.ascontiguousarray(image)[None, None] for image in (thermal, luminance)]
+            return request.infer(inputs, share_inputs=True)[0][0, 0]
+        except RuntimeError as error:
+            raise FusionError(
+                f"OpenVINO failed on a frame of {thermal.shape[1]}x{thermal.shape[0]}: {error}"
+            ) from error
+
+    def _compile(self, shape: tuple[int, int]) -> openvino.InferRequest:
+        self._graph.reshape({port: [1, 1, *shape] for port in self._graph.inputs})
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": OPENVINO_NAMES[self.precision],
+            "INFERENCE_NUM_THREADS": self._threads,
+        }
+        if len(self._requests) == COMPILED_SIZES:
+            del self._requests[next(iter(self._requests))]
+        request = self._core.compile_model(self._graph, "CPU", options).create_infer_request()
+        self._requests[shape] = request
+        return request

@@ -1,0 +1,90 @@
+"""The network as one graph from bytes to bytes, exported to OpenVINO (any size) and ONNX (one size)."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mmcfusion_ros.network.hashes import sha256_of
+from mmcfusion_ros.network.mmcfusion import MMCFusion
+from mmcfusion_ros.network.weights import load_network
+
+METADATA = "mmcfusion"
+
+
+class ByteGraph(nn.Module):
+    """The network with the scaling of 8-bit images inside: two ``B x 1 x H x W`` uint8 images to the fused one."""
+
+    def __init__(self, network: MMCFusion) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, thermal: Tensor, luminance: Tensor) -> Tensor:
+        """uint8 in, uint8 out; the network runs in the precision of its weights."""
+        dtype = self.network.stem_thermal.weight.dtype
+        return to_bytes(self.network(thermal.to(dtype) / 255, luminance.to(dtype) / 255))
+
+
+def to_bytes(fused: Tensor) -> Tensor:
+    """[0, 1] floats, clipped and rounded to uint8."""
+    return (fused * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+class PoolingMatrices(nn.Module):
+    """Adaptive average pooling to 7x7 as two matrix products, for exporters without that operator (fixed size)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``B x C x H x W`` to ``B x C x 7 x 7``."""
+        rows, columns = (pooling_matrix(size).to(x) for size in x.shape[-2:])
+        return rows @ x @ columns.T
+
+
+def pooling_matrix(size: int, bins: int = 7) -> Tensor:
+    """``bins x size``: row i averages the pixels ``floor(i size / bins)`` to ``ceil((i + 1) size / bins)``."""
+    matrix = torch.zeros(bins, size)
+    for i in range(bins):
+        start, stop = i * size // bins, -(-(i + 1) * size // bins)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+def export_openvino(weights: str | Path, target: str | Path) -> None:
+    """Writes ``target`` (``.xml``, and a ``.bin`` beside it): 16-bit weights, dynamic batch, height and width."""
+    import openvino
+
+    graph = openvino_graph(load_network(weights))
+    graph.set_rt_info(sha256_of(weights), [METADATA, "weights_sha256"])
+    openvino.save_model(graph, target, compress_to_fp16=True)
+
+
+def openvino_graph(network: MMCFusion):  # type: ignore[no-untyped-def] # openvino.Model, imported only if asked for
+    """The ``openvino.Model`` of a network, bytes to bytes."""
+    import openvino
+
+    example = torch.zeros(1, 1, 96, 128, dtype=torch.uint8)
+    graph = openvino.convert_model(ByteGraph(network), example_input=(example, example))
+    for port, name in zip((*graph.inputs, *graph.outputs), ("thermal", "luminance", "fused"), strict=True):
+        port.get_tensor().set_names({name})
+    graph.set_rt_info(network.variant.name, [METADATA, "variant"])
+    return graph
+
+
+def export_onnx(weights: str | Path, target: str | Path, height: int, width: int) -> None:
+    """Writes an ONNX graph of one size, float32 in [0, 1] to float32, for TensorRT and other runtimes."""
+    network = copy.deepcopy(load_network(weights))
+    for module in network.modules():
+        if isinstance(getattr(module, "pool", None), nn.AdaptiveAvgPool2d):
+            module.pool = PoolingMatrices()
+    example = torch.zeros(1, 1, height, width)
+    torch.onnx.export(
+        network,
+        (example, example),
+        str(target),
+        input_names=["thermal", "luminance"],
+        output_names=["fused"],
+        dynamo=True,
+        external_data=False,
+    )

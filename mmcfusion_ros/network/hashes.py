@@ -1,0 +1,36 @@
+"""SHA-256 of model files, held to the ``SHA256SUMS`` file beside them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+HASHES = "SHA256SUMS"
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def read_hashes(folder: Path) -> dict[str, str]:
+    """File name to hexadecimal SHA-256, as ``sha256sum`` writes them; empty if there is no list."""
+    file = folder / HASHES
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines if line.strip())}
+
+
+def write_hashes(folder: Path, names: list[str]) -> None:
+    """Lists those files of the folder, so that ``sha256sum -c SHA256SUMS`` checks them too."""
+    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in sorted(names)]
+    (folder / HASHES).write_text("".join(lines))
+
+
+def verify_hash(path: Path) -> None:
+    """``ValueError`` if the ``SHA256SUMS`` beside the file gives another hash for it; unlisted files pass."""
+    listed = read_hashes(path.parent).get(path.name)
+    if listed is not None and listed != (found := sha256_of(path)):
+        raise ValueError(
+            f"{path} is damaged or was replaced: its SHA-256 is {found[:12]}..., "
+            f"{HASHES} beside it says {listed[:12]}...; restore the file"
+        )

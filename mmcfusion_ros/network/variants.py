@@ -1,0 +1,48 @@
+"""The named sizes of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Everything that fixes the graph of one network.
+
+    ``widths`` are the channels ``C0..C3`` of the four levels. With ``half_resolution`` the network works behind a
+    2x2 space-to-depth stem and its head mixes both sources at full resolution; without it the graph is the paper's.
+    """
+
+    name: str
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+    heads: tuple[int, int, int, int] = (1, 2, 5, 8)
+    mlp_ratios: tuple[int, int, int, int] = (8, 8, 4, 4)
+    half_resolution: bool = False
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of the input must be multiples of this many pixels."""
+        return 2 if self.half_resolution else 1
+
+    @property
+    def smallest_size(self) -> int:
+        """Height and width of the input must be at least this many pixels: the deepest level is pooled by 2."""
+        return 2 * 16 * self.size_multiple
+
+
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant
+    for variant in (
+        Variant("b1", widths=(64, 128, 320, 512)),
+        Variant("b0", widths=(32, 64, 160, 256)),
+        Variant("lite", widths=(16, 32, 80, 128), depths=(1, 2, 2, 2), mlp_ratios=(4, 4, 4, 4), half_resolution=True),
+    )
+}
+
+
+def get_variant(name: str) -> Variant:
+    """The variant of that name; ``ValueError`` naming the known ones if there is none."""
+    if name not in VARIANTS:
+        raise ValueError(f"unknown network variant {name!r}; known variants: {', '.join(VARIANTS)}")
+    return VARIANTS[name]

@@ -1,0 +1,74 @@
+"""Weights files: safetensors with the variant and its training in their metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mmcfusion_ros.network.hashes import verify_hash
+from mmcfusion_ros.network.mmcfusion import MMCFusion
+from mmcfusion_ros.network.variants import get_variant
+
+
+def save_weights(network: MMCFusion, path: str | Path, metadata: dict[str, str], half: bool = True) -> None:
+    """Writes the network's weights (float16, or float32 with ``half=False``) with ``metadata`` and its variant."""
+    dtype = torch.float16 if half else torch.float32
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in network.state_dict().items()}
+    variant = network.variant
+    metadata = {**metadata, "variant": variant.name, "widths": json.dumps(variant.widths)}
+    temporary = Path(path).with_name(Path(path).name + ".partial")
+    save_file(tensors, temporary, metadata=metadata)
+    temporary.chmod(0o644)
+    temporary.replace(path)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a weights file; ``ValueError`` if it is not one."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights file {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from error
+    if "variant" not in metadata:
+        raise ValueError(
+            f"{path} does not name its network variant; write it with mmcfusion train or convert-checkpoint"
+        )
+    return metadata
+
+
+def load_network(path: str | Path) -> MMCFusion:
+    """The network of a weights file, in float32 and evaluation mode.
+
+    Raises ``FileNotFoundError``, or ``ValueError`` for a wrong hash or naming the first tensor that is missing,
+    left over or of another shape.
+    """
+    variant = get_variant(read_metadata(path)["variant"])
+    verify_hash(Path(path))
+    network = MMCFusion(variant)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+    load_strictly(network, tensors, str(path))
+    return network.eval()
+
+
+def load_strictly(network: MMCFusion, tensors: dict[str, torch.Tensor], source: str) -> None:
+    """Copies ``tensors`` into the network; ``ValueError`` naming the first one that does not fit."""
+    expected = network.state_dict()
+    for name in expected.keys() - tensors.keys():
+        raise ValueError(f"{source}: tensor {name!r} of variant {network.variant.name} is missing")
+    for name in tensors.keys() - expected.keys():
+        raise ValueError(f"{source}: tensor {name!r} does not belong to variant {network.variant.name}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise ValueError(
+                f"{source}: tensor {name!r} is {tuple(tensor.shape)}, "
+                f"variant {network.variant.name} needs {tuple(expected[name].shape)}"
+            )
+    network.load_state_dict(tensors)

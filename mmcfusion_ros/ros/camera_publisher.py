@@ -1,0 +1,180 @@
+"""A node that publishes a stream of frames in real time, as the drivers of two cameras do."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from mmcfusion_ros.ros.messages import image_message
+from mmcfusion_ros.simulation.frame import Camera, Frame
+
+CAMERAS: tuple[Camera, Camera] = ("thermal", "rgb")
+FRAMES_AHEAD = 6
+TOO_LATE_NS = 50_000_000
+QOS = QoSProfile(depth=5, history=QoSHistoryPolicy.KEEP_LAST, reliability=QoSReliabilityPolicy.RELIABLE)
+
+
+@dataclass
+class Count:
+    """Frames of one camera: sent, and left out because the process fell behind."""
+
+    published: int = 0
+    skipped: int = 0
+
+
+def publish_frames(
+    frames: Iterable[Frame],
+    node_name: str,
+    *,
+    intrinsics: Mapping[Camera, np.ndarray] | None = None,
+    duration_s: float | None = None,
+    counts_file: str | Path | None = None,
+    ros_args: Sequence[str] | None = None,
+) -> dict[Camera, Count]:
+    """Publishes ``frames`` until they end, ``duration_s`` has passed, or SIGINT or SIGTERM; called in the main thread.
+
+    Topics: ``thermal/image_raw`` (``16UC1`` or ``mono8``), ``rgb/image_raw`` (``rgb8``) and a ``camera_info`` beside
+    each, with the 3x3 ``intrinsics`` of the camera, all zero (uncalibrated) where there are none. Stamps are those of
+    the frames, counted from the node's clock at the first one. A frame that is 50 ms late is skipped.
+
+    Returns what was sent and skipped, also logged, and written as JSON to ``counts_file``. Raises what making a
+    frame's image raises.
+    """
+    stop = threading.Event()
+    handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    context = Context()
+    rclpy.init(args=list(ros_args or ()), context=context, signal_handler_options=SignalHandlerOptions.NO)
+    node = Node(node_name, context=context)
+    publisher = _CameraPublisher(node, context, intrinsics or {}, stop)
+    try:
+        publisher.run(frames, duration_s)
+    finally:
+        node.get_logger().info(f"{'; '.join(publisher.report())}")
+        if counts_file is not None:
+            Path(counts_file).write_text(json.dumps({name: vars(count) for name, count in publisher.counts.items()}))
+        publisher.executor.shutdown()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return publisher.counts
+
+
+class _CameraPublisher:
+    def __init__(
+        self, node: Node, context: Context, intrinsics: Mapping[Camera, np.ndarray], stop: threading.Event
+    ) -> None:
+        self.counts: dict[Camera, Count] = {camera: Count() for camera in CAMERAS}
+        self.executor = SingleThreadedExecutor(context=context)
+        self.executor.add_node(node)
+        self._node, self._intrinsics, self._stop = node, intrinsics, stop
+        self._images = {camera: node.create_publisher(Image, f"{camera}/image_raw", QOS) for camera in CAMERAS}
+        self._infos = {camera: node.create_publisher(CameraInfo, f"{camera}/camera_info", QOS) for camera in CAMERAS}
+        self._ready: queue.Queue[Frame | Exception | None] = queue.Queue(FRAMES_AHEAD)
+        self._start_ns: int | None = None
+        self._start_stamp_ns = 0
+
+    def report(self) -> list[str]:
+        """One line for each camera."""
+        return [f"{name}: {count.published} published, {count.skipped} skipped" for name, count in self.counts.items()]
+
+    def run(self, frames: Iterable[Frame], duration_s: float | None) -> None:
+        """Sends the frames at their delivery times, while another thread makes the next images."""
+        maker = threading.Thread(target=self._make_images, args=(frames,), name="make images")
+        maker.start()
+        try:
+            while (frame := self._next()) is not None:
+                if duration_s is not None and frame.delivery_ns > duration_s * 1e9:
+                    break
+                self._deliver(frame)
+        finally:
+            self._stop.set()
+            maker.join()
+
+    def _make_images(self, frames: Iterable[Frame]) -> None:
+        try:
+            for frame in frames:
+                if self._stop.is_set():
+                    return
+                if self._lateness_ns(frame) > TOO_LATE_NS:
+                    self.counts[frame.camera].skipped += 1
+                    continue
+                frame.image  # noqa: B018
+                self._put(frame)
+            self._put(None)
+        except Exception as error:
+            self._put(error)
+
+    def _put(self, item: Frame | Exception | None) -> None:
+        while not self._stop.is_set():
+            try:
+                self._ready.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def _next(self) -> Frame | None:
+        """The next frame with its image, or None at the end. Raises what making the image raised."""
+        while not self._stop.is_set():
+            try:
+                item = self._ready.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if isinstance(item, Exception):
+                raise item
+            return item
+        return None
+
+    def _lateness_ns(self, frame: Frame) -> int:
+        return 0 if self._start_ns is None else time.monotonic_ns() - self._start_ns - frame.delivery_ns
+
+    def _deliver(self, frame: Frame) -> None:
+        if self._start_ns is None:
+            self._start_stamp_ns = self._node.get_clock().now().nanoseconds
+            self._start_ns = time.monotonic_ns()
+        while (early_ns := -self._lateness_ns(frame)) > 0:
+            self.executor.spin_once(timeout_sec=min(early_ns * 1e-9, 0.1))
+            if self._stop.is_set():
+                return
+        if early_ns < -TOO_LATE_NS:
+            self.counts[frame.camera].skipped += 1
+        else:
+            self._publish(frame)
+            self.counts[frame.camera].published += 1
+
+    def _publish(self, frame: Frame) -> None:
+        stamp = Time(nanoseconds=self._start_stamp_ns + frame.stamp_ns).to_msg()
+        header = Header(stamp=stamp, frame_id=f"{frame.camera}_optical_frame")
+        encoding = "rgb8" if frame.camera == "rgb" else {"uint8": "mono8", "uint16": "16UC1"}[frame.image.dtype.name]
+        self._infos[frame.camera].publish(self._camera_info(frame, header))
+        self._images[frame.camera].publish(image_message(frame.image, encoding, header))
+
+    def _camera_info(self, frame: Frame, header: Header) -> CameraInfo:
+        intrinsics = self._intrinsics.get(frame.camera, np.zeros((3, 3)))
+        return CameraInfo(
+            header=header,
+            height=frame.image.shape[0],
+            width=frame.image.shape[1],
+            distortion_model="plumb_bob",
+            d=[0.0] * 5,
+            k=intrinsics.ravel().tolist(),
+            r=np.eye(3).ravel().tolist(),
+            p=np.column_stack([intrinsics, np.zeros(3)]).ravel().tolist(),
+        )

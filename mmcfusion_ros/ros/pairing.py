@@ -1,0 +1,331 @@
+"""Pairing of two camera streams by stamp: a pair is two frames that are each other's nearest.
+
+All stamps, times and durations are int nanoseconds. ``Pairer`` serves bags and the live node alike, ``PairFilter`` puts
+it behind the interface of ``message_filters``. Neither needs rclpy.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+Item = TypeVar("Item")
+Stream = Literal["thermal", "rgb"]
+
+# Every dropped frame is counted once, under "REASON_STREAM", such as "unpaired_rgb".
+DROP_REASONS = {
+    "unpaired": "no partner: its nearest frame is nearer to another one, or beyond the slop, or did not come in time",
+    "overflow": "its queue was full before a partner came",
+    "stale": "older than max_age on arrival",
+    "duplicate": "same stamp as the frame before it",
+    "out_of_order": "stamped before the frame before it",
+    "clock_jump": "from the time before a stamp or the clock went back (a bag that loops)",
+}
+MAX_BACKWARD_NS = 1_000_000_000  # one frame further back than this is a clock jump, not a frame out of order
+INTERVALS_KEPT = 8
+
+
+@dataclass(frozen=True)
+class PairingOptions:
+    """Limits of the pairing, in ns. ``ValueError`` names a limit that makes no sense.
+
+    slop_ns: largest skew of a pair, inclusive.
+    max_wait_ns: how long two frames, both there, wait for the proof that no nearer one follows.
+    max_age_ns: how old a frame may be on arrival, and how long it waits for a partner; 0 is no limit.
+    queue_size: frames of one stream that wait at most.
+    thermal_offset_ns: added to thermal stamps before they are compared with RGB stamps or with the clock.
+    """
+
+    slop_ns: int
+    max_wait_ns: int
+    max_age_ns: int
+    queue_size: int
+    thermal_offset_ns: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("slop_ns", "max_wait_ns", "max_age_ns"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        if self.queue_size < 1:
+            raise ValueError(f"queue_size is {self.queue_size}; it must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Pair(Generic[Item]):
+    """Two frames, their own stamps, and ``skew_ns``: RGB stamp minus thermal stamp with its offset."""
+
+    thermal: Item
+    rgb: Item
+    thermal_stamp_ns: int
+    rgb_stamp_ns: int
+    skew_ns: int
+
+
+@dataclass(frozen=True)
+class _Frame(Generic[Item]):
+    item: Item
+    stamp_ns: int
+    time_ns: int  # the stamp with its stream's offset
+    arrival_ns: int
+
+
+@dataclass
+class _Stream(Generic[Item]):
+    """One camera. The infinities (the only floats) stand for "none yet"."""
+
+    name: Stream
+    queue: deque[_Frame[Item]] = field(default_factory=deque)  # undecided frames, oldest first
+    newest_ns: float = -math.inf  # time of the newest frame accepted
+    decided_ns: float = -math.inf  # time of the newest frame that left the queue
+    backward_ns: float = math.inf  # time of a frame out of order, until the next good one
+    ceiling_ns: float = math.inf  # the other stream has jumped back: frames above are of the time before
+    intervals_ns: deque[float] = field(default_factory=lambda: deque(maxlen=INTERVALS_KEPT))
+
+    def accept(self, frame: _Frame[Item]) -> None:
+        if self.newest_ns > -math.inf:
+            self.intervals_ns.append(frame.time_ns - self.newest_ns)
+        self.newest_ns, self.backward_ns = frame.time_ns, math.inf
+        self.queue.append(frame)
+
+    def oldest_ns(self) -> int:
+        return self.queue[0].time_ns
+
+    def take(self) -> _Frame[Item]:
+        frame = self.queue.popleft()
+        self.decided_ns = frame.time_ns
+        return frame
+
+    def next_ns(self) -> float:
+        """The earliest time that the next frame may have: half the shortest of the last intervals on."""
+        known = len(self.intervals_ns) == INTERVALS_KEPT
+        return self.newest_ns + (max(1, min(self.intervals_ns) // 2) if known else 1)
+
+
+class Pairer(Generic[Item]):
+    """Pairs the frames of two streams, each of which arrives in the order of its stamps.
+
+    A thermal and an RGB frame are a pair if each is the nearest to the other and their skew is within the slop. Of two
+    equally near pairs, the one whose RGB frame is first counts as nearer (with "the earlier frame", two cameras exactly
+    half a period apart would never pair). So stamps of pairs increase, no frame is used twice, and neither the latency
+    of a stream nor the interleaving of the two changes the pairs, as long as waits and queues suffice.
+
+    ``arrival_ns`` and ``now_ns`` are of one steady clock, ``clock_ns`` is of the clock that stamps the frames; a bag
+    gives its receive times as both. ``drops`` counts dropped frames by name (``DROP_REASONS``); ``on_drop(name, item)``
+    is called with each. ``last_arrival_ns`` tells when each stream last delivered anything, for the report of a stall.
+    """
+
+    def __init__(self, options: PairingOptions, on_drop: Callable[[str, Item], None] | None = None) -> None:
+        self.options = options
+        self.drops: Counter[str] = Counter()
+        self.last_arrival_ns: dict[Stream, int] = {}
+        self._on_drop = on_drop
+        self._thermal: _Stream[Item] = _Stream("thermal")
+        self._rgb: _Stream[Item] = _Stream("rgb")
+        self._clock_ns: float = -math.inf
+
+    def add(
+        self, stream: Stream, stamp_ns: int, item: Item, arrival_ns: int, clock_ns: int | None = None
+    ) -> list[Pair[Item]]:
+        """Takes a frame; returns the pairs it settles. Without ``clock_ns`` no frame is stale on arrival."""
+        this, other = (self._thermal, self._rgb) if stream == "thermal" else (self._rgb, self._thermal)
+        time_ns = stamp_ns + (self.options.thermal_offset_ns if stream == "thermal" else 0)
+        self.last_arrival_ns[stream] = arrival_ns
+        if clock_ns is not None:
+            self._follow_clock(clock_ns)
+        if clock_ns is not None and 0 < self.options.max_age_ns < clock_ns - time_ns:
+            self._drop(this, item, "stale")
+        elif fault := self._fault(this, other, time_ns):
+            self._drop(this, item, fault)
+        else:
+            this.accept(_Frame(item, stamp_ns, time_ns, arrival_ns))
+        return self.poll(arrival_ns)
+
+    def poll(self, now_ns: int) -> list[Pair[Item]]:
+        """Returns the pairs that have waited long enough by now; drops frames that have waited too long."""
+        pairs: list[Pair[Item]] = []
+        while self._thermal.queue and self._rgb.queue:
+            # The earlier of the two oldest frames pairs with the later one or not at all: what comes after that one is
+            # further away, what came before it is decided.
+            early, late = sorted((self._rgb, self._thermal), key=lambda stream: stream.oldest_ns())
+            gap = late.oldest_ns() - early.oldest_ns()
+            nearer = gap + 1 if early is self._thermal else gap  # what is less than this away is nearer
+            if gap > self.options.slop_ns or self._passed_over(early, late, nearer):
+                self._drop_oldest(early, "unpaired")
+            elif early.next_ns() - late.oldest_ns() >= nearer or self._wait_is_over(late, now_ns):
+                thermal, rgb = self._thermal.take(), self._rgb.take()
+                skew_ns = rgb.time_ns - thermal.time_ns
+                pairs.append(Pair(thermal.item, rgb.item, thermal.stamp_ns, rgb.stamp_ns, skew_ns))
+            else:
+                return pairs
+        for stream in (self._thermal, self._rgb):
+            while stream.queue and now_ns >= self._expiry_ns(stream):
+                self._drop_oldest(stream, "unpaired")
+            while len(stream.queue) > self.options.queue_size:
+                self._drop_oldest(stream, "overflow")
+        return pairs
+
+    def next_deadline_ns(self) -> int | None:
+        """When ``poll`` has something to do if no frame comes before; None if nothing waits or waits have no end."""
+        if self._thermal.queue and self._rgb.queue:
+            return self._wait_end_ns()
+        expiries = [self._expiry_ns(stream) for stream in (self._thermal, self._rgb) if stream.queue]
+        return int(min(expiries)) if expiries and self.options.max_age_ns else None
+
+    def reset(self, reason: str) -> None:
+        """Drops every waiting frame for this reason. A stamp that then goes back is still noticed."""
+        for stream in (self._thermal, self._rgb):
+            self._flush(stream, reason)
+
+    @staticmethod
+    def _passed_over(early: _Stream[Item], late: _Stream[Item], nearer: int) -> bool:
+        """Whether one of the two oldest frames is known to have a nearer frame than the other."""
+        return early.oldest_ns() - late.decided_ns < nearer or (
+            len(early.queue) > 1 and early.queue[1].time_ns - late.oldest_ns() < nearer
+        )
+
+    def _wait_is_over(self, late: _Stream[Item], now_ns: int) -> bool:
+        return now_ns >= self._wait_end_ns() or len(late.queue) > self.options.queue_size
+
+    def _wait_end_ns(self) -> int:
+        return max(self._thermal.queue[0].arrival_ns, self._rgb.queue[0].arrival_ns) + self.options.max_wait_ns
+
+    def _expiry_ns(self, stream: _Stream[Item]) -> float:
+        return stream.queue[0].arrival_ns + (self.options.max_age_ns or math.inf)
+
+    def _drop(self, stream: _Stream[Item], item: Item, reason: str) -> None:
+        name = f"{reason}_{stream.name}"
+        self.drops[name] += 1
+        if self._on_drop:
+            self._on_drop(name, item)
+
+    def _drop_oldest(self, stream: _Stream[Item], reason: str) -> None:
+        self._drop(stream, stream.take().item, reason)
+
+    def _flush(self, stream: _Stream[Item], reason: str) -> None:
+        while stream.queue:
+            self._drop_oldest(stream, reason)
+
+    def _follow_clock(self, clock_ns: int) -> None:
+        """Where the clock has gone back, drops what waits of a stream that has not."""
+        for stream in (self._thermal, self._rgb):
+            if clock_ns < self._clock_ns and stream.newest_ns > (self._clock_ns + clock_ns) // 2:
+                self._flush(stream, "clock_jump")
+        self._clock_ns = clock_ns
+
+    def _fault(self, this: _Stream[Item], other: _Stream[Item], time_ns: int) -> str | None:
+        """Why a frame of ``this`` stream must not be used, if so. A jump back in time begins both streams anew."""
+        if other.newest_ns <= this.ceiling_ns < time_ns:
+            return "clock_jump"
+        this.ceiling_ns = math.inf
+        if time_ns > this.newest_ns:
+            return None
+        if time_ns == this.newest_ns:
+            return "duplicate"
+        if this.newest_ns - time_ns <= MAX_BACKWARD_NS and time_ns <= this.backward_ns:
+            this.backward_ns = time_ns
+            return "out_of_order"
+        self._jump_back(this, other, time_ns)
+        return None
+
+    def _jump_back(self, this: _Stream[Item], other: _Stream[Item], time_ns: int) -> None:
+        """``this`` stream has gone back to ``time_ns``.
+
+        What lies nearer to where it was belongs to the time before: frames that wait there are dropped, and so will be
+        those that the other stream still delivers from there, until it has jumped too or this one has come up to it.
+        """
+        split_ns = (this.newest_ns + time_ns) // 2
+        for stream in (this, other):
+            if stream.newest_ns > split_ns:
+                self._flush(stream, "clock_jump")
+                stream.newest_ns = stream.decided_ns = -math.inf
+                if stream is other:
+                    stream.ceiling_ns = split_ns
+
+
+class PairFilter:
+    """A ``Pairer`` with the interface of a ``message_filters`` synchronizer, for ROS messages with a header.
+
+    Thread-safe. Frames are selected under a lock, callbacks run outside of it, one pair at a time and in order; they
+    may add frames themselves. An exception in a callback reaches the caller whose frame was at work; pairs that are
+    left come with the next call. ``clock_ns`` is the clock of the stamps, ``steady_ns`` one that never goes back.
+    """
+
+    def __init__(
+        self, options: PairingOptions, clock_ns: Callable[[], int], steady_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._pairer: Pairer[Any] = Pairer(options)
+        self._read_clock_ns, self._read_steady_ns = clock_ns, steady_ns
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[Pair[Any]], object]] = []
+        self._outbox: deque[Pair[Any]] = deque()
+        self._delivering = False
+
+    def connectInput(self, thermal_filter: Any, rgb_filter: Any) -> None:
+        """Takes the messages of two filters, each of which has ``registerCallback(callback, *args)``."""
+        thermal_filter.registerCallback(self.add, "thermal")
+        rgb_filter.registerCallback(self.add, "rgb")
+
+    def registerCallback(self, callback: Callable[..., object], *args: Any) -> int:
+        """Has ``callback(thermal_message, rgb_message, *args)`` called with every pair; returns its number."""
+        return self.registerPairCallback(lambda pair: callback(pair.thermal, pair.rgb, *args))
+
+    def registerPairCallback(self, callback: Callable[[Pair[Any]], object]) -> int:
+        """Has ``callback(pair)`` called with every ``Pair`` of messages; returns its number."""
+        self._callbacks.append(callback)
+        return len(self._callbacks) - 1
+
+    def add(self, message: Any, stream: Stream) -> None:
+        """Takes a message with ``header.stamp``; calls back with the pairs it settles."""
+        stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        with self._lock:
+            self._send(self._pairer.add(stream, stamp_ns, message, self._read_steady_ns(), self._read_clock_ns()))
+        self._deliver()
+
+    def poll(self) -> None:
+        """Calls back with the pairs that have waited long enough; due at ``next_deadline_ns``."""
+        with self._lock:
+            self._send(self._pairer.poll(self._read_steady_ns()))
+        self._deliver()
+
+    def next_deadline_ns(self) -> int | None:
+        """When, by the steady clock, ``poll`` must be called if no message comes before; None if it need not be."""
+        with self._lock:
+            return self._pairer.next_deadline_ns()
+
+    @property
+    def drops(self) -> Counter[str]:
+        """Dropped frames by name, as of now."""
+        with self._lock:
+            return self._pairer.drops.copy()
+
+    @property
+    def last_arrival_ns(self) -> dict[Stream, int]:
+        """By the steady clock, when each stream last delivered a message; a stream that never did is missing."""
+        with self._lock:
+            return self._pairer.last_arrival_ns.copy()
+
+    def _send(self, pairs: list[Pair[Any]]) -> None:
+        """Puts pairs into the outbox, which like every queue has an end. Needs the lock."""
+        self._outbox.extend(pairs)
+        while len(self._outbox) > self._pairer.options.queue_size:
+            self._outbox.popleft()
+            self._pairer.drops.update(("overflow_thermal", "overflow_rgb"))
+
+    def _deliver(self) -> None:
+        """Calls back with the pairs in the outbox, unless a call further up or in another thread is about it."""
+        while True:
+            with self._lock:
+                if self._delivering or not self._outbox:
+                    return
+                self._delivering = True
+                pair = self._outbox.popleft()
+            try:
+                for callback in self._callbacks:
+                    callback(pair)
+            finally:
+                self._delivering = False

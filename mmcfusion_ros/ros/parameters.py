@@ -1,0 +1,130 @@
+"""The node's parameters, declared once: validation, ``config/fusion.yaml`` and the README table come from here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter; its type is that of ``default``. ``low`` and ``high`` bound numbers, inclusively."""
+
+    name: str
+    default: Value
+    description: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+    def check(self, value: Value) -> Value:
+        """The value in the parameter's type; ``ValueError`` naming the parameter and what it takes."""
+        if isinstance(self.default, float) and type(value) is int:
+            value = float(value)
+        if type(value) is not type(self.default):
+            raise ValueError(f"parameter {self.name} must be of type {self.type_name}, not {value!r}")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"parameter {self.name} is {value!r}; it must be one of {', '.join(self.choices)}")
+        if self.low is not None and self.high is not None and not self.low <= float(value) <= self.high:
+            raise ValueError(f"parameter {self.name} is {value}; it must be from {self.low:g} to {self.high:g}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"parameter {self.name} must be finite")
+        return value
+
+    @property
+    def type_name(self) -> str:
+        """As ``ros2 param describe`` calls it."""
+        return {bool: "bool", int: "integer", float: "double", str: "string"}[type(self.default)]
+
+    @property
+    def range_text(self) -> str:
+        """What values it takes, in words."""
+        if self.choices:
+            return ", ".join(self.choices)
+        return f"{self.low:g} to {self.high:g}" if self.low is not None else ""
+
+
+TRANSPORTS = ("raw", "compressed")
+RELIABILITIES = ("best_effort", "reliable")
+
+PARAMETERS = (
+    Parameter("autostart", True, "configure and activate at start; switch it off for a lifecycle manager"),
+    Parameter("model", "lite", "name of a shipped model, or path of a .safetensors or OpenVINO .xml file"),
+    Parameter("backend", "auto", "what runs the network", choices=BACKENDS),
+    Parameter("device", "auto", "where it runs; cuda is an error where there is none", choices=DEVICES),
+    Parameter("precision", "auto", "of the network's arithmetic; auto: the fastest the device has", choices=PRECISIONS),
+    Parameter("threads", 0, "processors for the network, 0: all", low=0, high=256),
+    Parameter("warm_up_width", 640, "RGB width that the network is made ready for at configure", low=32, high=4096),
+    Parameter("warm_up_height", 480, "RGB height that the network is made ready for at configure", low=32, high=4096),
+    Parameter("output_encoding", "rgb8", "encoding of fused/image_raw", choices=("rgb8", "bgr8", "mono8")),
+    Parameter("publish_compressed", False, "publish fused/image_raw/compressed (JPEG) too"),
+    Parameter("jpeg_quality", 90, "of fused/image_raw/compressed", low=1, high=100),
+    Parameter("rgb.transport", "raw", "compressed: subscribe to rgb/image_raw/compressed instead", choices=TRANSPORTS),
+    Parameter(
+        "thermal.transport", "raw", "compressed: subscribe to thermal/image_raw/compressed instead", choices=TRANSPORTS
+    ),
+    Parameter(
+        "thermal.scaling",
+        "percentile",
+        "16-bit to 8-bit: percentile follows the scene, fixed maps thermal.fixed_low..fixed_high",
+        choices=("percentile", "fixed"),
+    ),
+    Parameter("thermal.low_percentile", 1.0, "share of pixels, in %, that become black", low=0, high=100),
+    Parameter("thermal.high_percentile", 99.5, "share of pixels, in %, below white", low=0, high=100),
+    Parameter("thermal.fixed_low", 0.0, "raw counts that become black with scaling fixed", low=0, high=65535),
+    Parameter("thermal.fixed_high", 65535.0, "raw counts that become white with scaling fixed", low=0, high=65535),
+    Parameter(
+        "registration.type",
+        "identity",
+        "identity: both cameras see the same field; homography: registration.file brings thermal to RGB pixels",
+        choices=("identity", "homography"),
+    ),
+    Parameter("registration.file", "", "YAML file with the homography, see config/calibration.example.yaml"),
+    Parameter("pairing.slop", 0.05, "largest stamp difference of a pair, in s, inclusive", low=0, high=10),
+    Parameter("pairing.thermal_offset", 0.0, "added to thermal stamps before comparing, in s", low=-10, high=10),
+    Parameter("pairing.max_wait", 0.03, "longest wait for a nearer frame once a pair is there, in s", low=0, high=10),
+    Parameter(
+        "pairing.max_age", 2.0, "oldest frame on arrival, and longest wait for a partner, in s; 0: any", low=0, high=60
+    ),
+    Parameter("pairing.queue_size", 30, "frames of one camera that may wait for a partner", low=1, high=1000),
+    Parameter("stall_timeout", 1.0, "silence of a camera that is reported, in s", low=0.05, high=60),
+    Parameter("qos.input_reliability", "best_effort", "of the subscriptions", choices=RELIABILITIES),
+    Parameter("qos.input_depth", 5, "of the subscriptions", low=1, high=100),
+    Parameter("qos.output_reliability", "reliable", "of the publishers", choices=RELIABILITIES),
+    Parameter("qos.output_depth", 5, "of the publishers", low=1, high=100),
+)
+
+
+def parameters_yaml() -> str:
+    """``config/fusion.yaml``: every parameter with its default."""
+    lines = ["# Every parameter with its default. Written by: mmcfusion parameters --format yaml", "/**:"]
+    lines.append("  ros__parameters:")
+    group = ""
+    for parameter in PARAMETERS:
+        *parents, leaf = parameter.name.split(".")
+        if parents and parents[0] != group:
+            lines.append(f"    {parents[0]}:")
+        group = parents[0] if parents else ""
+        indent = "      " if parents else "    "
+        values = f" ({parameter.range_text})" if parameter.range_text else ""
+        lines += [f"{indent}# {parameter.description}{values}", f"{indent}{leaf}: {_yaml(parameter.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def parameters_markdown() -> str:
+    """The README's table."""
+    rows = ["| parameter | type | default | values | what it does |", "|---|---|---|---|---|"]
+    for p in PARAMETERS:
+        rows.append(f"| `{p.name}` | {p.type_name} | `{_yaml(p.default)}` | {p.range_text} | {p.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,81 @@
+"""A moving street, drawn in both spectra on the same pixels: people, cars, buildings, trees, by day or by night."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mmcfusion_ros.simulation.buildings import LEFT_WALL_X, RIGHT_WALL_X, build_wall
+from mmcfusion_ros.simulation.canvas import (
+    COLDEST_CELSIUS,
+    HEIGHT,
+    STEPS_PER_KELVIN,
+    WIDTH,
+    Canvas,
+    clipped_box,
+    project,
+)
+from mmcfusion_ros.simulation.cars import Car, draw_car, draw_lights
+from mmcfusion_ros.simulation.furniture import furnish
+from mmcfusion_ros.simulation.light import Light
+from mmcfusion_ros.simulation.people import Person, draw_person
+from mmcfusion_ros.simulation.street import AIR_CELSIUS, cast_street
+from mmcfusion_ros.simulation.traffic import Traffic
+
+
+class StreetScene:
+    """A function of seed, day or night, and time: the same arguments give the same pixels.
+
+    What stands still is drawn once, here (some seconds); a view then draws only what moves.
+    """
+
+    def __init__(self, seed: int = 0, night: bool = False) -> None:
+        rng = np.random.default_rng([seed, 0])
+        walls = (build_wall(LEFT_WALL_X, rng), build_wall(RIGHT_WALL_X, rng))
+        self._light, self._air = Light(walls[1], night), AIR_CELSIUS[night]
+        self._traffic = Traffic(seed)
+        backdrop = cast_street(walls, self._light, seed)
+        levels = (backdrop.celsius - COLDEST_CELSIUS) * STEPS_PER_KELVIN
+        pixels = np.dstack([backdrop.rgb, np.clip(levels, 0, 255)]).round().astype(np.uint8)
+        self._celsius_of_level_zero = backdrop.celsius - pixels[..., 3] / np.float32(STEPS_PER_KELVIN)
+        self._distance = np.full((HEIGHT, WIDTH), np.inf, np.float32)
+        for item in furnish(walls, self._light, self._air, rng):
+            before = pixels.copy()
+            item.draw(Canvas(pixels))
+            self._distance[(pixels != before).any(axis=2)] = item.z
+        self._still = pixels
+        self._drawn = float("nan"), pixels
+
+    def rgb(self, time_s: float) -> np.ndarray:
+        """The colour view at a time: ``480 x 640 x 3`` uint8, red first."""
+        return cv2.cvtColor(self._draw(time_s), cv2.COLOR_RGBA2RGB)
+
+    def celsius(self, time_s: float) -> np.ndarray:
+        """The temperatures on the pixels of :meth:`rgb`: ``480 x 640`` float32, degrees Celsius."""
+        level = cv2.extractChannel(self._draw(time_s), 3)
+        return cv2.scaleAdd(level.astype(np.float32), 1 / STEPS_PER_KELVIN, self._celsius_of_level_zero)
+
+    def _draw(self, time_s: float) -> np.ndarray:
+        if self._drawn[0] != time_s:
+            canvas = Canvas(self._still.copy())
+            self._draw_movers(canvas, [*self._traffic.people(time_s), *self._traffic.cars(time_s)])
+            self._drawn = time_s, canvas.pixels
+        return self._drawn[1]
+
+    def _draw_movers(self, canvas: Canvas, movers: list[Person | Car]) -> None:
+        """Draws the farthest first, and after each puts back what stands nearer."""
+        movers.sort(key=lambda mover: -mover.z)
+        middles = np.array([mover.middle for mover in movers])
+        clear, haze = self._light.haze(middles[:, 2])
+        for mover, gain, veil in zip(movers, self._light.on(middles) * clear, haze, strict=True):
+            box = clipped_box(project(mover.extent), margin=2)
+            if box is None:
+                continue
+            if isinstance(mover, Person):
+                draw_person(canvas, mover, gain, veil)
+            else:
+                draw_car(canvas, mover, gain, veil, self._air)
+                if self._light.night:
+                    draw_lights(canvas, mover, self._air)
+            nearer = (self._distance[box] < mover.z).astype(np.uint8)
+            cv2.copyTo(self._still[box], nearer, canvas.pixels[box])

@@ -1,0 +1,211 @@
+"""The empty street, ray-cast once: for every pixel which surface it sees, its colour under the light, its warmth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from mmcfusion_ros.simulation.buildings import Material, Wall, front
+from mmcfusion_ros.simulation.canvas import CAMERA, HEIGHT, PIXEL_FROM_WORLD, WIDTH
+from mmcfusion_ros.simulation.light import Light
+
+LEFT_KERB_X, RIGHT_KERB_X = -9.3, -0.6
+PARKING_X, MIDDLE_X = -7.2, -3.9
+CROSSING_Z = (9.4, 12.6)
+SUPERSAMPLING, BAND_ROWS = 2, 32
+AIR_CELSIUS = {False: 14.0, True: 7.0}
+SKYLINE_Z = 320.0
+NOISE_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """The empty street: ``rgb`` 0..255 ``480 x 640 x 3`` float32 and ``celsius`` ``480 x 640`` float32."""
+
+    rgb: np.ndarray
+    celsius: np.ndarray
+
+
+def cast_street(walls: tuple[Wall, Wall], light: Light, seed: int) -> Backdrop:
+    """Ray-casts ground, both walls, the skyline and the sky, ``SUPERSAMPLING`` squared rays a pixel."""
+    noise = fractal_noise(NOISE_SIZE, np.random.default_rng([seed, 1]))
+    caster = _Caster(walls, light, np.pad(noise, (0, 1), mode="wrap").astype(np.float32))
+    picture = caster.picture()
+    picture = cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    return Backdrop(np.clip(picture[..., :3], 0, 255), np.ascontiguousarray(picture[..., 3]))
+
+
+def fractal_noise(size: int, rng: np.random.Generator) -> np.ndarray:
+    """A tileable ``size x size`` noise of many scales: mean 0, standard deviation 0.35."""
+    frequency = np.fft.fftfreq(size)[:, None] ** 2 + np.fft.fftfreq(size)[None, :] ** 2
+    frequency[0, 0] = np.inf
+    spectrum = np.fft.fft2(rng.standard_normal((size, size))) / frequency**0.55
+    noise = np.fft.ifft2(spectrum).real
+    return 0.35 * noise / noise.std()
+
+
+class _Caster:
+    def __init__(self, walls: tuple[Wall, Wall], light: Light, noise: np.ndarray) -> None:
+        self.walls, self.light, self.noise = walls, light, noise
+        self.air = AIR_CELSIUS[light.night]
+
+    def picture(self) -> np.ndarray:
+        """The supersampled picture, cast band by band: RGB and degrees Celsius, ``960 x 1280 x 4`` float32."""
+        bands = [self._cast(_rays(top, top + BAND_ROWS)) for top in range(0, HEIGHT, BAND_ROWS)]
+        return np.concatenate(bands).reshape(HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING, 4)
+
+    def _cast(self, ray: np.ndarray) -> np.ndarray:
+        """``N x 3`` directions to ``N x 4``."""
+        picture = np.concatenate([self._sky(ray), self._sky_celsius(ray)[:, None]], axis=1)
+        nearest = np.full(len(ray), np.inf, np.float32)
+        self._skyline(ray, picture)
+        self._see(ray, nearest, picture, -CAMERA[1] / np.minimum(ray[:, 1], -1e-6), ray[:, 1] < 0, self._ground)
+        for wall in self.walls:
+            towards = ray[:, 0] * wall.x > 1e-6
+            distance = wall.x / np.where(towards, ray[:, 0], np.sign(wall.x))
+            height, z = CAMERA[1] + distance * ray[:, 1], distance * ray[:, 2]
+            towards &= (height < wall.height_at(z)) & (z > 0)
+            self._see(ray, nearest, picture, distance, towards, lambda points, wall=wall: self._front(points, wall))
+            self._gables(ray, nearest, picture, wall)
+        return picture.astype(np.float32)
+
+    def _see(self, ray, nearest, picture, distance, hit, shade) -> None:  # type: ignore[no-untyped-def]
+        """Shades the rays that hit a surface nearer than all before."""
+        seen = np.flatnonzero(hit & (distance < nearest))
+        if len(seen):
+            nearest[seen] = distance[seen]
+            picture[seen] = shade(CAMERA + ray[seen] * distance[seen, None])
+
+    def _gables(self, ray: np.ndarray, nearest: np.ndarray, picture: np.ndarray, wall: Wall) -> None:
+        for i, z in enumerate(wall.bounds[:-1]):
+            if not 4.0 < z < 70.0:
+                continue
+            distance = z / np.maximum(ray[:, 2], 1e-6)
+            x, y = distance * ray[:, 0], CAMERA[1] + distance * ray[:, 1]
+            hit = ((x - wall.x) * np.sign(wall.x) > 0) & (y < wall.heights[i]) & (y > 0)
+            self._see(ray, nearest, picture, distance, hit, lambda points, i=i: self._gable(points, wall, i))
+
+    def _front(self, points: np.ndarray, wall: Wall) -> np.ndarray:
+        facing = (-np.sign(wall.x), 0.0, 0.0)
+        material = front(wall, points, self._grain(points[:, 1], points[:, 2], 12), self.air, self.light.night)
+        material.celsius += 5.0 * self.light.sunlit(points)
+        return self._finish(material, points, facing)
+
+    def _gable(self, points: np.ndarray, wall: Wall, building: int) -> np.ndarray:
+        grain = self._grain(points[:, 0], points[:, 1], 12)
+        rgb = wall.front_rgb[building] * 0.86 * (1 + 0.2 * grain)[:, None]
+        material = Material(rgb, np.zeros_like(rgb), self.air + 0.6 + grain)
+        return self._finish(material, points, (0.0, 0.0, -1.0))
+
+    def _ground(self, points: np.ndarray) -> np.ndarray:
+        x, z = points[:, 0], points[:, 2]
+        fine, coarse = self._grain(x, z, 60), self._grain(x, z, 6)
+        road = (x > LEFT_KERB_X) & (x < RIGHT_KERB_X)
+        grey = np.where(road, 92 + 16 * fine + 16 * coarse, 158 + 12 * fine + 18 * coarse)
+        rgb = grey[:, None] * np.where(road[:, None], (1.0, 1.0, 1.03), (1.0, 0.97, 0.92))
+        warmth = 1.5 + 3.0 * self.light.night + 9.0 * self.light.sunlit(points)
+        material = Material(rgb, np.zeros_like(rgb), self.air + warmth * np.where(road, 1.0, 0.75) + 0.9 * coarse)
+        _pave(material, x, z, road)
+        _mark(material, x, z, fine)
+        return self._finish(material, points, (0.0, 1.0, 0.0))
+
+    def _finish(self, material: Material, points: np.ndarray, normal: tuple[float, float, float]) -> np.ndarray:
+        gain = self.light.on(points, normal)
+        rgb = self.light.seen(material.rgb, gain, points[:, 2]) + material.glow
+        return np.concatenate([rgb, material.celsius[:, None]], axis=1)
+
+    def _grain(self, a: np.ndarray, b: np.ndarray, samples_per_metre: float) -> np.ndarray:
+        """The noise at ``N`` positions of a plane, bilinear, repeating."""
+        row, column = (np.mod(value * samples_per_metre, NOISE_SIZE).astype(np.float32) for value in (a, b))
+        rows_at_once = 1 << 14
+        return np.concatenate(
+            [
+                cv2.remap(self.noise, column[i : i + rows_at_once], row[i : i + rows_at_once], cv2.INTER_LINEAR)[:, 0]
+                for i in range(0, len(row), rows_at_once)
+            ]
+        )
+
+    def _sky(self, ray: np.ndarray) -> np.ndarray:
+        up = np.clip(ray[:, 1:2] / 0.45, 0, 1)
+        cloud = self._clouds(ray)[:, None]
+        if self.light.night:
+            sky = np.array([38.0, 36.0, 52.0], np.float32) + up * (
+                np.array([8.0, 11.0, 28.0], np.float32) - np.array([38.0, 36.0, 52.0], np.float32)
+            )
+            return sky + 14 * cloud * (1 - 0.5 * up)
+        sky = np.array([206.0, 222.0, 236.0], np.float32) + up * (
+            np.array([92.0, 148.0, 214.0], np.float32) - np.array([206.0, 222.0, 236.0], np.float32)
+        )
+        return sky + cloud * (np.array([250.0, 249.0, 246.0], np.float32) - sky)
+
+    def _sky_celsius(self, ray: np.ndarray) -> np.ndarray:
+        up = np.clip(ray[:, 1] / 0.45, 0, 1)
+        return self.air - 9 - 17 * up**0.5 + 6 * self._clouds(ray)
+
+    def _clouds(self, ray: np.ndarray) -> np.ndarray:
+        height = np.maximum(ray[:, 1], 0.02) + 0.12
+        noise = self._grain(90 + ray[:, 0] / height, 40 + 0.6 / height, 70)
+        return np.clip(noise * 1.5 + 0.12, 0, 1) * np.clip(ray[:, 1] / 0.08, 0, 1)
+
+    def _skyline(self, ray: np.ndarray, picture: np.ndarray) -> None:
+        """Far towers at the street's end, and a line of trees before them."""
+        x, y = SKYLINE_Z * ray[:, 0] / ray[:, 2], CAMERA[1] + SKYLINE_Z * ray[:, 1] / ray[:, 2]
+        block = np.floor(x / 11.0)
+        towers = (y < 14 + 34 * (np.sin(block * 12.9898) * 43758.5453 % 1)) & (y > 0)
+        trees = (y < 9 + 5 * self._grain(x, np.zeros_like(x), 2)) & (y > 0)
+        haze = (
+            np.array([34.0, 36.0, 48.0], np.float32)
+            if self.light.night
+            else np.array([158.0, 172.0, 190.0], np.float32)
+        )
+        green = (
+            np.array([16.0, 20.0, 22.0], np.float32)
+            if self.light.night
+            else np.array([112.0, 136.0, 120.0], np.float32)
+        )
+        picture[towers] = (*haze, self.air - 1.0)
+        panes = towers & (y % 4 < 2) & (x % 3.7 < 1.8) & (np.sin(np.floor(x / 3.7) * 7.1 + np.floor(y / 4) * 3.3) > 0.3)
+        picture[panes, :3] = (176.0, 150.0, 104.0) if self.light.night else haze * 0.9
+        picture[trees] = (*green, self.air - 0.5)
+
+
+def _pave(material: Material, x: np.ndarray, z: np.ndarray, road: np.ndarray) -> None:
+    """Kerbs, paving slabs, wheel tracks, manholes."""
+    joints = ~road & ((x % 0.6 < 0.03) | ((z + 0.3 * (np.floor(x / 0.6) % 2)) % 0.6 < 0.03)) & (z < 32)
+    material.put(joints, material.rgb * 0.78, material.celsius - 0.4)
+    kerb = np.minimum(np.abs(x - LEFT_KERB_X), np.abs(x - RIGHT_KERB_X))
+    material.put(kerb < 0.10, material.rgb * 0 + (184.0, 182.0, 176.0), material.celsius - 0.8)
+    gutter = road & (kerb > 0.10) & (kerb < 0.35)
+    material.put(gutter, material.rgb * 0.82, material.celsius - 0.3)
+    for lane in (0.5 * (PARKING_X + MIDDLE_X), 0.5 * (MIDDLE_X + RIGHT_KERB_X)):
+        track = np.exp(-(((np.abs(x - lane) - 0.75) / 0.28) ** 2))
+        material.rgb *= (1 - 0.10 * track)[:, None]
+        material.celsius += 1.1 * track
+    for hole_x, hole_z in ((-2.9, 7.6), (-5.6, 17.0), (-2.6, 25.0)):
+        radius = np.hypot(x - hole_x, z - hole_z)
+        pattern = 0.5 + 0.2 * np.sign(np.sin(x * 42) * np.sin(z * 42))
+        material.put(radius < 0.36, material.rgb * 0.85, material.celsius + 1.5)
+        material.put(radius < 0.31, material.rgb * pattern[:, None], material.celsius + 4.0)
+
+
+def _mark(material: Material, x: np.ndarray, z: np.ndarray, fine: np.ndarray) -> None:
+    """Lane lines, the zebra crossing, stop line and parking bays: colour alone, the temperature stays."""
+    wear = (fine > -0.62).astype(float) * (0.93 + 0.1 * fine)
+    middle = (np.abs(x - MIDDLE_X) < 0.07) & (z % 6.0 < 3.4) & (z > CROSSING_Z[1] + 3)
+    bays = (np.abs(x - PARKING_X) < 0.05) & (z > CROSSING_Z[1] + 3)
+    bays |= (x < PARKING_X) & (x > LEFT_KERB_X + 0.1) & (z % 6.2 < 0.12) & (z > CROSSING_Z[1] + 3)
+    crossing = (z > CROSSING_Z[0]) & (z < CROSSING_Z[1])
+    zebra = crossing & (x > LEFT_KERB_X + 0.2) & (x < RIGHT_KERB_X - 0.2) & ((x + 0.1) % 1.0 < 0.5)
+    stop = (np.abs(z - CROSSING_Z[1] - 1.6) < 0.2) & (x > PARKING_X + 0.15) & (x < MIDDLE_X - 0.1)
+    white = np.array([226.0, 226.0, 220.0], np.float32) * wear[:, None] + material.rgb * (1 - wear)[:, None] * 0.3
+    material.put((middle | bays | zebra | stop) & (wear > 0), white, material.celsius)
+
+
+def _rays(top: int, bottom: int) -> np.ndarray:
+    """World directions ``N x 3`` of the supersampled rows of the picture's rows ``top`` to ``bottom``."""
+    x = (np.arange(WIDTH * SUPERSAMPLING, dtype=np.float32) + 0.5) / SUPERSAMPLING - 0.5
+    y = (np.arange(top * SUPERSAMPLING, bottom * SUPERSAMPLING, dtype=np.float32) + 0.5) / SUPERSAMPLING - 0.5
+    pixels = np.stack([*np.meshgrid(x, y), np.ones((len(y), len(x)), np.float32)], axis=-1)
+    return pixels.reshape(-1, 3) @ np.linalg.inv(PIXEL_FROM_WORLD).T.astype(np.float32)

@@ -1,0 +1,82 @@
+"""What a fused image should be like, as differentiable terms. All images: ``B x 1 x H x W`` float in [0, 1]."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 15.0, "structure": 1.0, "correlation": 0.2}
+
+
+def sobel(image: Tensor) -> Tensor:
+    """Horizontal and vertical Sobel responses, ``B x 2 x H x W``, scaled to the slope per pixel; edges replicated."""
+    horizontal = torch.tensor(((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0)), device=image.device) / 8
+    kernels = torch.stack((horizontal, horizontal.T)).unsqueeze(1).to(image.dtype)
+    return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernels)
+
+
+def local_similarity(x: Tensor, y: Tensor, window: int = 7, data_range: float = 0.2) -> Tensor:
+    """Mean structural similarity (Wang et al. 2004) in uniform windows.
+
+    The small ``data_range`` puts the stabilising constants at the level of 8-bit noise, so that faint texture counts.
+    """
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+
+    def local_mean(image: Tensor) -> Tensor:
+        return F.avg_pool2d(image, window, stride=1)
+
+    mean_x, mean_y = local_mean(x), local_mean(y)
+    variance_x = (local_mean(x * x) - mean_x**2).clamp_min(0)
+    variance_y = (local_mean(y * y) - mean_y**2).clamp_min(0)
+    covariance = local_mean(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return (luminance * (2 * covariance + c2) / (variance_x + variance_y + c2)).mean()
+
+
+def correlation(x: Tensor, y: Tensor) -> Tensor:
+    """Pearson correlation of each image of a batch, averaged; the small constant keeps flat images at 0."""
+    x = x - x.mean(dim=(1, 2, 3), keepdim=True)
+    y = y - y.mean(dim=(1, 2, 3), keepdim=True)
+    covariance = (x * y).mean(dim=(1, 2, 3))
+    return (covariance / ((x * x).mean(dim=(1, 2, 3)) * (y * y).mean(dim=(1, 2, 3)) + 1e-6).sqrt()).mean()
+
+
+def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, Tensor]:
+    """The terms of the training loss by name, unweighted.
+
+    - ``intensity``: distance to the brighter source;
+    - ``gradient``: distance of the signed gradient to that of the source with the stronger one (no halos, no
+      inverted edges);
+    - ``structure``: local similarity to both sources;
+    - ``correlation``: what fusion adds to one source should look like the other (SCD, Aslantas and Bendes 2015).
+    """
+    gradient_thermal, gradient_visible = sobel(thermal), sobel(visible)
+    stronger = torch.where(
+        gradient_thermal.square().sum(1, keepdim=True) > gradient_visible.square().sum(1, keepdim=True),
+        gradient_thermal,
+        gradient_visible,
+    )
+    return {
+        "intensity": F.l1_loss(fused, torch.maximum(thermal, visible)),
+        "gradient": F.l1_loss(sobel(fused), stronger),
+        "structure": 1 - (local_similarity(fused, thermal) + local_similarity(fused, visible)) / 2,
+        "correlation": 1 - (correlation(fused - visible, thermal) + correlation(fused - thermal, visible)) / 2,
+    }
+
+
+def paper_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, Tensor]:
+    """The terms of the authors' loss by name, unweighted: L1 to both sources, and the summed absolute Sobel response
+    against that of the brighter source."""
+
+    def edges(image: Tensor) -> Tensor:
+        return 8 * sobel(image).abs().sum(1, keepdim=True)
+
+    return {
+        "thermal": F.l1_loss(fused, thermal),
+        "visible": F.l1_loss(fused, visible),
+        "edges": F.l1_loss(edges(fused), edges(torch.maximum(thermal, visible))),
+    }
+
+
+PAPER_WEIGHTS = {"thermal": 1.0, "visible": 1.0, "edges": 50.0}

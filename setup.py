@@ -1,0 +1,28 @@
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = "mmcfusion_ros"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        *((f"share/{PACKAGE}/{folder}", glob(f"{folder}/*")) for folder in ("launch", "config", "models")),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=False,
+    maintainer="mmcfusion_ros maintainers",
+    maintainer_email="mmcfusion-ros@example.org",
+    description="Fuses a thermal and an RGB camera into one image with the MMCFusion network",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            f"fusion_node = {PACKAGE}.ros.fusion_node:main",
+            f"mmcfusion = {PACKAGE}.cli:main",
+        ],
+    },
+)

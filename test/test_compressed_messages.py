@@ -1,0 +1,200 @@
+"""Compressed image messages: formats both ways, damaged files, decompression bombs."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("sensor_msgs", reason="sensor_msgs is not installed")
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+
+from mmcfusion_ros.ros import messages
+from mmcfusion_ros.ros.messages import BadImage, compressed_message, rgb_from_message, thermal_from_message
+
+READERS = [thermal_from_message, rgb_from_message]
+
+
+@pytest.fixture(autouse=True)
+def _check_fields(monkeypatch):
+    """As with ROS_PYTHON_CHECK_FIELDS=1, which only counts before the first import."""
+    for module in ("sensor_msgs.msg._compressed_image", "std_msgs.msg._header"):
+        monkeypatch.setattr(f"{module}.ros_python_check_fields", "1", raising=False)
+
+
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(sum(shape)).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def smooth(*shape):
+    return cv2.GaussianBlur(noise(*shape), (0, 0), 4)
+
+
+def compressed(data, format="jpeg"):
+    message = CompressedImage(format=format)
+    message.data.frombytes(bytes(data))
+    return message
+
+
+def encoded(extension, pixels):
+    return cv2.imencode(extension, pixels)[1].tobytes()
+
+
+def refused(reader, message):
+    with pytest.raises(BadImage) as caught:
+        reader(message)
+    assert "\n" not in str(caught.value)
+    return caught.value.reason, str(caught.value)
+
+
+@pytest.mark.parametrize("format", ["jpeg", "", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8"])
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_colour(format, extension):
+    rgb = smooth(33, 47, 3)
+    message = compressed(encoded(extension, rgb[..., ::-1]), format)
+    tolerance = 0 if extension == ".png" else 12
+    np.testing.assert_allclose(rgb_from_message(message), rgb, atol=tolerance)
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    np.testing.assert_allclose(thermal_from_message(message), grey, atol=tolerance)
+
+
+def test_colour_with_transparency():
+    rgba = noise(9, 12, 4)
+    message = compressed(encoded(".png", cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)), "png")
+    np.testing.assert_array_equal(rgb_from_message(message), rgba[..., :3])
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_stored_in_exchanged_places(channels):
+    rgb = noise(9, 12, channels)
+    message = compressed(encoded(".png", rgb), "rgb8; png compressed rgb8")
+    np.testing.assert_array_equal(rgb_from_message(message), rgb[..., :3])
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_grey(extension):
+    grey = smooth(33, 47)
+    for reader in READERS:
+        image = reader(compressed(encoded(extension, grey), "mono8; jpeg compressed "))
+        np.testing.assert_allclose(image, grey, atol=0 if extension == ".png" else 8)
+
+
+def test_16_bits():
+    counts = noise(20, 31, dtype=np.uint16)
+    message = compressed(encoded(".png", counts), "16UC1; png compressed ")
+    np.testing.assert_array_equal(thermal_from_message(message), counts)
+    np.testing.assert_array_equal(rgb_from_message(message), counts // 256)
+
+
+def test_16_bit_colour():
+    rgb = noise(20, 31, 3, dtype=np.uint16)
+    message = compressed(encoded(".png", rgb[..., ::-1]), "rgb16; png compressed bgr16")
+    np.testing.assert_array_equal(rgb_from_message(message), rgb // 256)
+
+
+def test_orientation_mark_is_ignored():
+    """Turning the image would break its camera_info."""
+    quarter_turn = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    data = encoded(".jpg", smooth(16, 40))
+    data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(quarter_turn) + 2) + quarter_turn + data[2:]
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (40, 16, 3)
+    for reader in READERS:
+        assert reader(compressed(data)).shape == (16, 40)
+
+
+def test_fill_bytes_before_a_marker():
+    data = encoded(".jpg", smooth(16, 40))
+    assert thermal_from_message(compressed(data[:2] + b"\xff\xff" + data[2:])).shape == (16, 40)
+
+
+@pytest.mark.parametrize("format", ["16UC1; compressedDepth png", "32FC1; compressedDepth"])
+def test_compressed_depth(format):
+    reason, text = refused(thermal_from_message, compressed(encoded(".png", noise(8, 8)), format))
+    assert reason == "bad_encoding"
+    assert format in text
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", encoded(".bmp", noise(8, 8)), encoded(".tiff", noise(8, 8))])
+def test_neither_jpeg_nor_png(data):
+    assert refused(rgb_from_message, compressed(data))[0] == "bad_encoding"
+
+
+@pytest.mark.parametrize("size", [(65535, 65535), (8001, 8000), (0, 16), (16, 0)])
+def test_declared_size_is_refused_before_decoding(size, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    height, width = size
+    png = bytearray(encoded(".png", noise(16, 16)))
+    struct.pack_into(">II", png, 16, width, height)
+    jpeg = bytearray(encoded(".jpg", noise(16, 16)))
+    struct.pack_into(">HH", jpeg, jpeg.index(b"\xff\xc0") + 5, height, width)
+    for data in (png, jpeg):
+        assert refused(rgb_from_message, compressed(data))[0] == "bad_size"
+
+
+def test_size_cannot_be_hidden():
+    """Without its own frame header a file cannot borrow the small one that lies in a thumbnail."""
+    thumbnail = encoded(".jpg", noise(16, 16))
+    data = encoded(".jpg", noise(64, 64))
+    hidden = data[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + data[2:]
+    assert messages._size_in_file(hidden) == (64, 64)
+    assert refused(rgb_from_message, compressed(data[:2] + b"\xff\xd0" + data[2:]))[0] == "bad_data"
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+@settings(deadline=None)
+@given(fraction=st.floats(0, 1, exclude_max=True))
+def test_cut_off(extension, fraction):
+    data = encoded(extension, smooth(24, 32, 3))
+    data = data[: int(len(data) * fraction)]
+    for reader in READERS:
+        assert refused(reader, compressed(data))[0] in ("bad_encoding" if len(data) < 16 else "", "bad_data")
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+@settings(deadline=None)
+@given(position=st.floats(0, 1, exclude_max=True), garbage=st.binary(min_size=1, max_size=40))
+def test_damage_gives_an_image_or_bad_image(extension, position, garbage):
+    data = bytearray(encoded(extension, smooth(24, 32, 3)))
+    start = int(len(data) * position)
+    data[start : start + len(garbage)] = garbage
+    for reader in READERS:
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(BadImage):
+            patch.setattr(messages, "MAX_COMPRESSED_PIXELS", 10_000)
+            assert reader(compressed(data)).dtype in (np.uint8, np.uint16)
+
+
+@pytest.mark.parametrize("shape", [(33, 47, 3), (33, 47)])
+@pytest.mark.parametrize("format", ["jpeg", "png"])
+def test_round_trip(format, shape):
+    header = Header(frame_id="camera")
+    image = smooth(*shape)
+    message = compressed_message(image, header, format, quality=95)
+    assert message.header is header
+    np.testing.assert_allclose(rgb_from_message(message), image, atol=0 if format == "png" else 12)
+    start = f"rgb8; {format} compressed bgr8" if len(shape) == 3 else f"mono8; {format} compressed "
+    assert message.format == start
+
+
+def test_16_bit_round_trip():
+    counts = noise(20, 31, dtype=np.uint16)
+    np.testing.assert_array_equal(thermal_from_message(compressed_message(counts, Header(), "png")), counts)
+
+
+def test_lower_quality_is_smaller():
+    sizes = [len(compressed_message(noise(48, 64, 3), Header(), quality=quality).data) for quality in (30, 90)]
+    assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("image", "format"),
+    [(noise(4, 5, dtype=np.uint16), "jpeg"), (noise(4, 5), "tiff"), (noise(4, 5, 4), "png"), (np.eye(4), "png")],
+)
+def test_array_that_cannot_be_compressed(image, format):
+    with pytest.raises(ValueError, match=format):
+        compressed_message(image, Header(), format)
