@@ -1,11 +1,13 @@
 """The fusion node with its parameter file, topic remaps and the Fast DDS profile for large images."""
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+from mmcfusion_ros.resources import transport_environment
 
 ARGUMENTS = {
     "namespace": ("", "namespace of the node and its topics"),
@@ -18,12 +20,10 @@ ARGUMENTS = {
     "fused_image": ("fused/image_raw", "fused image topic"),
     "fused_camera_info": ("fused/camera_info", "camera_info topic of the fused image"),
 }
-PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
 def generate_launch_description() -> LaunchDescription:
     config = PathJoinSubstitution([FindPackageShare("mmcfusion_ros"), "config"])
-    profile = PathJoinSubstitution([config, "fastdds.xml"])
     value = {name: LaunchConfiguration(name) for name in ARGUMENTS}
     topics = ("thermal/image_raw", "rgb/image_raw", "rgb/camera_info", "fused/image_raw", "fused/camera_info")
     remappings = [(topic, value[topic.replace("/image_raw", "_image").replace("/", "_")]) for topic in topics]
@@ -38,10 +38,7 @@ def generate_launch_description() -> LaunchDescription:
                 description="YAML file with the node's parameters",
             ),
             *(DeclareLaunchArgument(name, default_value=d, description=text) for name, (d, text) in ARGUMENTS.items()),
-            *(
-                SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=profile))
-                for name in PROFILE_VARIABLES
-            ),
+            *(SetEnvironmentVariable(name, file) for name, file in transport_environment().items()),
             Node(
                 package="mmcfusion_ros",
                 executable="fusion_node",

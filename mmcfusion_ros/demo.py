@@ -22,7 +22,7 @@ import rclpy
 from mmcfusion_ros.evaluation.benchmark import processor_name
 from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image, write_video
 from mmcfusion_ros.fusion.thermal import ThermalScaler
-from mmcfusion_ros.resources import package_file
+from mmcfusion_ros.resources import package_file, transport_environment
 from mmcfusion_ros.ros.detector import CheckingDetector
 from mmcfusion_ros.ros.messages import rgb_from_message, thermal_from_message
 
@@ -51,7 +51,9 @@ class Recording:
         write_video(out / "fused.mp4", self.rows, frames_per_second)
 
 
-def run_demo(out: Path, data: Path | None = None, seconds: float = 15.0, night: bool = False, model: str = "lite") -> bool:
+def run_demo(
+    out: Path, data: Path | None = None, seconds: float = 15.0, night: bool = False, model: str = "lite"
+) -> bool:
     """Runs the demo and writes ``demo.json``, ``contact_sheet.jpg`` and ``fused.mp4`` to ``out``.
 
     The cameras are the synthetic rig, or the pairs of the folder ``data``. False if fewer than 90 % of the pairs that
@@ -60,22 +62,21 @@ def run_demo(out: Path, data: Path | None = None, seconds: float = 15.0, night: 
     out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 100)))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        os.environ.setdefault(variable, str(package_file("config/fastdds.xml")))
+    os.environ.update(transport_environment())
     counts_file = out / "published.json"
     counts_file.unlink(missing_ok=True)
     cameras = ["play", str(data), "--loop"] if data else ["simulate", *(["--night"] if night else [])]
     cameras += ["--duration", str(seconds), "--counts", str(counts_file)]
-    parameters = ["-p", f"model:={model}"]
-    if not data:
-        calibration = package_file("config/simulated_rig.yaml")
-        parameters += ["-p", "registration.type:=homography", "-p", f"registration.file:={calibration}"]
+    parameters = {"model": model} | ({} if data else _rig_parameters())
     recording = Recording()
     cv2.setNumThreads(1)
     rclpy.init()
     detector = CheckingDetector(recording.add)
     try:
-        with _process("mmcfusion_ros.ros.fusion_node", ["--ros-args", *parameters]) as node:
+        with _process(
+            "mmcfusion_ros.ros.fusion_node",
+            ["--ros-args", *(word for item in parameters.items() for word in ("-p", "{}:={}".format(*item)))],
+        ) as node:
             _wait_until_active(detector, node)
             with _process("mmcfusion_ros.cli", cameras) as rig:
                 _watch(detector, node, rig, seconds)
@@ -92,6 +93,17 @@ def run_demo(out: Path, data: Path | None = None, seconds: float = 15.0, night: 
     counts_file.unlink(missing_ok=True)
     _print(report, out)
     return not report["faults"]
+
+
+def _rig_parameters() -> dict[str, str]:
+    """Its geometry, and a range of temperatures in which people stand out: 15 to 38 degrees Celsius in centikelvin."""
+    return {
+        "registration.type": "homography",
+        "registration.file": str(package_file("config/simulated_rig.yaml")),
+        "thermal.scaling": "fixed",
+        "thermal.fixed_low": "28815.0",
+        "thermal.fixed_high": "31115.0",
+    }
 
 
 @contextlib.contextmanager
@@ -115,7 +127,7 @@ def _wait_until_active(detector: CheckingDetector, node: subprocess.Popen[bytes]
     while not detector.diagnostics:
         rclpy.spin_once(detector, timeout_sec=0.1)
         if node.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("the fusion node did not become active; its log above says why")
+            raise ChildProcessError("the fusion node did not become active; its log above says why")
 
 
 def _watch(
@@ -146,11 +158,11 @@ def _report(detector: CheckingDetector, counts_file: Path, faults: list[str]) ->
     possible = min((count["published"] for count in published.values()), default=0)
     span_s = (stamps[-1] - stamps[0]) / 1e9 if len(stamps) > 1 else 0.0
     stages = {
-        stage: {p: float(values[f"{stage}_ms.{p}"]) for p in ("p50", "p95", "max")}
+        stage: {p: float(values[f"{stage}_ms.{p}"]) for p in ("mean", "p50", "p95", "max")}
         for stage in STAGES
         if f"{stage}_ms.p50" in values
     }
-    rate = 1000 / stages["total"]["p50"] if stages else 0.0
+    rate = 1000 / stages["total"]["mean"] if stages else 0.0
     expected = min(possible, span_s * rate)
     if missing := detector.missing_camera_infos():
         faults.append(f"{missing} fused images came without a camera_info of their stamp")
@@ -158,7 +170,9 @@ def _report(detector: CheckingDetector, counts_file: Path, faults: list[str]) ->
         faults.append(f"{len(stamps)} frames came out fused; {expected:.0f} were possible at this processor's rate")
     return {
         "machine": {"processor": processor_name(), "cores": os.cpu_count()},
-        "configuration": {key: values.get(key, "") for key in ("model", "backend", "device", "precision", "registration")},
+        "configuration": {
+            key: values.get(key, "") for key in ("model", "backend", "device", "precision", "registration")
+        },
         "published": published,
         "received": {camera: int(values.get(f"{camera}_in", 0)) for camera in ("thermal", "rgb")},
         "possible_pairs": possible,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PACKAGE = "mmcfusion_ros"
+FAST_DDS_2_DISTROS = ("humble", "iron", "jazzy")
 
 
 def package_file(relative: str | Path) -> Path:
@@ -17,3 +19,10 @@ def package_file(relative: str | Path) -> Path:
         if (folder / relative).exists():
             return folder / relative
     raise FileNotFoundError(f"{relative} does not belong to this installation of {PACKAGE} ({here.parent})")
+
+
+def transport_environment() -> dict[str, str]:
+    """The variable that makes Fast DDS carry whole camera frames in shared memory; one that is set already stays."""
+    old = os.environ.get("ROS_DISTRO") in FAST_DDS_2_DISTROS
+    variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
+    return {variable: os.environ.get(variable) or str(package_file("config/fastdds.xml"))}

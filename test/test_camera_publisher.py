@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed")
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -85,13 +86,13 @@ def listener():
 
 
 def pairs(done=lambda: False, rate_hz=50.0, thermal_type=np.uint16):
-    """Pairs of small frames until ``done()``; frame i is filled with i, and taken 5 ms before it is delivered."""
+    """Pairs of small frames until ``done()``; frame i is filled with i mod 256, and delivered 5 ms after its stamp."""
     for i in itertools.count():
         if done():
             return
         stamp_ns = round(i / rate_hz * 1e9)
         for camera, shape, dtype in (("thermal", (24, 32), thermal_type), ("rgb", (30, 40, 3), np.uint8)):
-            image = np.full(shape, i % 250, dtype)
+            image = np.full(shape, i % 256, dtype)
             yield Frame(camera, stamp_ns, stamp_ns + 5_000_000, lambda image=image: image)
 
 
@@ -113,14 +114,13 @@ def test_a_subscriber_gets_what_two_drivers_would_send(listener):
     assert (thermal.encoding, thermal.height, thermal.width, thermal.step) == ("16UC1", 24, 32, 64)
     assert (rgb.encoding, rgb.height, rgb.width, rgb.step) == ("rgb8", 30, 40, 120)
     assert set(np.frombuffer(thermal.data, np.uint16)) == {thermal.data[0]}
-    assert thermal.data[0] > 0 or stamp_ns(thermal) >= before
     for camera, images in listener.images.items():
         assert {image.header.frame_id for image in images} == {f"{camera}_optical_frame"}
         stamps = [stamp_ns(image) for image in images]
         assert (np.diff(stamps) > 0).all()
         assert before < stamps[0] < time.time_ns()
-        step_ns, steps = 20_000_000, np.diff([image.data[0] for image in images])
-        np.testing.assert_array_equal(np.diff(stamps), step_ns * steps)
+        steps = np.diff([image.data[0] for image in images]) % 256
+        np.testing.assert_array_equal(np.diff(stamps), 20_000_000 * steps)
 
 
 def test_camera_info_goes_with_each_image(listener):

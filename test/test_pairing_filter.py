@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from mmcfusion_ros.ros.pairing import Pair, PairFilter, PairingOptions
+from mmcfusion_ros.ros.pair_filter import PairFilter
+from mmcfusion_ros.ros.pairing import Pair, PairingOptions
 
 MS = 1_000_000
 ROOT = Path(__file__).parents[1]

@@ -12,6 +12,7 @@ from mmcfusion_ros.simulation import rig
 from mmcfusion_ros.simulation.playback import folder_frames
 from mmcfusion_ros.simulation.rig import THERMAL_SIZE, THERMAL_TO_RGB, RigOptions, rig_frames
 from mmcfusion_ros.simulation.scene import StreetScene
+from mmcfusion_ros.simulation.traffic import CYCLE_S
 
 CROSSING_TIME_S = 3.0
 PERSON_CELSIUS = 22.0
@@ -93,16 +94,16 @@ def test_warm_things_map_by_the_homography_onto_the_same_things_in_rgb(monkeypat
     frames = takewhile(lambda frame: frame.stamp_ns <= CROSSING_TIME_S * 1e9, rig_frames(RigOptions()))
     *_, thermal, rgb = frames
     assert (thermal.camera, rgb.camera, thermal.stamp_ns) == ("thermal", "rgb", rgb.stamp_ns)
-    still = np.median([scene.rgb(time_s) for time_s in np.arange(7) * 6.3], axis=0)
+    still = np.median([scene.rgb(time_s) for time_s in 16.5 + CYCLE_S * np.arange(9)], axis=0)
     moving = (np.abs(scene.rgb(CROSSING_TIME_S) - still).max(axis=2) > 3).astype(np.uint8)
     moving = cv2.dilate(moving, np.ones((3, 3), np.uint8))
 
-    rows, columns = np.nonzero(thermal.image > 100 * (30.0 + 273.15))
+    rows, columns = np.nonzero(thermal.image > 100 * (32.0 + 273.15))
     assert len(rows) > 200
     mapped = np.stack([columns, rows, np.ones_like(rows)]).T @ THERMAL_TO_RGB.T
     x, y = np.rint(mapped[:, :2] / mapped[:, 2:]).astype(int).T
     assert moving[y, x].mean() > 0.95
-    assert moving[y, x - 25].mean() < 0.7
+    assert moving[y - 30, x].mean() < 0.7
 
 
 def test_thermal_image_shows_the_scene_through_the_homography(monkeypatch, scene):

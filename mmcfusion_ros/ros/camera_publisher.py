@@ -60,18 +60,21 @@ def publish_frames(
     stop = threading.Event()
     handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     context = Context()
-    rclpy.init(args=list(ros_args or ()), context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = Node(node_name, context=context)
-    publisher = _CameraPublisher(node, context, intrinsics or {}, stop)
     try:
-        publisher.run(frames, duration_s)
+        rclpy.init(args=list(ros_args or ()), context=context, signal_handler_options=SignalHandlerOptions.NO)
+        node = Node(node_name, context=context)
+        publisher = _CameraPublisher(node, context, intrinsics or {}, stop)
+        try:
+            publisher.run(frames, duration_s)
+        finally:
+            node.get_logger().info(publisher.report())
+            publisher.executor.shutdown()
+            node.destroy_node()
+            if counts_file is not None:
+                counts = {camera: vars(count) for camera, count in publisher.counts.items()}
+                Path(counts_file).write_text(json.dumps(counts))
     finally:
-        node.get_logger().info(f"{'; '.join(publisher.report())}")
-        if counts_file is not None:
-            Path(counts_file).write_text(json.dumps({name: vars(count) for name, count in publisher.counts.items()}))
-        publisher.executor.shutdown()
-        node.destroy_node()
-        rclpy.shutdown(context=context)
+        context.try_shutdown()
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return publisher.counts
@@ -91,9 +94,11 @@ class _CameraPublisher:
         self._start_ns: int | None = None
         self._start_stamp_ns = 0
 
-    def report(self) -> list[str]:
-        """One line for each camera."""
-        return [f"{name}: {count.published} published, {count.skipped} skipped" for name, count in self.counts.items()]
+    def report(self) -> str:
+        """The counts as one line."""
+        return "; ".join(
+            f"{camera}: {count.published} published, {count.skipped} skipped" for camera, count in self.counts.items()
+        )
 
     def run(self, frames: Iterable[Frame], duration_s: float | None) -> None:
         """Sends the frames at their delivery times, while another thread makes the next images."""
@@ -101,7 +106,7 @@ class _CameraPublisher:
         maker.start()
         try:
             while (frame := self._next()) is not None:
-                if duration_s is not None and frame.delivery_ns > duration_s * 1e9:
+                if duration_s is not None and frame.delivery_ns >= duration_s * 1e9:
                     break
                 self._deliver(frame)
         finally:
@@ -116,7 +121,7 @@ class _CameraPublisher:
                 if self._lateness_ns(frame) > TOO_LATE_NS:
                     self.counts[frame.camera].skipped += 1
                     continue
-                frame.image  # noqa: B018
+                _ = frame.image
                 self._put(frame)
             self._put(None)
         except Exception as error:

@@ -54,7 +54,9 @@ class CheckingDetector(Node):
             self.faults.append(f"stamp {stamp} does not come after {self.fused_stamps[-1]}")
         self.fused_stamps.append(stamp)
         if fused.encoding != "rgb8" or fused.step != 3 * fused.width or len(fused.data) != fused.step * fused.height:
-            self.faults.append(f"fused image {fused.width}x{fused.height} {fused.encoding} with {len(fused.data)} bytes")
+            self.faults.append(
+                f"fused image of {fused.width}x{fused.height}, {fused.encoding}, has {len(fused.data)} bytes"
+            )
         rgb = self._inputs["rgb"].get(stamp)
         if rgb is None or not self._inputs["thermal"]:
             return

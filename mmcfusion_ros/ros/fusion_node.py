@@ -28,7 +28,8 @@ from mmcfusion_ros.ros.messages import (
     rgb_from_message,
     thermal_from_message,
 )
-from mmcfusion_ros.ros.pairing import Pair, PairFilter, Stream
+from mmcfusion_ros.ros.pair_filter import PairFilter
+from mmcfusion_ros.ros.pairing import Pair, Stream
 from mmcfusion_ros.ros.parameters import PARAMETERS
 from mmcfusion_ros.ros.settings import Settings, declare_parameters, read_parameters
 from mmcfusion_ros.ros.subscriber import Subscriber
@@ -278,3 +279,7 @@ def main(args: list[str] | None = None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

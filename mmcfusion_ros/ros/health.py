@@ -58,7 +58,7 @@ class Health:
                 if recent:
                     p50, p95, largest = np.percentile(recent, (50, 95, 100))
                     values |= {f"{name}_ms.p50": f"{p50:.2f}", f"{name}_ms.p95": f"{p95:.2f}"}
-                    values[f"{name}_ms.max"] = f"{largest:.2f}"
+                    values |= {f"{name}_ms.mean": f"{np.mean(recent):.2f}", f"{name}_ms.max": f"{largest:.2f}"}
             return values
 
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mmcfusion_ros.ros.pairing import Pair, PairFilter
+from mmcfusion_ros.ros.pair_filter import PairFilter
+from mmcfusion_ros.ros.pairing import Pair
 
 
 class NewestPairWorker:

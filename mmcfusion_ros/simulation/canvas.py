@@ -97,7 +97,7 @@ class Canvas:
 
     def darken(self, outline: np.ndarray, strength: float) -> None:
         """Casts a soft shadow, RGB only, over an outline of pixels ``N x 2``."""
-        softness = max(1, int(0.08 * np.ptp(outline, axis=0).min()))
+        softness = int(np.clip(0.08 * np.ptp(outline, axis=0).min(), 1, 12))
         box = clipped_box(outline, margin=2 * softness)
         if box is None:
             return

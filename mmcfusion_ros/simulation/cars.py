@@ -23,6 +23,7 @@ SEDAN = np.array([(0.0, 0.32), (0.0, 0.78), (0.12, 0.98), (0.75, 1.03), (1.45, 1
 VAN = np.array([(0.0, 0.34), (0.0, 1.0), (0.06, 1.30), (0.12, 1.95), (0.4, 2.05), (3.2, 2.05),
                 (3.95, 1.28), (4.6, 1.02), (4.72, 0.66), (4.72, 0.32)])  # fmt: skip
 REAR_WINDOW, WINDSHIELD = 3, 5
+NEAREST_M = 0.4
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Car:
     @property
     def middle(self) -> tuple[float, float, float]:
         """Where the light on the car is taken."""
-        return self.x, 0.8, self.z + 2.2
+        return self.x, 0.8, max(self.z + 2.2, NEAREST_M)
 
 
 def random_car_look(rng: np.random.Generator) -> tuple[RGB, bool]:
@@ -55,14 +56,18 @@ def random_car_look(rng: np.random.Generator) -> tuple[RGB, bool]:
 def draw_car(canvas: Canvas, car: Car, gain: np.ndarray, haze: np.ndarray, air: float) -> None:
     """Draws shadow and faces; ``gain`` (3) and ``haze`` (3) turn a surface colour into the one seen."""
     model = _model(car.van, car.coming, car.parked)
-    at = np.array([car.x, 0.0, car.z])
-    canvas.darken(project(at + model.footprint), 0.75)
+    at, before_lens = np.array([car.x, 0.0, car.z]), np.array([-np.inf, -np.inf, NEAREST_M])
+    canvas.darken(project(np.maximum(at + model.footprint, before_lens)), 0.75)
     rgb = model.body_share[:, None] * np.array(car.rgb, dtype=float) + model.rgb
-    canvas.surfaces(at + model.vertices, model.counts, paints(rgb * gain + haze, air + model.warmth))
+    canvas.surfaces(
+        np.maximum(at + model.vertices, before_lens), model.counts, paints(rgb * gain + haze, air + model.warmth)
+    )
 
 
 def draw_lights(canvas: Canvas, car: Car, air: float) -> None:
     """By night: headlights with their glare and a pool of light on the road, or tail lights."""
+    if car.z < 1.0:
+        return
     scale = pixels_per_metre(np.array([car.x, 0.8, car.z]))
     if car.coming and car.z > 6:
         pool = project(np.array([(car.x, 0.0, car.z - near) for near in (0.3, 2.0, 4.5)]))

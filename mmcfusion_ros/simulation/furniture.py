@@ -33,10 +33,7 @@ def furnish(walls: tuple[Wall, Wall], light: Light, air: float, rng: np.random.G
     maker = _Maker(light, air)
     items = [Item(z, partial(maker.lamp, head_x=x, z=z)) for x, _, z in LAMP_HEADS.tolist()]
     items += [Item(z, partial(maker.bollard, z=z)) for z in BOLLARDS_Z]
-    items += [
-        Item(z, partial(maker.tree, z=z, rng=tree_rng))
-        for z, tree_rng in zip(TREES_Z, rng.spawn(len(TREES_Z)), strict=True)
-    ]
+    items += [Item(z, partial(maker.tree, z=z, seed=int(rng.integers(1 << 32)))) for z in TREES_Z]
     items.append(Item(CROSSING_Z[1] + 0.4, maker.crossing_sign))
     for z in CROSSING_Z[1] + 6.2 * np.arange(1, 9):
         if rng.random() < 0.75:
@@ -98,8 +95,9 @@ class _Maker:
         self._rod(canvas, (x, 0.69, z), (x, 0.70, z), (0.064, 0.064), (218, 216, 208), self.air - 1.4)
         self._rod(canvas, (x, 0.88, z), (x, 0.90, z), (0.075, 0.07), (46, 50, 52), self.air - 1.4)
 
-    def tree(self, canvas: Canvas, z: float, rng: np.random.Generator) -> None:
+    def tree(self, canvas: Canvas, z: float, seed: int) -> None:
         """A trunk with branches and a crown of leaf clusters, the sunlit ones drawn last."""
+        rng = np.random.default_rng(seed)
         x, height = LEFT_KERB_X - 0.8, rng.uniform(5.2, 6.6)
         trunk = (86, 68, 54)
         self._rod(canvas, (x, 0, z), (x + 0.1, height - 1.5, z), (0.17, 0.09), trunk, self.air + 1.2)

@@ -37,7 +37,7 @@ class StreetScene:
         backdrop = cast_street(walls, self._light, seed)
         levels = (backdrop.celsius - COLDEST_CELSIUS) * STEPS_PER_KELVIN
         pixels = np.dstack([backdrop.rgb, np.clip(levels, 0, 255)]).round().astype(np.uint8)
-        self._celsius_of_level_zero = backdrop.celsius - pixels[..., 3] / np.float32(STEPS_PER_KELVIN)
+        self._celsius_of_level_zero = backdrop.celsius - pixels[..., 3].astype(np.float32) / STEPS_PER_KELVIN
         self._distance = np.full((HEIGHT, WIDTH), np.inf, np.float32)
         for item in furnish(walls, self._light, self._air, rng):
             before = pixels.copy()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -17,7 +19,15 @@ CROSSING_Z = (9.4, 12.6)
 SUPERSAMPLING, BAND_ROWS = 2, 32
 AIR_CELSIUS = {False: 14.0, True: 7.0}
 SKYLINE_Z = 320.0
-NOISE_SIZE = 512
+SKY_RGB = {
+    False: np.array([(206, 222, 236), (92, 148, 214), (250, 249, 246)], np.float32),
+    True: np.array([(38, 36, 52), (8, 11, 28), (44, 43, 58)], np.float32),
+}
+SKYLINE_RGB = {
+    False: ((158, 172, 190), (142, 155, 171), (112, 136, 120)),
+    True: ((34, 36, 48), (176, 150, 104), (16, 20, 22)),
+}
+NOISE_SIZE, REMAP_LIMIT = 512, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -67,11 +77,19 @@ class _Caster:
             distance = wall.x / np.where(towards, ray[:, 0], np.sign(wall.x))
             height, z = CAMERA[1] + distance * ray[:, 1], distance * ray[:, 2]
             towards &= (height < wall.height_at(z)) & (z > 0)
-            self._see(ray, nearest, picture, distance, towards, lambda points, wall=wall: self._front(points, wall))
+            self._see(ray, nearest, picture, distance, towards, partial(self._front, wall))
             self._gables(ray, nearest, picture, wall)
         return picture.astype(np.float32)
 
-    def _see(self, ray, nearest, picture, distance, hit, shade) -> None:  # type: ignore[no-untyped-def]
+    def _see(
+        self,
+        ray: np.ndarray,
+        nearest: np.ndarray,
+        picture: np.ndarray,
+        distance: np.ndarray,
+        hit: np.ndarray,
+        shade: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
         """Shades the rays that hit a surface nearer than all before."""
         seen = np.flatnonzero(hit & (distance < nearest))
         if len(seen):
@@ -85,17 +103,17 @@ class _Caster:
             distance = z / np.maximum(ray[:, 2], 1e-6)
             x, y = distance * ray[:, 0], CAMERA[1] + distance * ray[:, 1]
             hit = ((x - wall.x) * np.sign(wall.x) > 0) & (y < wall.heights[i]) & (y > 0)
-            self._see(ray, nearest, picture, distance, hit, lambda points, i=i: self._gable(points, wall, i))
+            self._see(ray, nearest, picture, distance, hit, partial(self._gable, wall.front_rgb[i]))
 
-    def _front(self, points: np.ndarray, wall: Wall) -> np.ndarray:
+    def _front(self, wall: Wall, points: np.ndarray) -> np.ndarray:
         facing = (-np.sign(wall.x), 0.0, 0.0)
         material = front(wall, points, self._grain(points[:, 1], points[:, 2], 12), self.air, self.light.night)
         material.celsius += 5.0 * self.light.sunlit(points)
         return self._finish(material, points, facing)
 
-    def _gable(self, points: np.ndarray, wall: Wall, building: int) -> np.ndarray:
+    def _gable(self, front_rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
         grain = self._grain(points[:, 0], points[:, 1], 12)
-        rgb = wall.front_rgb[building] * 0.86 * (1 + 0.2 * grain)[:, None]
+        rgb = front_rgb * 0.86 * (1 + 0.2 * grain)[:, None]
         material = Material(rgb, np.zeros_like(rgb), self.air + 0.6 + grain)
         return self._finish(material, points, (0.0, 0.0, -1.0))
 
@@ -119,26 +137,14 @@ class _Caster:
     def _grain(self, a: np.ndarray, b: np.ndarray, samples_per_metre: float) -> np.ndarray:
         """The noise at ``N`` positions of a plane, bilinear, repeating."""
         row, column = (np.mod(value * samples_per_metre, NOISE_SIZE).astype(np.float32) for value in (a, b))
-        rows_at_once = 1 << 14
-        return np.concatenate(
-            [
-                cv2.remap(self.noise, column[i : i + rows_at_once], row[i : i + rows_at_once], cv2.INTER_LINEAR)[:, 0]
-                for i in range(0, len(row), rows_at_once)
-            ]
-        )
+        pieces = [slice(i, i + REMAP_LIMIT) for i in range(0, len(row), REMAP_LIMIT)]
+        return np.concatenate([cv2.remap(self.noise, column[i], row[i], cv2.INTER_LINEAR)[:, 0] for i in pieces])
 
     def _sky(self, ray: np.ndarray) -> np.ndarray:
         up = np.clip(ray[:, 1:2] / 0.45, 0, 1)
-        cloud = self._clouds(ray)[:, None]
-        if self.light.night:
-            sky = np.array([38.0, 36.0, 52.0], np.float32) + up * (
-                np.array([8.0, 11.0, 28.0], np.float32) - np.array([38.0, 36.0, 52.0], np.float32)
-            )
-            return sky + 14 * cloud * (1 - 0.5 * up)
-        sky = np.array([206.0, 222.0, 236.0], np.float32) + up * (
-            np.array([92.0, 148.0, 214.0], np.float32) - np.array([206.0, 222.0, 236.0], np.float32)
-        )
-        return sky + cloud * (np.array([250.0, 249.0, 246.0], np.float32) - sky)
+        horizon, zenith, cloud = SKY_RGB[self.light.night]
+        clear = horizon + up * (zenith - horizon)
+        return clear + self._clouds(ray)[:, None] * (cloud - clear)
 
     def _sky_celsius(self, ray: np.ndarray) -> np.ndarray:
         up = np.clip(ray[:, 1] / 0.45, 0, 1)
@@ -155,20 +161,11 @@ class _Caster:
         block = np.floor(x / 11.0)
         towers = (y < 14 + 34 * (np.sin(block * 12.9898) * 43758.5453 % 1)) & (y > 0)
         trees = (y < 9 + 5 * self._grain(x, np.zeros_like(x), 2)) & (y > 0)
-        haze = (
-            np.array([34.0, 36.0, 48.0], np.float32)
-            if self.light.night
-            else np.array([158.0, 172.0, 190.0], np.float32)
-        )
-        green = (
-            np.array([16.0, 20.0, 22.0], np.float32)
-            if self.light.night
-            else np.array([112.0, 136.0, 120.0], np.float32)
-        )
-        picture[towers] = (*haze, self.air - 1.0)
+        tower_rgb, pane_rgb, tree_rgb = SKYLINE_RGB[self.light.night]
+        picture[towers] = (*tower_rgb, self.air - 1.0)
         panes = towers & (y % 4 < 2) & (x % 3.7 < 1.8) & (np.sin(np.floor(x / 3.7) * 7.1 + np.floor(y / 4) * 3.3) > 0.3)
-        picture[panes, :3] = (176.0, 150.0, 104.0) if self.light.night else haze * 0.9
-        picture[trees] = (*green, self.air - 0.5)
+        picture[panes, :3] = pane_rgb
+        picture[trees] = (*tree_rgb, self.air - 0.5)
 
 
 def _pave(material: Material, x: np.ndarray, z: np.ndarray, road: np.ndarray) -> None:
@@ -176,7 +173,7 @@ def _pave(material: Material, x: np.ndarray, z: np.ndarray, road: np.ndarray) ->
     joints = ~road & ((x % 0.6 < 0.03) | ((z + 0.3 * (np.floor(x / 0.6) % 2)) % 0.6 < 0.03)) & (z < 32)
     material.put(joints, material.rgb * 0.78, material.celsius - 0.4)
     kerb = np.minimum(np.abs(x - LEFT_KERB_X), np.abs(x - RIGHT_KERB_X))
-    material.put(kerb < 0.10, material.rgb * 0 + (184.0, 182.0, 176.0), material.celsius - 0.8)
+    material.put(kerb < 0.10, (184.0, 182.0, 176.0), material.celsius - 0.8)
     gutter = road & (kerb > 0.10) & (kerb < 0.35)
     material.put(gutter, material.rgb * 0.82, material.celsius - 0.3)
     for lane in (0.5 * (PARKING_X + MIDDLE_X), 0.5 * (MIDDLE_X + RIGHT_KERB_X)):

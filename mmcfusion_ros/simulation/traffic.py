@@ -97,4 +97,4 @@ def _leaving_car(rng: np.random.Generator, place: int, local_s: float) -> Car | 
     rgb, van = random_car_look(rng)
     after_s = local_s - CROSSING_S - 2.2 * place
     z = -6.0 + 0.9 * max(after_s, 0.0) ** 2
-    return Car(LEAVING_LANE_X, z, False, rgb, van) if 2.0 < z < 130.0 else None
+    return Car(LEAVING_LANE_X, z, False, rgb, van) if -4.0 < z < 130.0 else None

@@ -1,0 +1,28 @@
+# make demo: the whole job on this machine.  make test: lint, types and tests.  Both set up .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+ARGUMENTS := $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) $(if $(NIGHT),--night)
+
+.PHONY: demo test clean
+
+demo: .venv/runtime
+	$(BIN)/python -m mmcfusion_ros.cli demo $(ARGUMENTS)
+
+test: .venv/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+.venv/runtime: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) -r requirements.txt
+	touch $@
+
+.venv/dev: requirements-dev.txt .venv/runtime
+	$(PIP) -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv demo_output build install log
