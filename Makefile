@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGUMENTS := $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) $(if $(NIGHT),--night)
 
-.PHONY: demo test clean
+.PHONY: demo test picture clean
 
 demo: .venv/runtime
 	$(BIN)/python -m mmcfusion_ros.cli demo $(ARGUMENTS)
@@ -14,6 +14,9 @@ test: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+picture: .venv/runtime
+	PYTHONPATH=. $(BIN)/python docs/rig.py
 
 .venv/runtime: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -9,35 +9,34 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchDescription
 from mmcfusion_ros.resources import transport_environment
 
+PARAMETER_FILE = PathJoinSubstitution([FindPackageShare("mmcfusion_ros"), "config", "fusion.yaml"])
 ARGUMENTS = {
     "namespace": ("", "namespace of the node and its topics"),
     "name": ("mmcfusion", "name of the node"),
+    "params_file": (PARAMETER_FILE, "YAML file with the node's parameters"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "use_sim_time": ("false", "take the time from /clock"),
+}
+IMAGES = {
     "thermal_image": ("thermal/image_raw", "thermal image topic"),
     "rgb_image": ("rgb/image_raw", "RGB image topic"),
-    "rgb_camera_info": ("rgb/camera_info", "camera_info topic of the RGB camera"),
     "fused_image": ("fused/image_raw", "fused image topic"),
+}
+TOPICS = {
+    **IMAGES,
+    "rgb_camera_info": ("rgb/camera_info", "camera_info topic of the RGB camera"),
     "fused_camera_info": ("fused/camera_info", "camera_info topic of the fused image"),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
-    config = PathJoinSubstitution([FindPackageShare("mmcfusion_ros"), "config"])
-    value = {name: LaunchConfiguration(name) for name in ARGUMENTS}
-    topics = ("thermal/image_raw", "rgb/image_raw", "rgb/camera_info", "fused/image_raw", "fused/camera_info")
-    remappings = [(topic, value[topic.replace("/image_raw", "_image").replace("/", "_")]) for topic in topics]
-    for camera in ("thermal", "rgb", "fused"):
-        compressed = [value[f"{camera}_image"], "/compressed"]
-        remappings.append((f"{camera}/image_raw/compressed", compressed))
+    arguments = {**ARGUMENTS, **TOPICS}
+    value = {name: LaunchConfiguration(name) for name in arguments}
+    remappings = [(topic, value[name]) for name, (topic, _) in TOPICS.items()]
+    remappings += [(f"{topic}/compressed", [value[name], "/compressed"]) for name, (topic, _) in IMAGES.items()]
     return LaunchDescription(
         [
-            DeclareLaunchArgument(
-                "params_file",
-                default_value=PathJoinSubstitution([config, "fusion.yaml"]),
-                description="YAML file with the node's parameters",
-            ),
-            *(DeclareLaunchArgument(name, default_value=d, description=text) for name, (d, text) in ARGUMENTS.items()),
+            *(DeclareLaunchArgument(name, default_value=d, description=text) for name, (d, text) in arguments.items()),
             *(SetEnvironmentVariable(name, file) for name, file in transport_environment().items()),
             Node(
                 package="mmcfusion_ros",

@@ -18,9 +18,11 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
+from lifecycle_msgs.srv import GetState
 
 from mmcfusion_ros.evaluation.benchmark import processor_name
 from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image, write_video
+from mmcfusion_ros.fusion.pair_folder import find_pairs
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.resources import package_file, transport_environment
 from mmcfusion_ros.ros.detector import CheckingDetector
@@ -57,8 +59,11 @@ def run_demo(
     """Runs the demo and writes ``demo.json``, ``contact_sheet.jpg`` and ``fused.mp4`` to ``out``.
 
     The cameras are the synthetic rig, or the pairs of the folder ``data``. False if fewer than 90 % of the pairs that
-    were possible at this processor's rate came out fused, or if anything else went wrong.
+    were possible at this processor's rate came out fused, or if anything else went wrong. Raises what ``find_pairs``
+    raises, and ``ChildProcessError`` if the node does not become active.
     """
+    if data:
+        find_pairs(data)
     out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 100)))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -67,7 +72,7 @@ def run_demo(
     counts_file.unlink(missing_ok=True)
     cameras = ["play", str(data), "--loop"] if data else ["simulate", *(["--night"] if night else [])]
     cameras += ["--duration", str(seconds), "--counts", str(counts_file)]
-    parameters = {"model": model} | ({} if data else _rig_parameters())
+    parameters = {"model": model} | ({} if data else rig_parameters(night))
     recording = Recording()
     cv2.setNumThreads(1)
     rclpy.init()
@@ -95,13 +100,13 @@ def run_demo(
     return not report["faults"]
 
 
-def _rig_parameters() -> dict[str, str]:
-    """Its geometry, and a range of temperatures in which people stand out: 15 to 38 degrees Celsius in centikelvin."""
+def rig_parameters(night: bool) -> dict[str, str]:
+    """The rig's geometry, and a range of temperatures, in centikelvin, in which people stand out."""
     return {
         "registration.type": "homography",
         "registration.file": str(package_file("config/simulated_rig.yaml")),
         "thermal.scaling": "fixed",
-        "thermal.fixed_low": "28815.0",
+        "thermal.fixed_low": "27615.0" if night else "28815.0",
         "thermal.fixed_high": "31115.0",
     }
 
@@ -123,11 +128,19 @@ def _process(module: str, arguments: list[str]) -> Iterator[subprocess.Popen[byt
 
 def _wait_until_active(detector: CheckingDetector, node: subprocess.Popen[bytes]) -> None:
     print("starting the fusion node ...", flush=True)
+    client = detector.create_client(GetState, "mmcfusion/get_state")
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not detector.diagnostics:
+    state = ""
+    while not state and node.poll() is None and time.monotonic() < deadline:
+        if client.wait_for_service(timeout_sec=0.1):
+            answer = client.call_async(GetState.Request())
+            rclpy.spin_until_future_complete(detector, answer, timeout_sec=5.0)
+            response = answer.result() if answer.done() else None
+            state = response.current_state.label if response else ""
+    if state != "active":
+        raise ChildProcessError(f"the fusion node is {state or 'not there'}, not active; its log above says why")
+    while not detector.diagnostics and time.monotonic() < deadline:
         rclpy.spin_once(detector, timeout_sec=0.1)
-        if node.poll() is not None or time.monotonic() > deadline:
-            raise ChildProcessError("the fusion node did not become active; its log above says why")
 
 
 def _watch(

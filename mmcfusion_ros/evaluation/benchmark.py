@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.fuser import Fuser, check_size
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
@@ -17,8 +17,12 @@ from mmcfusion_ros.fusion.thermal import ThermalScaler
 def benchmark(fuser: Fuser, width: int, height: int, frames: int = 50, warm_up: int = 5) -> dict[str, object]:
     """Fuses random 16-bit thermal and rgb8 frames from message to message; p50 and p95 of each stage in ms.
 
-    The stages ``decode`` and ``encode`` (ROS messages) are there only where ROS 2 is installed.
+    The stages ``decode`` and ``encode`` (ROS messages) are there only where ROS 2 is installed. ``ValueError`` for a
+    size that the fuser does not take, or fewer than one frame.
     """
+    if frames < 1:
+        raise ValueError(f"{frames} frames; at least 1 must be timed")
+    check_size(width, height)
     rng = np.random.default_rng(0)
     thermal = rng.integers(29000, 31000, (height, width), dtype=np.uint16)
     rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)

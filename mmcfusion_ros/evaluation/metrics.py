@@ -9,14 +9,18 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Plane = NDArray[np.float64]
 
+SMALLEST_SIDE = 41  # pixels: the fourth scale of VIF is empty below
+
 
 def fusion_metrics(a: Image, b: Image, f: Image) -> dict[str, float]:
     """EN (bits), SD, SF, AG, MI (nats), SCD, CC, VIF, Qabf, SSIM and SSIM_cdd by name; larger is better in all.
 
-    Raises ``ValueError`` if the three images are not uint8 of one shape.
+    Raises ``ValueError`` if the three images are not uint8 of one shape, or a side is below ``SMALLEST_SIDE``.
     """
     if not (a.shape == b.shape == f.shape and a.ndim == 2) or {a.dtype, b.dtype, f.dtype} != {np.dtype(np.uint8)}:
         raise ValueError(f"metrics need three uint8 grey images of one shape, got {a.shape}, {b.shape}, {f.shape}")
+    if min(f.shape) < SMALLEST_SIDE:
+        raise ValueError(f"image of {f.shape[1]}x{f.shape[0]}: metrics need sides of at least {SMALLEST_SIDE} pixels")
     da, db, df = (image.astype(np.float64) for image in (a, b, f))
     return {
         "EN": entropy(f),

@@ -1,0 +1,3 @@
+from mmcfusion_ros.fusion.fuser import Fuser
+
+__all__ = ["Fuser"]

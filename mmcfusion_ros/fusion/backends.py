@@ -42,6 +42,8 @@ def create_backend(
     for value, choices in ((backend, BACKENDS), (device, DEVICES), (precision, PRECISIONS)):
         if value not in choices:
             raise ValueError(f"{value!r} is not one of {', '.join(choices)}")
+    if threads < 0:
+        raise ValueError(f"{threads} threads; give a number, or 0 for all processors")
     reason = "as configured"
     if backend == "auto":
         backend, reason = _choose(model, device)
@@ -55,6 +57,8 @@ def create_backend(
         raise BackendError("backend 'openvino' runs on the CPU; for device 'cuda' use backend 'torch' or 'auto'")
     if not _installed("openvino"):
         raise BackendError("backend 'openvino' needs the package openvino: pip install openvino")
+    if model.openvino is None and not _installed("torch"):
+        raise BackendError(f"{model.safetensors} needs PyTorch and timm; install them or give the exported .xml file")
     from mmcfusion_ros.fusion.openvino_backend import OpenVINOBackend
 
     return OpenVINOBackend(model, precision, threads), reason
@@ -63,6 +67,8 @@ def create_backend(
 def _choose(model: ModelFiles, device: str) -> tuple[str, str]:
     if device == "cuda":
         return "torch", "device 'cuda' was asked for"
+    if model.safetensors is None:
+        return "openvino", "an exported graph runs on OpenVINO only"
     if device == "auto" and _installed("torch") and _has_nvidia_driver():
         import torch
 

@@ -9,3 +9,8 @@ class BackendError(RuntimeError):
 
 class FusionError(RuntimeError):
     """A frame could not be fused: the backend failed or its output is not finite."""
+
+
+def one_line(error: Exception) -> str:
+    """The text of a library's error without its line breaks."""
+    return " ".join(str(error).split())

@@ -49,6 +49,7 @@ class Fuser:
         The result has the shape of ``visible``: only its luminance is fused, its colour is put back. Sides of 32 to
         4096 pixels. Raises ``ValueError`` for other arrays, ``FusionError`` if the backend fails.
         """
+        check_visible(visible)
         luminance, chroma = split_luminance(visible)
         return merge_luminance(self.fuse_luminance(thermal, luminance), chroma)
 
@@ -68,12 +69,24 @@ class Fuser:
         return self.backend(thermal, luminance)[:height, :width]
 
 
+def check_visible(visible: np.ndarray) -> None:
+    """``ValueError`` unless it is uint8, ``H x W`` or ``H x W x 3``, with sides of 32 to 4096 pixels."""
+    if visible.dtype != np.uint8:
+        raise ValueError(f"visible image of {visible.dtype}; it must be uint8")
+    if visible.ndim != 2 and visible.shape[2:] != (3,):
+        raise ValueError(f"visible image of shape {visible.shape}; it must be H x W or H x W x 3")
+    check_size(visible.shape[1], visible.shape[0])
+
+
+def check_size(width: int, height: int) -> None:
+    """``ValueError`` unless both are 32 to 4096 pixels."""
+    if not SMALLEST_SIDE <= min(width, height) <= max(width, height) <= LARGEST_SIDE:
+        raise ValueError(f"image of {width}x{height}: sides must be {SMALLEST_SIDE} to {LARGEST_SIDE}")
+
+
 def _check(thermal: np.ndarray, luminance: np.ndarray) -> None:
-    if thermal.dtype != np.uint8 or luminance.dtype != np.uint8:
-        raise ValueError(f"images must be uint8, not {thermal.dtype} and {luminance.dtype}; scale 16-bit thermal first")
+    check_visible(luminance)
+    if thermal.dtype != np.uint8:
+        raise ValueError(f"thermal image of {thermal.dtype}; it must be uint8, scale 16-bit counts first")
     if thermal.ndim != 2 or thermal.shape != luminance.shape:
         raise ValueError(f"thermal {thermal.shape} and luminance {luminance.shape} must have one shape H x W")
-    if not SMALLEST_SIDE <= min(thermal.shape) <= max(thermal.shape) <= LARGEST_SIDE:
-        raise ValueError(
-            f"image of {thermal.shape[1]}x{thermal.shape[0]}: sides must be {SMALLEST_SIDE} to {LARGEST_SIDE}"
-        )

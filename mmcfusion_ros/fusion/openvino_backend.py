@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 
-from mmcfusion_ros.fusion.errors import BackendError, FusionError
+from mmcfusion_ros.fusion.errors import BackendError, FusionError, one_line
 from mmcfusion_ros.fusion.models import ModelFiles
 from mmcfusion_ros.network.hashes import verify_hash
 from mmcfusion_ros.network.variants import get_variant
@@ -44,7 +44,10 @@ class OpenVINOBackend:
         self._graph = self._read(model)
         if not self._graph.has_rt_info(["mmcfusion", "variant"]):
             raise ValueError(f"{model.openvino} does not name its network variant; make it with mmcfusion export")
-        self.variant = get_variant(self._graph.get_rt_info(["mmcfusion", "variant"]).astype(str))
+        try:
+            self.variant = get_variant(self._graph.get_rt_info(["mmcfusion", "variant"]).astype(str))
+        except ValueError as error:
+            raise ValueError(f"{model.openvino}: {error}") from error
         self._requests: dict[tuple[int, int], openvino.InferRequest] = {}
 
     def _read(self, model: ModelFiles) -> openvino.Model:
@@ -61,7 +64,7 @@ class OpenVINOBackend:
         try:
             return self._core.read_model(model.openvino)
         except RuntimeError as error:
-            raise ValueError(f"{model.openvino} is not a readable OpenVINO model: {error}") from error
+            raise ValueError(f"{model.openvino} is not a readable OpenVINO model: {one_line(error)}") from error
 
     def __call__(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
         """Two ``H x W`` uint8 images to the fused one; ``FusionError`` if OpenVINO fails."""
@@ -71,7 +74,7 @@ class OpenVINOBackend:
             return request.infer(inputs, share_inputs=True)[0][0, 0]
         except RuntimeError as error:
             raise FusionError(
-                f"OpenVINO failed on a frame of {thermal.shape[1]}x{thermal.shape[0]}: {error}"
+                f"OpenVINO failed on a frame of {thermal.shape[1]}x{thermal.shape[0]}: {one_line(error)}"
             ) from error
 
     def _compile(self, shape: tuple[int, int]) -> openvino.InferRequest:

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
-from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.fuser import Fuser, check_visible
 from mmcfusion_ros.fusion.registration import Registration, fill_outside
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 
@@ -43,6 +43,11 @@ class FusionPipeline:
 
         Raises ``ValueError`` for images that do not fit, ``FusionError`` if the backend fails.
         """
+        if thermal.ndim != 2 or not thermal.size or thermal.dtype not in (np.uint8, np.uint16):
+            raise ValueError(
+                f"thermal image of {thermal.dtype}, shape {thermal.shape}; it must be h x w uint8 or uint16"
+            )
+        check_visible(visible)
         thermal = self.scaler(thermal)
         clock.lap("thermal")
         luminance, chroma = split_luminance(visible)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mmcfusion_ros.fusion.errors import BackendError, FusionError
+from mmcfusion_ros.fusion.errors import BackendError, FusionError, one_line
 from mmcfusion_ros.fusion.models import ModelFiles
 from mmcfusion_ros.network.export import to_bytes
 from mmcfusion_ros.network.weights import load_network
@@ -57,7 +57,9 @@ class TorchBackend:
             finite = bool(self._finite)
         except RuntimeError as error:
             self._shape = ()
-            raise FusionError(f"PyTorch failed on a frame of {thermal.shape[1]}x{thermal.shape[0]}: {error}") from error
+            raise FusionError(
+                f"PyTorch failed on a frame of {thermal.shape[1]}x{thermal.shape[0]}: {one_line(error)}"
+            ) from error
         if not finite:
             raise FusionError(f"the network's output in {self.precision} is not finite")
         return self._host_output.numpy()[0, 0].copy()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
@@ -14,7 +12,7 @@ from torch import Tensor
 from mmcfusion_ros.network.hashes import sha256_of
 from mmcfusion_ros.network.mmcfusion import MMCFusion
 from mmcfusion_ros.network.variants import get_variant
-from mmcfusion_ros.network.weights import load_strictly, save_weights
+from mmcfusion_ros.network.weights import save_weights
 
 RENAMED: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^stem_thermal\.", "pre_x."),
@@ -37,7 +35,7 @@ RENAMED: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"\.enhance\.merge\.", ".sltfeature.conv1."),
     (r"^head\.to_image\.", "last.0."),
 ]
-UNUSED = re.compile(r"(pure\d\.(pre_process|conv1|sltfeature\.conv1x1)|fuse3\.conv)\.(weight|bias)")
+UNUSED = re.compile(r"(pure[1-4]\.(pre_process|conv1|sltfeature\.conv1x1)|fuse3\.conv)\.(weight|bias)")
 
 
 def authors_key(name: str) -> str:
@@ -51,30 +49,38 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> None:
     """Writes the authors' ``.pth`` state dict of the ``b1`` graph as a float32 weights file.
 
     Raises ``FileNotFoundError``, or ``ValueError`` naming what does not fit: a file that is no state dict, a missing
-    key, a key that the graph does not have, a tensor of another shape.
+    key, a key that the graph does not have, a tensor of another shape or with NaN or infinity.
     """
     theirs = _read_state_dict(Path(source))
     network = MMCFusion(get_variant("b1"))
     ours = {}
-    for name in network.state_dict():
+    for name, tensor in network.state_dict().items():
         key = authors_key(name)
         if key not in theirs:
             raise ValueError(f"{source}: key {key!r} is missing")
         ours[name] = theirs.pop(key)
+        if ours[name].shape != tensor.shape:
+            found, needed = tuple(ours[name].shape), tuple(tensor.shape)
+            raise ValueError(f"{source}: {key!r} is {found}, the authors' MMCFusion network needs {needed}")
+        if not torch.isfinite(ours[name]).all():
+            raise ValueError(f"{source}: {key!r} is not finite")
     for key in theirs:
-        if not UNUSED.fullmatch(key):
+        if not UNUSED.fullmatch(str(key)):
             raise ValueError(f"{source}: key {key!r} does not belong to the authors' MMCFusion network")
-    load_strictly(network, ours, str(source))
+    network.load_state_dict(ours)
     save_weights(network, target, {"converted_from": f"authors' checkpoint, sha256 {sha256_of(source)}"}, half=False)
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path} is not a checkpoint of plain tensors, it was not read: {error}") from error
+    with path.open("rb") as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged pickle can fail in any way
+            raise ValueError(
+                f"{path} is damaged or holds more than plain tensors; convert a file of torch.save(model.state_dict())"
+            ) from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path} is not a state dict of tensors")
+        raise ValueError(f"{path} is not a state dict of tensors; convert a file of torch.save(model.state_dict())")
     return content

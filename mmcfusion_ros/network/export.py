@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -44,17 +44,18 @@ class PoolingMatrices(nn.Module):
 
 def pooling_matrix(size: int, bins: int = 7) -> Tensor:
     """``bins x size``: row i averages the pixels ``floor(i size / bins)`` to ``ceil((i + 1) size / bins)``."""
-    matrix = torch.zeros(bins, size)
+    matrix = np.zeros((bins, size), np.float32)  # NumPy, so that exporters see a constant
     for i in range(bins):
         start, stop = i * size // bins, -(-(i + 1) * size // bins)
         matrix[i, start:stop] = 1 / (stop - start)
-    return matrix
+    return torch.from_numpy(matrix)
 
 
 def export_openvino(weights: str | Path, target: str | Path) -> None:
     """Writes ``target`` (``.xml``, and a ``.bin`` beside it): 16-bit weights, dynamic batch, height and width."""
     import openvino
 
+    _require_folder(target)
     graph = openvino_graph(load_network(weights))
     graph.set_rt_info(sha256_of(weights), [METADATA, "weights_sha256"])
     openvino.save_model(graph, target, compress_to_fp16=True)
@@ -73,18 +74,36 @@ def openvino_graph(network: MMCFusion):  # type: ignore[no-untyped-def] # openvi
 
 
 def export_onnx(weights: str | Path, target: str | Path, height: int, width: int) -> None:
-    """Writes an ONNX graph of one size, float32 in [0, 1] to float32, for TensorRT and other runtimes."""
-    network = copy.deepcopy(load_network(weights))
+    """Writes an ONNX graph of one size, float32 in [0, 1] to float32, for TensorRT and other runtimes.
+
+    ``ValueError`` for a size that the network does not take.
+    """
+    _require_folder(target)
+    network = load_network(weights)
+    multiple, smallest = network.variant.size_multiple, network.variant.smallest_size
+    if height % multiple or width % multiple or min(height, width) < smallest:
+        raise ValueError(
+            f"{width}x{height} does not fit variant {network.variant.name}: "
+            f"sides must be multiples of {multiple}, at least {smallest}"
+        )
     for module in network.modules():
         if isinstance(getattr(module, "pool", None), nn.AdaptiveAvgPool2d):
             module.pool = PoolingMatrices()
-    example = torch.zeros(1, 1, height, width)
+    # Two tensors: the exporter would take one that is passed twice for one input.
+    example = torch.zeros(1, 1, height, width), torch.zeros(1, 1, height, width)
     torch.onnx.export(
         network,
-        (example, example),
+        example,
         str(target),
         input_names=["thermal", "luminance"],
         output_names=["fused"],
         dynamo=True,
         external_data=False,
+        verbose=False,
     )
+
+
+def _require_folder(target: str | Path) -> None:
+    folder = Path(target).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{target} cannot be written: {folder} is not a folder")

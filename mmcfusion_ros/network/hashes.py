@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 HASHES = "SHA256SUMS"
@@ -14,10 +15,19 @@ def sha256_of(path: str | Path) -> str:
 
 
 def read_hashes(folder: Path) -> dict[str, str]:
-    """File name to hexadecimal SHA-256, as ``sha256sum`` writes them; empty if there is no list."""
+    """File name to hexadecimal SHA-256, as ``sha256sum`` writes them; empty if there is no list.
+
+    Raises ``ValueError`` for a list with any other line.
+    """
     file = folder / HASHES
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines if line.strip())}
+    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+    digests = {}
+    for line in lines:
+        match = re.fullmatch("([0-9a-f]{64}) [ *](.+)", line)
+        if not match:
+            raise ValueError(f"{file}: {line!r} is not a line of sha256sum; restore the file")
+        digests[match[2]] = match[1]
+    return digests
 
 
 def write_hashes(folder: Path, names: list[str]) -> None:

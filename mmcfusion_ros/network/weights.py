@@ -15,13 +15,27 @@ from mmcfusion_ros.network.variants import get_variant
 
 
 def save_weights(network: MMCFusion, path: str | Path, metadata: dict[str, str], half: bool = True) -> None:
-    """Writes the network's weights (float16, or float32 with ``half=False``) with ``metadata`` and its variant."""
+    """Writes the network's weights (float16, or float32 with ``half=False``) with ``metadata`` and its variant.
+
+    Raises ``OSError`` if the file cannot be written, ``ValueError`` naming a tensor that is not finite in that type.
+    """
     dtype = torch.float16 if half else torch.float32
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor.detach().to("cpu", dtype) for name, tensor in network.state_dict().items()}
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{path} was not written: tensor {name!r} is not finite in {dtype}")
     variant = network.variant
-    metadata = {**metadata, "variant": variant.name, "widths": json.dumps(variant.widths)}
-    temporary = Path(path).with_name(Path(path).name + ".partial")
-    save_file(tensors, temporary, metadata=metadata)
+    write_tensors(tensors, path, {**metadata, "variant": variant.name, "widths": json.dumps(variant.widths)})
+
+
+def write_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, str]) -> None:
+    """Writes a safetensors file: all of it or, with an ``OSError``, none."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path} could not be written: {error}") from error
     temporary.chmod(0o644)
     temporary.replace(path)
 
@@ -49,8 +63,12 @@ def load_network(path: str | Path) -> MMCFusion:
     Raises ``FileNotFoundError``, or ``ValueError`` for a wrong hash or naming the first tensor that is missing,
     left over or of another shape.
     """
-    variant = get_variant(read_metadata(path)["variant"])
+    name = read_metadata(path)["variant"]
     verify_hash(Path(path))
+    try:
+        variant = get_variant(name)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     network = MMCFusion(variant)
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
@@ -61,9 +79,9 @@ def load_network(path: str | Path) -> MMCFusion:
 def load_strictly(network: MMCFusion, tensors: dict[str, torch.Tensor], source: str) -> None:
     """Copies ``tensors`` into the network; ``ValueError`` naming the first one that does not fit."""
     expected = network.state_dict()
-    for name in expected.keys() - tensors.keys():
+    for name in sorted(expected.keys() - tensors.keys()):
         raise ValueError(f"{source}: tensor {name!r} of variant {network.variant.name} is missing")
-    for name in tensors.keys() - expected.keys():
+    for name in sorted(tensors.keys() - expected.keys()):
         raise ValueError(f"{source}: tensor {name!r} does not belong to variant {network.variant.name}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:

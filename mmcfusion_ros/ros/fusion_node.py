@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
 import threading
-import time
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -30,13 +33,29 @@ from mmcfusion_ros.ros.messages import (
 )
 from mmcfusion_ros.ros.pair_filter import PairFilter
 from mmcfusion_ros.ros.pairing import Pair, Stream
-from mmcfusion_ros.ros.parameters import PARAMETERS
-from mmcfusion_ros.ros.settings import Settings, declare_parameters, read_parameters
+from mmcfusion_ros.ros.settings import Settings, check_changes, declare_parameters, read_parameters
 from mmcfusion_ros.ros.subscriber import Subscriber
 from mmcfusion_ros.ros.worker import NewestPairWorker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
+PATIENCE_S = 0.8
+
+TransitionCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+
+
+def _logged(transition: TransitionCallback) -> TransitionCallback:
+    """Logs what a transition raises, which rclpy keeps to itself, and leads to ``on_error``."""
+
+    @functools.wraps(transition)
+    def logged(self: FusionNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(self, state)
+        except Exception as error:
+            self.get_logger().error(f"{transition.__name__} failed: {error!r}")
+            return TransitionCallbackReturn.ERROR
+
+    return logged
 
 
 class FusionNode(LifecycleNode):
@@ -49,7 +68,7 @@ class FusionNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         self._pipeline: FusionPipeline | None = None
         self._worker: NewestPairWorker | None = None
-        self._inputs: list[Any] = []
+        self._inputs: dict[str, Any] = {}
         self._camera_info: CameraInfo | None = None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         self._outputs: dict[str, Any] = {}
@@ -63,7 +82,7 @@ class FusionNode(LifecycleNode):
             self._pipeline = self._settings.pipeline()
             self._create_outputs()
         except Exception as error:
-            self.get_logger().error(f"cannot configure: {error}")
+            self.get_logger().error(f"cannot configure: {_one_line(error)}")
             self._release()
             return FAILURE
         self.get_logger().info(f"configured: {self._pipeline.fuser}")
@@ -71,52 +90,65 @@ class FusionNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes and starts to fuse."""
+        assert self._pipeline is not None
         try:
+            self._pipeline.scaler.reset()
             self._health = Health()
             self._pairs = PairFilter(self._pairing_options, lambda: self.get_clock().now().nanoseconds)
+            self._pairs.registerPairCallback(lambda pair: self._health.count("pairs"))
             self._worker = NewestPairWorker(self._pairs, self._fuse, lambda pair: self._health.drop("superseded"))
+            super().on_activate(state)
             self._subscribe()
             self._worker.start()
         except Exception as error:
-            self.get_logger().error(f"cannot activate: {error}")
+            self.get_logger().error(f"cannot activate: {_one_line(error)}")
             self._stop()
             return FAILURE
-        self._active_since = time.monotonic()
-        return super().on_activate(state)
+        return SUCCESS
 
+    @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribes; the pair at work is the last one published."""
         self._stop()
         return super().on_deactivate(state)
 
+    @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Releases the model and the publishers."""
         self._release()
         return SUCCESS
 
+    @_logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """From any state: releases everything."""
-        self._stop(timeout_s=1.0)
+        self._stop(PATIENCE_S)
         self._release()
         return SUCCESS
 
+    @_logged
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After a transition failed badly: releases everything, so that the node can be configured again."""
-        self._stop()
+        self._stop(PATIENCE_S)
         self._release()
         return SUCCESS
+
+    def destroy_node(self) -> None:
+        """From any state: releases everything."""
+        self._stop(PATIENCE_S)
+        self._release()
+        # rclpy forgets it, and with it the DDS participant and its shared memory.
+        self._state_machine.destroy_when_not_in_use()
+        super().destroy_node()
 
     def _create_outputs(self) -> None:
         qos = self._settings.output_qos()
-        self._outputs = {
-            "image": self.create_lifecycle_publisher(Image, "fused/image_raw", qos),
-            "camera_info": self.create_lifecycle_publisher(CameraInfo, "fused/camera_info", qos),
-        }
+        topics = {"image": (Image, "fused/image_raw"), "camera_info": (CameraInfo, "fused/camera_info")}
         if self._settings.values["publish_compressed"]:
-            self._outputs["compressed"] = self.create_lifecycle_publisher(
-                CompressedImage, "fused/image_raw/compressed", qos
-            )
-        self._timer = self.create_timer(1.0, self._publish_diagnostics)
+            topics["compressed"] = (CompressedImage, "fused/image_raw/compressed")
+        for name, (message_type, topic) in topics.items():
+            self._outputs[name] = self.create_lifecycle_publisher(message_type, topic, qos)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(1.0, self._publish_diagnostics, clock=steady)
 
     def _subscribe(self) -> None:
         qos = self._settings.input_qos()
@@ -124,17 +156,17 @@ class FusionNode(LifecycleNode):
             compressed = self._settings.text(f"{stream}.transport") == "compressed"
             topic = f"{stream}/image_raw" + ("/compressed" if compressed else "")
             subscriber = Subscriber(self, CompressedImage if compressed else Image, topic, qos_profile=qos)
-            subscriber.registerCallback(self._count, stream)
-            self._inputs.append(subscriber)
-        self._pairs.connectInput(*self._inputs)
-        for subscriber in self._inputs:
+            subscriber.registerCallback(self._count, f"{stream}_in")
+            self._inputs[f"{stream}_in"] = subscriber
+        self._pairs.connectInput(*self._inputs.values())
+        for subscriber in self._inputs.values():
             subscriber.registerCallback(self._wake)
-        info = Subscriber(self, CameraInfo, "rgb/camera_info", qos_profile=qos)
+        info = self._inputs["camera_info_in"] = Subscriber(self, CameraInfo, "rgb/camera_info", qos_profile=qos)
+        info.registerCallback(self._count, "camera_info_in")
         info.registerCallback(self._keep_camera_info)
-        self._inputs.append(info)
 
-    def _count(self, message: Image | CompressedImage, stream: Stream) -> None:
-        self._health.count(f"{stream}_in")
+    def _count(self, message: Image | CompressedImage | CameraInfo, name: str) -> None:
+        self._health.count(name)
 
     def _wake(self, message: Image | CompressedImage) -> None:
         if self._worker:
@@ -145,20 +177,14 @@ class FusionNode(LifecycleNode):
 
     def _fuse(self, pair: Pair[Any]) -> None:
         """In the worker thread: one pair to one published image, or to a counted and logged drop."""
-        assert self._pipeline is not None
         clock = StageClock()
-        self._health.count("pairs")
         try:
-            thermal, visible = thermal_from_message(pair.thermal), rgb_from_message(pair.rgb)
-            clock.lap("decode")
-            fused = self._pipeline(thermal, visible, clock)
+            fused = self._compute(pair, clock)
             message = image_message(fused, self._settings.text("output_encoding"), pair.rgb.header)
             clock.lap("encode")
-            self._outputs["image"].publish(message)
-            self._publish_camera_info(message)
-            if "compressed" in self._outputs:
-                quality = self._settings.whole("jpeg_quality")
-                self._outputs["compressed"].publish(compressed_message(fused, pair.rgb.header, quality=quality))
+            if self._pipeline is None:
+                return  # given up at shutdown
+            self._publish(message, fused)
             clock.lap("publish")
         except BadImage as error:
             self._drop(error.reason, error)
@@ -171,9 +197,22 @@ class FusionNode(LifecycleNode):
         else:
             self._health.fused(clock.finish(), pair.skew_ns / 1e6)
 
+    def _compute(self, pair: Pair[Any], clock: StageClock) -> np.ndarray:
+        assert self._pipeline is not None
+        thermal, visible = thermal_from_message(pair.thermal), rgb_from_message(pair.rgb)
+        clock.lap("decode")
+        return self._pipeline(thermal, visible, clock)
+
+    def _publish(self, message: Image, fused: np.ndarray) -> None:
+        self._outputs["image"].publish(message)
+        self._publish_camera_info(message)
+        if "compressed" in self._outputs:
+            quality = self._settings.whole("jpeg_quality")
+            self._outputs["compressed"].publish(compressed_message(fused, message.header, quality=quality))
+
     def _drop(self, reason: str, error: Exception) -> None:
         self._health.drop(reason)
-        self.get_logger().warning(f"dropped a pair ({reason}): {error}", throttle_duration_sec=5.0)
+        self.get_logger().warning(f"dropped a pair ({reason}): {_one_line(error)}", throttle_duration_sec=5.0)
 
     def _publish_camera_info(self, image: Image) -> None:
         info = self._camera_info
@@ -199,44 +238,19 @@ class FusionNode(LifecycleNode):
         }
         problems = ["configured, not active"]
         if self._worker:
-            values |= self._health.report(time.monotonic(), self._pairs.drops)
-            problems = self._problems(values)
+            values |= self._health.report(self._pairs.drops)
+            topics = {name: subscriber.sub.topic_name for name, subscriber in self._inputs.items()}
+            problems = self._health.problems(self._settings.number("stall_timeout"), topics)
         status = status_message(self.get_fully_qualified_name(), backend.device, problems, values)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
-    def _problems(self, values: dict[str, str]) -> list[str]:
-        """What keeps fused images from coming, in words."""
-        now, timeout = time.monotonic(), float(self._settings.values["stall_timeout"])
-        last = {stream: ns / 1e9 for stream, ns in self._pairs.last_arrival_ns.items()}
-        problems = []
-        for stream in STREAMS:
-            silence = now - last.get(stream, self._active_since)
-            if silence > timeout:
-                problems.append(f"no message on {self.resolve_topic_name(f'{stream}/image_raw')} for {silence:.1f} s")
-        if not problems and values["pairs"] == "0" and now - self._active_since > timeout:
-            problems.append("both cameras send but no stamps are within pairing.slop; see the dropped.* counts")
-        if not problems and self._camera_info is None and values["fused"] != "0":
-            problems.append(f"no message on {self.resolve_topic_name('rgb/camera_info')} yet")
-        return problems
-
-    def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        table = {parameter.name: parameter for parameter in PARAMETERS}
-        for new in parameters:
-            if new.name not in table:
-                continue
-            if self._pipeline is not None:
-                reason = f"{new.name} takes effect at configure: deactivate and clean up the node first"
-                return SetParametersResult(successful=False, reason=reason)
-            try:
-                table[new.name].check(new.value)
-            except ValueError as error:
-                return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
+    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        return check_changes(changes, configured=self._pipeline is not None)
 
     def _stop(self, timeout_s: float | None = None) -> None:
-        for subscriber in self._inputs:
+        for subscriber in self._inputs.values():
             self.destroy_subscription(subscriber.sub)
         self._inputs.clear()
         if self._worker and not self._worker.stop(timeout_s):
@@ -249,9 +263,13 @@ class FusionNode(LifecycleNode):
             self.destroy_timer(self._timer)
             self._timer = None
         for publisher in self._outputs.values():
-            self.destroy_publisher(publisher)
+            self.destroy_lifecycle_publisher(publisher)
         self._outputs = {}
         self._pipeline = None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or repr(error)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -259,26 +277,37 @@ def main(args: list[str] | None = None) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node = FusionNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    if node.get_parameter("autostart").value and node.trigger_configure() == SUCCESS:
-        node.trigger_activate()
-    while not stop.is_set() and rclpy.ok():
-        try:
-            executor.spin_once(timeout_sec=0.1)
-        except ExternalShutdownException:
-            break
-        except Exception as error:
-            node.get_logger().error(f"a callback failed: {error!r}")
-    node.trigger_shutdown()
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = FusionNode()
+    except Exception as error:
+        sys.exit(f"fusion_node: {_one_line(error)}")
+    # This thread stays free for signals, also while a model is loaded.
+    spinner = threading.Thread(target=_spin, args=(node, stop), name="spin", daemon=True)
+    spinner.start()
+    stop.wait()
+    spinner.join(PATIENCE_S)
     node.destroy_node()
     rclpy.try_shutdown()
-    # A frame given up may still be at work in native code, which the interpreter's own exit would crash.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    # A frame may still be at work in native code, which the interpreter's own exit would crash.
     os._exit(0)
+
+
+def _spin(node: FusionNode, stop: threading.Event) -> None:
+    try:
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.get_parameter("autostart").value and node.trigger_configure() == SUCCESS:
+            node.trigger_activate()
+        while not stop.is_set() and rclpy.ok():
+            try:
+                executor.spin_once(timeout_sec=0.1)
+            except ExternalShutdownException:
+                break
+            except Exception as error:
+                node.get_logger().error(f"a callback failed: {error!r}")
+    finally:
+        stop.set()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +31,6 @@ class Parameter:
             raise ValueError(f"parameter {self.name} is {value!r}; it must be one of {', '.join(self.choices)}")
         if self.low is not None and self.high is not None and not self.low <= float(value) <= self.high:
             raise ValueError(f"parameter {self.name} is {value}; it must be from {self.low:g} to {self.high:g}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"parameter {self.name} must be finite")
         return value
 
     @property

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from mmcfusion_ros.fusion.fuser import Fuser
@@ -36,6 +37,22 @@ def read_parameters(node: Node) -> dict[str, Value]:
     return {p.name: p.check(node.get_parameter(p.name).value) for p in PARAMETERS}
 
 
+def check_changes(changes: list[Parameter], configured: bool) -> SetParametersResult:
+    """Whether a node takes new values: wrong ones never, right ones until it is configured."""
+    table = {parameter.name: parameter for parameter in PARAMETERS}
+    for new in changes:
+        if new.name not in table:
+            continue
+        if configured:
+            reason = f"{new.name} takes effect at configure: deactivate and clean up the node first"
+            return SetParametersResult(successful=False, reason=reason)
+        try:
+            table[new.name].check(new.value)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+    return SetParametersResult(successful=True)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Validated parameter values."""
@@ -50,9 +67,13 @@ class Settings:
         """An integer parameter."""
         return int(self.values[name])
 
+    def number(self, name: str) -> float:
+        """A parameter of type double."""
+        return float(self.values[name])
+
     def nanoseconds(self, name: str) -> int:
         """A parameter in seconds, as integer nanoseconds."""
-        return round(float(self.values[name]) * 1e9)
+        return round(self.number(name) * 1e9)
 
     def pairing(self) -> PairingOptions:
         """Limits of the pairing; ``ValueError`` if they make no sense together."""
@@ -71,10 +92,10 @@ class Settings:
         )
         options = ThermalOptions(
             mode=self.text("thermal.scaling"),
-            low_percentile=float(self.values["thermal.low_percentile"]),
-            high_percentile=float(self.values["thermal.high_percentile"]),
-            fixed_low=float(self.values["thermal.fixed_low"]),
-            fixed_high=float(self.values["thermal.fixed_high"]),
+            low_percentile=self.number("thermal.low_percentile"),
+            high_percentile=self.number("thermal.high_percentile"),
+            fixed_low=self.number("thermal.fixed_low"),
+            fixed_high=self.number("thermal.fixed_high"),
         )
         pipeline = FusionPipeline(fuser, ThermalScaler(options), Registration(self._homography()))
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)

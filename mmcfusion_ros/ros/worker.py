@@ -42,7 +42,8 @@ class NewestPairWorker:
         with self._condition:
             self._stopping = True
             self._condition.notify()
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def wake(self) -> None:

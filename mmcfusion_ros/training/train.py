@@ -12,13 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mmcfusion_ros.network.mmcfusion import MMCFusion
 from mmcfusion_ros.network.variants import get_variant
-from mmcfusion_ros.network.weights import save_weights
+from mmcfusion_ros.network.weights import save_weights, write_tensors
 from mmcfusion_ros.training.data import PairSampler
 from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_losses, paper_losses
 
@@ -27,7 +26,7 @@ LOSSES = {"ours": (fusion_losses, LOSS_WEIGHTS), "paper": (paper_losses, PAPER_W
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What fixes a training run; a run resumes only with the same options."""
+    """What fixes a training run; a run resumes only with the same options. ``ValueError`` if they make no sense."""
 
     variant: str = "lite"
     loss: str = "ours"
@@ -40,13 +39,28 @@ class TrainingOptions:
     ema_decay: float = 0.999
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        variant = get_variant(self.variant)
+        if self.loss not in LOSSES:
+            raise ValueError(f"unknown loss {self.loss!r}; known losses: {', '.join(LOSSES)}")
+        for name, value in (("steps", self.steps), ("batch", self.batch)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        if self.crop % variant.size_multiple or self.crop < variant.smallest_size:
+            raise ValueError(
+                f"crop is {self.crop}; variant {variant.name} needs a multiple of {variant.size_multiple}, "
+                f"at least {variant.smallest_size}"
+            )
+
 
 class Trainer:
     """A network, its moving average (EMA), its optimiser and the step they are at."""
 
     def __init__(self, options: TrainingOptions, folders: Sequence[str | Path], device: str = "cpu") -> None:
-        if options.loss not in LOSSES:
-            raise ValueError(f"unknown loss {options.loss!r}; known losses: {', '.join(LOSSES)}")
+        if device not in ("cpu", "cuda"):
+            raise ValueError(f"device is {device!r}; it must be cpu or cuda")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device 'cuda' was asked for but PyTorch finds no CUDA device; use 'cpu'")
         torch.manual_seed(options.seed)
         self.options = options
         self.device = torch.device(device)
@@ -117,16 +131,17 @@ class Trainer:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
         metadata = {"options": json.dumps(asdict(self.options)), "step": str(self.step)}
-        temporary = path.with_name(path.name + ".partial")
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
-        temporary.replace(path)
+        write_tensors(tensors, path, metadata)
 
     def resume(self, path: Path) -> None:
-        """Takes up the run saved at ``path``; ``ValueError`` if it was started with other options."""
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        saved = TrainingOptions(**json.loads(metadata["options"]))
+        """Takes up the run saved at ``path``; ``ValueError`` if it is damaged or was started with other options."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            saved = TrainingOptions(**json.loads(metadata["options"]))
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a checkpoint of this training: {error}; choose another folder") from error
         if saved != self.options:
             raise ValueError(f"{path} was started with {saved}, not with {self.options}; choose another folder")
 
@@ -155,6 +170,8 @@ def train(
     options: TrainingOptions, folders: Sequence[str | Path], out: Path, device: str = "cpu", save_every: int = 500
 ) -> Path:
     """Trains, or goes on with the run in ``out``; returns the weights file (the averaged weights, float16)."""
+    if save_every < 1:
+        raise ValueError(f"save_every is {save_every}; it must be at least 1 step")
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(options, folders, device)
     checkpoint, weights = out / "last.safetensors", out / f"{options.variant}.safetensors"

@@ -1,0 +1,40 @@
+"""Makes docs/rig.jpg: the synthetic rig by day and by night, fused by the shipped lite weights."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from mmcfusion_ros.demo import rig_parameters
+from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image
+from mmcfusion_ros.fusion import Fuser
+from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
+from mmcfusion_ros.simulation.rig import THERMAL_TO_RGB, RigOptions, rig_frames
+
+PANEL = (400, 300)
+SECONDS = 14
+
+
+def row(fuser: Fuser, night: bool) -> np.ndarray:
+    """Thermal on the RGB grid, RGB and fused at one moment."""
+    settings = rig_parameters(night)
+    scaling = ThermalOptions(
+        mode=settings["thermal.scaling"],
+        fixed_low=float(settings["thermal.fixed_low"]),
+        fixed_high=float(settings["thermal.fixed_high"]),
+    )
+    pipeline = FusionPipeline(fuser, ThermalScaler(scaling), Registration(THERMAL_TO_RGB))
+    frames = rig_frames(RigOptions(night=night, thermal_rate_hz=1.0, rgb_rate_hz=1.0))
+    images = {frame.camera: frame.image for frame in islice(frames, 2 * SECONDS, 2 * SECONDS + 2)}
+    fused = pipeline(images["thermal"], images["rgb"], StageClock())
+    thermal, _ = pipeline.registration.warp(pipeline.scaler(images["thermal"]), images["rgb"].shape[:2])
+    return side_by_side(thermal, images["rgb"], fused, PANEL)
+
+
+if __name__ == "__main__":
+    lite = Fuser.from_pretrained("lite")
+    write_image(Path(__file__).with_name("rig.jpg"), contact_sheet([row(lite, night) for night in (False, True)]))

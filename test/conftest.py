@@ -1,0 +1,54 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a test first imports it
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real image pairs beside the repository."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no shared data in {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def random_lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of variant ``lite`` with seeded random weights."""
+    import torch
+
+    from mmcfusion_ros.network.mmcfusion import MMCFusion
+    from mmcfusion_ros.network.variants import get_variant
+    from mmcfusion_ros.network.weights import save_weights
+
+    torch.manual_seed(7)
+    network = MMCFusion(get_variant("lite"))
+    torch.nn.init.normal_(network.head.to_mixture.weight, std=0.3)
+    path = tmp_path_factory.mktemp("random_lite") / "random.safetensors"
+    save_weights(network, path, {"training_data": "none"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def random_lite_graph(random_lite: Path) -> Path:
+    """The same, exported to OpenVINO."""
+    from mmcfusion_ros.network.export import export_openvino
+
+    path = random_lite.with_suffix(".xml")
+    export_openvino(random_lite, path)
+    return path
+
+
+@pytest.fixture
+def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of ``~/.cache``."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"

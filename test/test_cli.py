@@ -1,0 +1,160 @@
+"""The command line: each tool runs, and wrong input is one line and exit status 1."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmcfusion_ros.cli import main
+from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.network.checkpoint import authors_key
+from mmcfusion_ros.network.mmcfusion import MMCFusion
+from mmcfusion_ros.network.variants import get_variant
+from mmcfusion_ros.network.weights import load_network, read_metadata
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def exit_of(*arguments):
+    """The exit status, or the message that goes to stderr with status 1."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ("ir", "vi"):
+        (tmp_path / "pairs" / part).mkdir(parents=True)
+        for i in range(4):
+            cv2.imwrite(str(tmp_path / "pairs" / part / f"{i}.png"), rng.integers(0, 256, (64, 72), dtype=np.uint8))
+    return tmp_path / "pairs"
+
+
+class TestTools:
+    def test_export_writes_a_graph_that_runs(self, random_lite, tmp_path, private_cache, capsys):
+        target = tmp_path / "a.xml"
+        assert exit_of("export", random_lite, target) == 0
+        assert capsys.readouterr().out.strip() == str(target)
+        assert Fuser.from_pretrained(target, threads=1)(*np.full((2, 64, 64), 99, np.uint8)).shape == (64, 64)
+
+    def test_convert_checkpoint_writes_a_weights_file(self, tmp_path, capsys):
+        network = MMCFusion(get_variant("b1"))
+        tensors = {authors_key(name): tensor for name, tensor in network.state_dict().items()}
+        torch.save(tensors, tmp_path / "theirs.pth")
+        assert exit_of("convert-checkpoint", tmp_path / "theirs.pth", tmp_path / "ours.safetensors") == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / "ours.safetensors")
+        converted = load_network(tmp_path / "ours.safetensors").state_dict()
+        assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
+
+    def test_train_writes_weights_and_goes_on_where_it_stopped(self, pairs, tmp_path, capsys):
+        options = ("--steps", 2, "--batch", 1, "--crop", 64, "--save-every", 1, "--threads", 1)
+        assert exit_of("train", pairs, "--out", tmp_path / "run", *options) == 0
+        output = capsys.readouterr().out
+        assert "step 1/2  loss " in output
+        assert "step 2/2  loss " in output
+        assert output.splitlines()[-1] == f"weights: {tmp_path / 'run' / 'lite.safetensors'}"
+        assert read_metadata(tmp_path / "run" / "lite.safetensors")["step"] == "2"
+        assert exit_of("train", pairs, "--out", tmp_path / "run", *options) == 0
+        assert "resumed" in capsys.readouterr().out
+
+    def test_bench_reports_the_machine_and_every_stage(self, random_lite_graph, tmp_path, private_cache, capsys):
+        file = tmp_path / "bench.json"
+        options = ("--size", "96x64", "--frames", 2, "--precision", "float32", "--threads", 1, "--json", file)
+        assert exit_of("bench", "--model", random_lite_graph, *options) == 0
+        result = json.loads(file.read_text())
+        assert json.loads(capsys.readouterr().out) == result
+        assert {key: result[key] for key in ("variant", "backend", "device", "precision", "size", "frames")} == {
+            "variant": "lite",
+            "backend": "openvino",
+            "device": "CPU",
+            "precision": "float32",
+            "size": "96x64",
+            "frames": 2,
+        }
+        assert result["machine"]["cores"] == os.cpu_count()
+        assert result["machine"]["processor"]
+        assert {"thermal", "luminance", "registration", "network", "colour", "total"} <= result["stages"].keys()
+        for times in result["stages"].values():
+            assert 0 <= times["p50_ms"] <= times["p95_ms"]
+        assert result["stages"]["network"]["p50_ms"] <= result["stages"]["total"]["p50_ms"]
+
+
+class TestWrongInput:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["bench", "--model", "light"], ["'light'", "b1, b0, lite"]),
+            (["bench", "--model", "{tmp}/no.xml"], ["{tmp}/no.xml", "does not exist"]),
+            (["bench", "--model", "{tmp}/junk.safetensors"], ["{tmp}/junk.safetensors", "not a safetensors file"]),
+            (["bench", "--model", "{model}", "--size", "31x64"], ["31x64", "32 to 4096"]),
+            (["bench", "--model", "{model}", "--size=-640x480"], ["-640x480", "32 to 4096"]),
+            (["bench", "--model", "{model}", "--size", "999999x999999"], ["999999x999999", "32 to 4096"]),
+            (["bench", "--model", "{model}", "--frames", "0"], ["0 frames"]),
+            (["bench", "--model", "{model}", "--threads", "-1"], ["-1 threads"]),
+            (["bench", "--model", "{model}", "--backend", "torch"], ["'torch'", ".safetensors"]),
+            (["train", "{tmp}/nowhere", "--out", "{tmp}/run"], ["{tmp}/nowhere/ir", "not a folder"]),
+            (["train", "{pairs}", "--out", "{tmp}/run", "--variant", "b9"], ["'b9'", "lite"]),
+            (["train", "{pairs}", "--out", "{tmp}/run", "--crop", "160"], ["{pairs}/ir/0.png", "160"]),
+            (["train", "{pairs}", "--out", "{tmp}/run", "--crop", "63"], ["crop is 63"]),
+            (["train", "{pairs}", "--out", "{tmp}/run", "--crop", "64", "--device", "tpu"], ["'tpu'"]),
+            (["train", "{pairs}", "--out", "{tmp}/junk.pth"], ["{tmp}/junk.pth"]),
+            (["export", "{tmp}/no.safetensors", "{tmp}/a.xml"], ["{tmp}/no.safetensors", "does not exist"]),
+            (["export", "{tmp}/junk.safetensors", "{tmp}/a.xml"], ["{tmp}/junk.safetensors", "not a safetensors file"]),
+            (["export", "{weights}", "{tmp}/no/a.xml"], ["{tmp}/no", "not a folder"]),
+            (["export", "{weights}", "{tmp}/a.onnx"], [".onnx", "--size"]),
+            (["export", "{weights}", "{tmp}/a.onnx", "--size", "63x64"], ["63x64", "multiples of 2"]),
+            (["export", "{weights}", "{tmp}/a.txt"], [".xml", ".onnx"]),
+            (["convert-checkpoint", "{tmp}/no.pth", "{tmp}/a.safetensors"], ["{tmp}/no.pth", "does not exist"]),
+            (["convert-checkpoint", "{tmp}/junk.pth", "{tmp}/a.safetensors"], ["{tmp}/junk.pth", "plain tensors"]),
+        ],
+    )
+    def test_one_line_names_the_command_and_the_fault(
+        self, arguments, words, random_lite, random_lite_graph, pairs, tmp_path, private_cache
+    ):
+        for name in ("junk.pth", "junk.safetensors"):
+            (tmp_path / name).write_bytes(b"junk")
+        places = {"tmp": tmp_path, "model": random_lite_graph, "weights": random_lite, "pairs": pairs}
+        message = exit_of(*(argument.format(**places) for argument in arguments))
+        assert message.startswith(f"mmcfusion {arguments[0]}: ")
+        assert "\n" not in message
+        for word in words:
+            assert word.format(**places) in message
+        assert not list(tmp_path.glob("a.*"))
+
+    @pytest.mark.parametrize(
+        ("arguments", "word"),
+        [
+            ([], "command"),
+            (["fuse"], "fuse"),
+            (["bench", "--size", "640"], "640x480"),
+            (["bench", "--backend", "tpu"], "tpu"),
+            (["bench", "--frames", "many"], "many"),
+            (["train"], "folders"),
+            (["train", "x"], "--out"),
+            (["train", "x", "--out", "y", "--loss", "mine"], "mine"),
+            (["export", "x"], "target"),
+            (["convert-checkpoint"], "source"),
+        ],
+    )
+    def test_wrong_usage_is_explained_with_status_2(self, arguments, word, capsys):
+        assert exit_of(*arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("usage: mmcfusion")
+        assert word in error.splitlines()[-1]
+
+    def test_status_is_1_and_stdout_stays_empty(self, tmp_path):
+        command = [sys.executable, "-m", "mmcfusion_ros.cli", "bench", "--model", str(tmp_path / "no.xml")]
+        result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 1
+        assert result.stdout == ""
+        assert result.stderr == f"mmcfusion bench: model file {tmp_path / 'no.xml'} does not exist\n"

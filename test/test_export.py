@@ -1,0 +1,131 @@
+"""The exported graphs compute what the network computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino
+import pytest
+import torch
+
+from mmcfusion_ros.fusion.models import find_model
+from mmcfusion_ros.fusion.openvino_backend import OpenVINOBackend
+from mmcfusion_ros.fusion.torch_backend import TorchBackend
+from mmcfusion_ros.network.export import PoolingMatrices, export_onnx, export_openvino, to_bytes
+from mmcfusion_ros.network.hashes import sha256_of
+from mmcfusion_ros.network.weights import load_network
+from mmcfusion_ros.resources import package_file
+
+
+def scene(height, width, seed=0):
+    """Thermal and luminance, ``H x W`` uint8: smooth shapes with edges and a little noise."""
+    rng = np.random.default_rng((height, width, seed))
+    rows, columns = np.mgrid[:height, :width]
+    thermal = 60 + 180 * ((columns - width / 3) ** 2 + (rows - height / 2) ** 2 < (height / 4) ** 2)
+    visible = 128 + 100 * np.sin(columns / 9) * np.cos(rows / 7)
+    return tuple(
+        np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8) for image in (thermal, visible)
+    )
+
+
+def assert_within_one_grey_level(a, b):
+    np.testing.assert_allclose(a.astype(int), b.astype(int), atol=1)
+
+
+class TestPoolingMatrices:
+    @pytest.mark.parametrize("height", [1, 2, 3, 5, 6, 7, 8, 13, 14, 15, 30, 50, 61])
+    def test_equals_adaptive_average_pooling(self, height):
+        pool = torch.nn.AdaptiveAvgPool2d(7)
+        for width in (*range(1, 24), 40, 83, 128):
+            x = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(width))
+            torch.testing.assert_close(PoolingMatrices()(x), pool(x))
+
+
+def test_to_bytes_rounds_and_clips():
+    values = torch.tensor([-5.0, -0.001, 0.0, 0.5 / 255, 1.51 / 255, 0.5, 1.0, 1.3, 300.0])
+    assert to_bytes(values).tolist() == [0, 0, 0, 0, 2, 128, 255, 255, 255]
+
+
+class TestOpenVINO:
+    @pytest.fixture
+    def backends(self, random_lite, random_lite_graph, private_cache):
+        openvino_backend = OpenVINOBackend(find_model(random_lite_graph), "float32", threads=1)
+        return openvino_backend, TorchBackend(find_model(random_lite), "cpu", "float32")
+
+    def test_one_graph_reshapes_to_any_size_and_back(self, backends):
+        exported, network = backends
+        for size in ((64, 64), (96, 128), (122, 250), (64, 64), (66, 400)):
+            images = scene(*size)
+            fused = network(*images)
+            assert fused.std() > 10
+            assert_within_one_grey_level(exported(*images), fused)
+
+    def test_graph_is_bytes_to_bytes_with_names_and_dynamic_size(self, random_lite_graph):
+        graph = openvino.Core().read_model(random_lite_graph)
+        assert [port.any_name for port in graph.inputs] == ["thermal", "luminance"]
+        assert [port.any_name for port in graph.outputs] == ["fused"]
+        for port in (*graph.inputs, *graph.outputs):
+            assert port.element_type == openvino.Type.u8
+            assert port.partial_shape[2].is_dynamic
+            assert port.partial_shape[3].is_dynamic
+
+    def test_graph_names_its_variant_and_the_weights_it_came_from(self, random_lite, random_lite_graph):
+        graph = openvino.Core().read_model(random_lite_graph)
+        assert graph.get_rt_info(["mmcfusion", "variant"]).astype(str) == "lite"
+        assert graph.get_rt_info(["mmcfusion", "weights_sha256"]).astype(str) == sha256_of(random_lite)
+
+    def test_weights_are_stored_in_16_bits(self, random_lite, random_lite_graph):
+        numbers = sum(p.numel() for p in load_network(random_lite).parameters())
+        assert random_lite_graph.with_suffix(".bin").stat().st_size < 2.2 * numbers
+
+    def test_folder_that_does_not_exist(self, random_lite, tmp_path):
+        with pytest.raises(OSError, match="nowhere") as caught:
+            export_openvino(random_lite, tmp_path / "nowhere" / "a.xml")
+        assert "\n" not in str(caught.value)
+
+
+class TestShippedLite:
+    @pytest.fixture(scope="class")
+    def models(self):
+        weights = package_file("models") / "lite.safetensors"
+        graph = weights.with_suffix(".xml")
+        if not (weights.is_file() and graph.is_file()):
+            pytest.skip("models/lite.safetensors and models/lite.xml are not both there")
+        return weights, graph
+
+    def test_graph_was_made_from_the_weights(self, models):
+        weights, graph = models
+        info = openvino.Core().read_model(graph).get_rt_info(["mmcfusion", "weights_sha256"])
+        assert info.astype(str) == sha256_of(weights)
+
+    def test_graph_agrees_with_the_weights(self, models, private_cache):
+        weights, graph = models
+        exported = OpenVINOBackend(find_model(graph), "float32", threads=1)
+        network = TorchBackend(find_model(weights), "cpu", "float32")
+        for size in ((64, 64), (122, 250)):
+            assert_within_one_grey_level(exported(*scene(*size)), network(*scene(*size)))
+
+
+class TestONNX:
+    def test_graph_of_one_size_equals_the_network(self, random_lite, tmp_path):
+        runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+        export_onnx(random_lite, tmp_path / "a.onnx", height=80, width=112)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+        session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+        inputs = {
+            name: image[None, None].astype(np.float32) / 255
+            for name, image in zip(("thermal", "luminance"), scene(80, 112), strict=True)
+        }
+        fused = session.run(["fused"], inputs)[0]
+        with torch.inference_mode():
+            expected = load_network(random_lite)(*map(torch.from_numpy, inputs.values())).numpy()
+        np.testing.assert_allclose(fused, expected, atol=1e-4)
+
+    @pytest.mark.parametrize("size", [(81, 112), (80, 62)])
+    def test_size_that_the_variant_does_not_take(self, random_lite, tmp_path, size):
+        with pytest.raises(ValueError, match=f"{size[1]}x{size[0]}.*lite.*multiples of 2.*64") as caught:
+            export_onnx(random_lite, tmp_path / "a.onnx", *size)
+        assert "\n" not in str(caught.value)
+
+    def test_folder_that_does_not_exist(self, random_lite, tmp_path):
+        with pytest.raises(OSError, match="nowhere"):
+            export_onnx(random_lite, tmp_path / "nowhere" / "a.onnx", 64, 64)

@@ -1,0 +1,138 @@
+"""Counters, rates, percentiles, drops and the words for what is wrong."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+pytest.importorskip("diagnostic_msgs", reason="the ROS messages are not installed")
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from mmcfusion_ros.ros.health import COUNTED, RECENT_FRAMES, Health, status_message
+
+TOPICS = {"thermal_in": "/a/thermal", "rgb_in": "/a/rgb", "camera_info_in": "/a/info"}
+
+
+class Watch:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def watch():
+    return Watch()
+
+
+@pytest.fixture
+def health(watch):
+    return Health(watch)
+
+
+def count(health, *names):
+    for name in names:
+        health.count(name)
+
+
+def test_counts_and_rates_since_the_last_report(watch, health):
+    count(health, *["rgb_in"] * 30, *["thermal_in"] * 9)
+    watch.now_s += 2
+    values = health.report({})
+    assert (values["rgb_in"], values["rgb_in_hz"], values["thermal_in_hz"]) == ("30", "15.00", "4.50")
+    count(health, "rgb_in")
+    watch.now_s += 4
+    values = health.report({})
+    assert (values["rgb_in"], values["rgb_in_hz"], values["thermal_in_hz"]) == ("31", "0.25", "0.00")
+    assert {values[f"{name}_hz"] for name in ("pairs", "fused", "camera_info_in")} == {"0.00"}
+
+
+def test_two_reports_at_the_same_time(health):
+    count(health, "rgb_in")
+    assert health.report({})["rgb_in_hz"] == "0.00"
+
+
+def test_latencies_and_skews(health):
+    assert not any("_ms" in key for key in health.report({}))
+    for milliseconds in range(101):
+        health.fused({"network": milliseconds, "total": 2 * milliseconds}, skew_ms=-milliseconds)
+    values = health.report({})
+    assert values["fused"] == "101"
+    assert [values[f"network_ms.{part}"] for part in ("p50", "p95", "mean", "max")] == [
+        "50.00",
+        "95.00",
+        "50.00",
+        "100.00",
+    ]
+    assert values["total_ms.p95"] == "190.00"
+    assert values["skew_ms.max"] == "100.00"
+
+
+def test_percentiles_are_of_the_last_frames(health):
+    for milliseconds in [1000.0] * 50 + [10.0] * RECENT_FRAMES:
+        health.fused({"total": milliseconds}, skew_ms=0)
+    assert health.report({})["total_ms.max"] == "10.00"
+
+
+def test_drops_of_the_node_and_of_the_pairing(health):
+    for reason in ("superseded", "bad_size", "superseded"):
+        health.drop(reason)
+    values = health.report({"unpaired_rgb": 3, "stale_rgb": 0})
+    drops = {key: value for key, value in values.items() if key.startswith("dropped.")}
+    assert drops == {"dropped.superseded": "2", "dropped.bad_size": "1", "dropped.unpaired_rgb": "3"}
+
+
+def test_problems_in_the_order_of_their_cause(watch, health):
+    assert health.problems(1.0, TOPICS) == ["no message on /a/info yet"]
+    watch.now_s += 1.5
+    assert health.problems(1.0, TOPICS) == ["no message on /a/thermal for 1.5 s", "no message on /a/rgb for 1.5 s"]
+    count(health, "rgb_in")
+    assert health.problems(1.0, TOPICS) == ["no message on /a/thermal for 1.5 s"]
+    count(health, "thermal_in")
+    (problem,) = health.problems(1.0, TOPICS)
+    assert problem == "both cameras send, but no frames paired for 1.5 s; see the dropped.* counts"
+    count(health, "pairs")
+    assert health.problems(1.0, TOPICS) == ["no pair was fused for 1.5 s; see the dropped.* counts and the log"]
+    health.fused({}, 0.0)
+    assert health.problems(1.0, TOPICS) == ["no message on /a/info yet"]
+    count(health, "camera_info_in")
+    assert health.problems(1.0, TOPICS) == []
+    assert health.problems(2.0, TOPICS) == []
+
+
+def test_threads_lose_no_count(health):
+    def work():
+        for _ in range(2000):
+            health.count("rgb_in")
+            health.drop("stale")
+            health.fused({"total": 1.0}, 1.0)
+            health.report({})
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    values = health.report({})
+    assert (values["rgb_in"], values["fused"], values["dropped.stale"]) == ("8000", "8000", "8000")
+
+
+def test_status_message():
+    good = status_message("/a/mmcfusion", "CPU", [], {"fused": "3"})
+    assert (good.level, good.name, good.hardware_id, good.message) == (
+        DiagnosticStatus.OK,
+        "/a/mmcfusion",
+        "CPU",
+        "fusing",
+    )
+    assert [(value.key, value.value) for value in good.values] == [("fused", "3")]
+    bad = status_message("/a/mmcfusion", "CPU", ["first", "second"], {})
+    assert (bad.level, bad.message) == (DiagnosticStatus.WARN, "first; second")
+
+
+def test_every_count_is_reported(health):
+    assert {name for name in COUNTED if name in health.report({})} == set(COUNTED)

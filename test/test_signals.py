@@ -1,0 +1,108 @@
+"""The process of the fusion node ends by itself and cleanly at SIGINT and SIGTERM, whatever it is doing."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from camera_messages import rgb_image, thermal_image
+from ros_helpers import END_S, NodeProcess, Rig
+
+SIGNALS = {
+    "SIGINT": (signal.SIGINT,),
+    "two SIGINTs": (signal.SIGINT, signal.SIGINT),
+    "SIGTERM": (signal.SIGTERM,),
+    "SIGINT and SIGTERM": (signal.SIGINT, signal.SIGTERM),
+}
+each_signal = pytest.mark.parametrize("signals", SIGNALS.values(), ids=SIGNALS.keys())
+
+
+class Load:
+    """Publishes 640x480 pairs at 30 Hz in a thread of its own."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._publish)
+
+    def _publish(self) -> None:
+        thermal, rgb = thermal_image(480, 640), rgb_image(480, 640)
+        while not self._stop.wait(1 / 30):
+            self._rig.publish(thermal, rgb)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def end(node: NodeProcess, signals: tuple[signal.Signals, ...]) -> None:
+    for number in signals:
+        node.process.send_signal(number)
+        time.sleep(0.05)
+    _, errors = node.process.communicate(timeout=END_S)
+    assert node.process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert "[ERROR]" not in errors
+
+
+def own_memory(process_id: int) -> list[Path]:
+    """Shared-memory segments of Fast DDS that the process has mapped."""
+    maps = Path(f"/proc/{process_id}/maps").read_text()
+    return [Path(name) for name in set(re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}\b", maps))]
+
+
+@each_signal
+def test_idle(signals):
+    with NodeProcess() as node:
+        node.rig.wait(lambda: node.rig.state() == "active")
+        end(node, signals)
+
+
+@each_signal
+def test_fusing_under_load(signals):
+    with NodeProcess(small=False) as node, Load(node.rig):
+        node.rig.wait(lambda: len(node.rig.fused) > 3)
+        end(node, signals)
+
+
+@pytest.mark.parametrize("transitions", [[], ["configure"], ["shutdown"]])
+def test_other_states(transitions):
+    with NodeProcess("-p autostart:=false") as node:
+        assert node.rig.state() == "unconfigured"
+        for transition in transitions:
+            assert node.rig.change(transition)
+        end(node, (signal.SIGINT,))
+
+
+def test_after_a_failed_configure():
+    with NodeProcess("-p model:=/no/such.xml") as node:
+        node.rig.wait(node.rig.errors)
+        node.process.send_signal(signal.SIGINT)
+        node.process.communicate(timeout=END_S)
+        assert node.process.returncode == 0
+
+
+def test_while_a_model_is_loaded(tmp_path, monkeypatch):
+    """Compiling for so large an image takes far longer than 2 s, in native code that knows no signals."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with NodeProcess("-p warm_up_width:=4096 -p warm_up_height:=4096", small=False) as node:
+        node.rig.wait(lambda: (tmp_path / "mmcfusion_ros").is_dir())
+        end(node, (signal.SIGINT,))
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_no_shared_memory_is_left():
+    with NodeProcess() as node:
+        node.rig.wait(lambda: node.rig.state() == "active")
+        node.rig.close()
+        segments = own_memory(node.process.pid)
+        assert segments
+        end(node, (signal.SIGINT,))
+        assert not [segment for segment in segments if segment.exists()]
