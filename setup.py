@@ -14,6 +14,7 @@ setup(
         *((f"share/{PACKAGE}/{folder}", glob(f"{folder}/*")) for folder in ("launch", "config", "models")),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="mmcfusion_ros maintainers",
     maintainer_email="mmcfusion-ros@example.org",

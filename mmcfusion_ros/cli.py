@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
-from mmcfusion_ros.fusion.errors import BackendError
+from mmcfusion_ros.fusion.errors import BackendError, FusionError
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
     try:
         succeeded = options.run(options)
-    except (ValueError, OSError, BackendError) as error:
+    except (ValueError, OSError, BackendError, FusionError) as error:
         sys.exit(f"mmcfusion {options.command}: {error}")
     except ModuleNotFoundError as error:
         sys.exit(f"mmcfusion {options.command}: needs the package {error.name}; see 'Install' in the README")
@@ -180,6 +180,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("folders", nargs="+", type=Path, help="each with the sub-folders ir/ and vi/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--variant", default="lite", help="network variant")
+    parser.add_argument("--init", default="", metavar="WEIGHTS", help="start from these weights (fine-tuning)")
     parser.add_argument("--loss", choices=("ours", "paper"), default="ours")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=6)
@@ -201,6 +202,7 @@ def _train(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     training = TrainingOptions(
         variant=options.variant,
+        init=options.init,
         loss=options.loss,
         steps=options.steps,
         batch=options.batch,

@@ -128,7 +128,7 @@ def _process(module: str, arguments: list[str]) -> Iterator[subprocess.Popen[byt
 
 def _wait_until_active(detector: CheckingDetector, node: subprocess.Popen[bytes]) -> None:
     print("starting the fusion node ...", flush=True)
-    client = detector.create_client(GetState, "mmcfusion/get_state")
+    client: Any = detector.create_client(GetState, "mmcfusion/get_state")
     deadline = time.monotonic() + START_TIMEOUT_S
     state = ""
     while not state and node.poll() is None and time.monotonic() < deadline:

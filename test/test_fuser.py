@@ -13,6 +13,7 @@ import numpy as np
 import openvino
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mmcfusion_ros.fusion import backends
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
@@ -368,6 +369,20 @@ class TestCache:
             path.write_bytes(content[: len(content) // 2] if damage is None else damage)
         again = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)(*scene(64, 64))
         np.testing.assert_array_equal(again, expected)
+
+    def test_new_weights_in_the_same_file_are_not_taken_from_the_cache(
+        self, random_lite, random_lite_graph, tmp_path, private_cache
+    ):
+        path, old = tmp_path / "a.xml", random_lite_graph.with_suffix(".bin").read_bytes()
+        path.write_bytes(random_lite_graph.read_bytes())
+        head = load_file(random_lite)["head.to_mixture.weight"].numpy()
+        new = old.replace(head.tobytes(), (-head).tobytes())
+        fused = []
+        for content in (old, new, old):
+            path.with_suffix(".bin").write_bytes(content)
+            fused.append(Fuser.from_pretrained(path, "openvino", precision="float32", threads=1)(*scene(64, 64)))
+        assert (fused[0] != fused[1]).mean() > 0.5
+        np.testing.assert_array_equal(fused[0], fused[2])
 
     def test_folder_that_cannot_be_made_is_named(self, random_lite_graph, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("")

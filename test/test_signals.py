@@ -55,7 +55,7 @@ def end(node: NodeProcess, signals: tuple[signal.Signals, ...]) -> None:
 def own_memory(process_id: int) -> list[Path]:
     """Shared-memory segments of Fast DDS that the process has mapped."""
     maps = Path(f"/proc/{process_id}/maps").read_text()
-    return [Path(name) for name in set(re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}\b", maps))]
+    return [Path(name) for name in set(re.findall(r"/dev/shm/fast(?:dds|rtps)_[0-9a-f]{16}\b", maps))]
 
 
 @each_signal

@@ -316,6 +316,17 @@ class TestTrainer:
         assert fused.shape == (64, 70)
         assert fused.std() > 5
 
+    def test_a_run_starts_from_given_weights(self, pairs, finished):
+        trainer = Trainer(replace(TINY, init=str(finished / "lite.safetensors")), [pairs])
+        expected = load_network(finished / "lite.safetensors").state_dict()
+        for network in (trainer.network, trainer.average):
+            assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
+        assert trainer.network.training
+
+    def test_weights_of_another_variant_are_no_start(self, pairs, finished):
+        with pytest.raises(ValueError, match="holds variant lite, the run is of b0"):
+            Trainer(replace(TINY, variant="b0", init=str(finished / "lite.safetensors")), [pairs])
+
     def test_weights_say_how_they_were_trained(self, finished, pairs):
         metadata = read_metadata(finished / "lite.safetensors")
         assert metadata["step"] == "6"

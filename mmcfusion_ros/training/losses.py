@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 15.0, "structure": 1.0, "correlation": 0.2}
+LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 30.0, "structure": 0.6, "correlation": 0.3}
 
 
 def sobel(image: Tensor) -> Tensor:

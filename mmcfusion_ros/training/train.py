@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmcfusion_ros.network.mmcfusion import MMCFusion
 from mmcfusion_ros.network.variants import get_variant
-from mmcfusion_ros.network.weights import save_weights, write_tensors
+from mmcfusion_ros.network.weights import load_network, save_weights, write_tensors
 from mmcfusion_ros.training.data import PairSampler
 from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_losses, paper_losses
 
@@ -26,15 +26,19 @@ LOSSES = {"ours": (fusion_losses, LOSS_WEIGHTS), "paper": (paper_losses, PAPER_W
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What fixes a training run; a run resumes only with the same options. ``ValueError`` if they make no sense."""
+    """What fixes a training run; a run resumes only with the same options. ``ValueError`` if they make no sense.
+
+    ``init`` is a weights file to start from (fine-tuning), empty for random weights.
+    """
 
     variant: str = "lite"
+    init: str = ""
     loss: str = "ours"
-    steps: int = 12000
+    steps: int = 8000
     batch: int = 6
     crop: int = 160
-    learning_rate: float = 1e-3
-    warm_up: int = 200
+    learning_rate: float = 6e-4
+    warm_up: int = 400
     weight_decay: float = 0.01
     ema_decay: float = 0.999
     seed: int = 0
@@ -74,8 +78,11 @@ class Trainer:
         self.step = 0
 
     def _new_network(self) -> MMCFusion:
-        network = MMCFusion(get_variant(self.options.variant)).to(self.device)
-        return network.to(memory_format=torch.channels_last)
+        variant = get_variant(self.options.variant)
+        network = load_network(self.options.init).train() if self.options.init else MMCFusion(variant)
+        if network.variant != variant:
+            raise ValueError(f"{self.options.init} holds variant {network.variant.name}, the run is of {variant.name}")
+        return network.to(self.device).to(memory_format=torch.channels_last)
 
     def advance(self) -> float:
         """One optimiser step; returns the loss. A non-finite loss or gradient changes no weights."""
