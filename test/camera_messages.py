@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import pytest
 
-os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # read when messages are first imported
 pytest.importorskip("sensor_msgs", reason="the ROS messages are not installed")
 
 from sensor_msgs.msg import Image

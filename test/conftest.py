@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a test first imports it
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # read by messages when they are first imported
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

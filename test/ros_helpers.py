@@ -38,6 +38,7 @@ from mmcfusion_ros.ros.fusion_node import FusionNode
 
 os.environ.update(transport_environment())
 
+PROGRAM = ("-m", "mmcfusion_ros.ros.fusion_node")
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120.0
 END_S = 20.0  # the node promises 2 s, but the machine may be busy
@@ -275,12 +276,12 @@ class Bench:
 class NodeProcess:
     """``python -m mmcfusion_ros.ros.fusion_node`` in a session of its own, and its rig."""
 
-    def __init__(self, *ros_args: str, small: bool = True) -> None:
+    def __init__(self, *ros_args: str, small: bool = True, program: tuple[str, str] = PROGRAM) -> None:
         domain_id, namespace = random.randint(1, 100), new_namespace()
         options = [f"-p {name}:={value}" for name, value in SMALL.items()] if small else []
         options += [f"-r __ns:={namespace}", *ros_args]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mmcfusion_ros.ros.fusion_node", "--ros-args", *" ".join(options).split()],
+            [sys.executable, *program, "--ros-args", *" ".join(options).split()],
             cwd=ROOT,
             env={**os.environ, "ROS_DOMAIN_ID": str(domain_id)},
             stderr=subprocess.PIPE,

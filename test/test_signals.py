@@ -89,11 +89,19 @@ def test_after_a_failed_configure():
         assert node.process.returncode == 0
 
 
-def test_while_a_model_is_loaded(tmp_path, monkeypatch):
-    """Compiling for so large an image takes far longer than 2 s, in native code that knows no signals."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with NodeProcess("-p warm_up_width:=4096 -p warm_up_height:=4096", small=False) as node:
-        node.rig.wait(lambda: (tmp_path / "mmcfusion_ros").is_dir())
+def test_while_a_model_is_loaded(tmp_path):
+    """That may take long, in native code that knows no signals."""
+    code = f"""
+import pathlib, time
+from mmcfusion_ros.ros import fusion_node, settings
+def load(self):
+    pathlib.Path({str(tmp_path)!r}, "loading").touch()
+    time.sleep(600)
+settings.Settings.pipeline = load
+fusion_node.main()
+"""
+    with NodeProcess(program=("-c", code)) as node:
+        node.rig.wait((tmp_path / "loading").exists)
         end(node, (signal.SIGINT,))
 
 

@@ -12,5 +12,5 @@ class FusionError(RuntimeError):
 
 
 def one_line(error: Exception) -> str:
-    """The text of a library's error without its line breaks."""
-    return " ".join(str(error).split())
+    """An error's text without its line breaks; its type where it has none."""
+    return " ".join(str(error).split()) or repr(error)

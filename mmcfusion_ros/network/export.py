@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmcfusion_ros.network.hashes import sha256_of
+from mmcfusion_ros.network.hashes import sha256_of, write_hashes
 from mmcfusion_ros.network.mmcfusion import MMCFusion
 from mmcfusion_ros.network.weights import load_network
 
@@ -52,13 +52,20 @@ def pooling_matrix(size: int, bins: int = 7) -> Tensor:
 
 
 def export_openvino(weights: str | Path, target: str | Path) -> None:
-    """Writes ``target`` (``.xml``, and a ``.bin`` beside it): 16-bit weights, dynamic batch, height and width."""
+    """Writes ``target`` (``.xml``, and a ``.bin`` beside it): 16-bit weights, dynamic batch, height and width.
+
+    Lists both, and the weights if they are in the same folder, in its ``SHA256SUMS``.
+    """
     import openvino
+
+    weights, target = Path(weights), Path(target)
 
     _require_folder(target)
     graph = openvino_graph(load_network(weights))
     graph.set_rt_info(sha256_of(weights), [METADATA, "weights_sha256"])
     openvino.save_model(graph, target, compress_to_fp16=True)
+    files = [target, target.with_suffix(".bin"), *([weights] if weights.parent == target.parent else [])]
+    write_hashes(target.parent, [file.name for file in files])
 
 
 def openvino_graph(network: MMCFusion):  # type: ignore[no-untyped-def] # openvino.Model, imported only if asked for

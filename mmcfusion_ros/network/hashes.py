@@ -31,9 +31,9 @@ def read_hashes(folder: Path) -> dict[str, str]:
 
 
 def write_hashes(folder: Path, names: list[str]) -> None:
-    """Lists those files of the folder, so that ``sha256sum -c SHA256SUMS`` checks them too."""
-    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in sorted(names)]
-    (folder / HASHES).write_text("".join(lines))
+    """Lists those files of the folder, beside what is listed already, so that ``sha256sum -c`` checks them too."""
+    digests = read_hashes(folder) | {name: sha256_of(folder / name) for name in names}
+    (folder / HASHES).write_text("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)))
 
 
 def verify_hash(path: Path) -> None:

@@ -21,7 +21,7 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from mmcfusion_ros.fusion.errors import FusionError
+from mmcfusion_ros.fusion.errors import FusionError, one_line
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.ros.health import Health, status_message
 from mmcfusion_ros.ros.messages import (
@@ -82,7 +82,7 @@ class FusionNode(LifecycleNode):
             self._pipeline = self._settings.pipeline()
             self._create_outputs()
         except Exception as error:
-            self.get_logger().error(f"cannot configure: {_one_line(error)}")
+            self.get_logger().error(f"cannot configure: {one_line(error)}")
             self._release()
             return FAILURE
         self.get_logger().info(f"configured: {self._pipeline.fuser}")
@@ -101,7 +101,7 @@ class FusionNode(LifecycleNode):
             self._subscribe()
             self._worker.start()
         except Exception as error:
-            self.get_logger().error(f"cannot activate: {_one_line(error)}")
+            self.get_logger().error(f"cannot activate: {one_line(error)}")
             self._stop()
             return FAILURE
         return SUCCESS
@@ -212,7 +212,7 @@ class FusionNode(LifecycleNode):
 
     def _drop(self, reason: str, error: Exception) -> None:
         self._health.drop(reason)
-        self.get_logger().warning(f"dropped a pair ({reason}): {_one_line(error)}", throttle_duration_sec=5.0)
+        self.get_logger().warning(f"dropped a pair ({reason}): {one_line(error)}", throttle_duration_sec=5.0)
 
     def _publish_camera_info(self, image: Image) -> None:
         info = self._camera_info
@@ -268,10 +268,6 @@ class FusionNode(LifecycleNode):
         self._pipeline = None
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or repr(error)
-
-
 def main(args: list[str] | None = None) -> None:
     """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then."""
     stop = threading.Event()
@@ -281,7 +277,7 @@ def main(args: list[str] | None = None) -> None:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = FusionNode()
     except Exception as error:
-        sys.exit(f"fusion_node: {_one_line(error)}")
+        sys.exit(f"fusion_node: {one_line(error)}")
     # This thread stays free for signals, also while a model is loaded.
     spinner = threading.Thread(target=_spin, args=(node, stop), name="spin", daemon=True)
     spinner.start()
