@@ -64,6 +64,9 @@ def _add_camera_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--thermal-rate", type=float, default=30.0, help="in Hz")
     parser.add_argument("--rgb-rate", type=float, default=30.0, help="in Hz")
     parser.add_argument("--duration", type=float, help="in s; without end if not given")
+    parser.add_argument(
+        "--subscribers", type=int, default=0, help="begin when each image topic has so many (10 s at most)"
+    )
     parser.add_argument("--counts", type=Path, help="JSON file for the numbers of frames published")
     parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], help="as for any ROS 2 node")
 
@@ -99,6 +102,7 @@ def _simulate(options: argparse.Namespace) -> None:
         "simulated_rig",
         intrinsics={"thermal": THERMAL_INTRINSICS, "rgb": RGB_INTRINSICS},
         duration_s=options.duration,
+        subscribers=options.subscribers,
         counts_file=options.counts,
         ros_args=["--ros-args", *options.ros_args],
     )
@@ -120,6 +124,7 @@ def _play(options: argparse.Namespace) -> None:
         folder_frames(options.folder, options.thermal_rate, options.rgb_rate, options.loop),
         "folder_player",
         duration_s=options.duration,
+        subscribers=options.subscribers,
         counts_file=options.counts,
         ros_args=["--ros-args", *options.ros_args],
     )

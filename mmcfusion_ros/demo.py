@@ -69,29 +69,21 @@ def run_demo(
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.update(transport_environment())
     counts_file = out / "published.json"
-    counts_file.unlink(missing_ok=True)
+    for stale in (counts_file, out / "contact_sheet.jpg", out / "fused.mp4"):
+        stale.unlink(missing_ok=True)
     cameras = ["play", str(data), "--loop"] if data else ["simulate", *(["--night"] if night else [])]
-    cameras += ["--duration", str(seconds), "--counts", str(counts_file)]
+    cameras += ["--duration", str(seconds), "--subscribers", "2", "--counts", str(counts_file)]
     parameters = {"model": model} | ({} if data else rig_parameters(night))
     recording = Recording()
     cv2.setNumThreads(1)
     rclpy.init()
     detector = CheckingDetector(recording.add)
     try:
-        with _process(
-            "mmcfusion_ros.ros.fusion_node",
-            ["--ros-args", *(word for item in parameters.items() for word in ("-p", "{}:={}".format(*item)))],
-        ) as node:
-            _wait_until_active(detector, node)
-            with _process("mmcfusion_ros.cli", cameras) as rig:
-                _watch(detector, node, rig, seconds)
-            for _ in range(30):
-                rclpy.spin_once(detector, timeout_sec=0.05)
-        faults = _exit_faults(node, rig) + detector.faults
+        node_report, faults = _run_processes(detector, parameters, cameras, seconds)
     finally:
         detector.destroy_node()
         rclpy.try_shutdown()
-    report = _report(detector, counts_file, faults)
+    report = {"node": node_report, **_report(detector, counts_file, seconds, faults)}
     (out / "demo.json").write_text(json.dumps(report, indent=2) + "\n")
     if recording.rows:
         recording.write(out, max(1.0, float(report["fused_hz"])))
@@ -109,6 +101,31 @@ def rig_parameters(night: bool) -> dict[str, str]:
         "thermal.fixed_low": "27615.0" if night else "28815.0",
         "thermal.fixed_high": "31115.0",
     }
+
+
+def _run_processes(
+    detector: CheckingDetector, parameters: dict[str, str], cameras: list[str], seconds: float
+) -> tuple[dict[str, float], list[str]]:
+    """The node's seconds to active and its peak memory; and what went wrong."""
+    arguments = [word for item in parameters.items() for word in ("-p", "{}:={}".format(*item))]
+    started = time.monotonic()
+    with _process("mmcfusion_ros.ros.fusion_node", ["--ros-args", *arguments]) as node:
+        _wait_until_active(detector, node)
+        start_s = time.monotonic() - started
+        with _process("mmcfusion_ros.cli", cameras) as rig:
+            _watch(detector, node, rig, seconds)
+        for _ in range(30):
+            rclpy.spin_once(detector, timeout_sec=0.05)
+        memory_mb = _peak_memory_mb(node.pid)
+    faults = _exit_faults(node, rig) + detector.faults
+    return {"seconds_to_active": round(start_s, 2), "peak_memory_mb": memory_mb}, faults
+
+
+def _peak_memory_mb(pid: int) -> float:
+    """Largest resident size, as Linux tells it; 0 for a process that has ended."""
+    status = Path(f"/proc/{pid}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 @contextlib.contextmanager
@@ -154,8 +171,8 @@ def _watch(
             shown = time.monotonic()
             d = detector.diagnostics
             print(
-                f"{shown - started:5.0f} s   thermal {d['thermal_in']:>5}   RGB {d['rgb_in']:>5}   "
-                f"fused {len(detector.fused_stamps):>5}   {d['fused_hz']:>6} Hz   {detector.problems}",
+                f"{shown - started:5.0f} s   thermal {d.get('thermal_in', '-'):>5}   RGB {d.get('rgb_in', '-'):>5}   "
+                f"fused {len(detector.fused_stamps):>5}   {d.get('fused_hz', '-'):>6} Hz   {detector.problems}",
                 flush=True,
             )
 
@@ -165,7 +182,7 @@ def _exit_faults(node: subprocess.Popen[bytes], rig: subprocess.Popen[bytes]) ->
     return [f"the process of the {name} ended with status {status}" for name, status in statuses.items() if status]
 
 
-def _report(detector: CheckingDetector, counts_file: Path, faults: list[str]) -> dict[str, Any]:
+def _report(detector: CheckingDetector, counts_file: Path, seconds: float, faults: list[str]) -> dict[str, Any]:
     values, stamps = detector.diagnostics, detector.fused_stamps
     published = json.loads(counts_file.read_text()) if counts_file.exists() else {}
     possible = min((count["published"] for count in published.values()), default=0)
@@ -176,7 +193,7 @@ def _report(detector: CheckingDetector, counts_file: Path, faults: list[str]) ->
         if f"{stage}_ms.p50" in values
     }
     rate = 1000 / stages["total"]["mean"] if stages else 0.0
-    expected = min(possible, span_s * rate)
+    expected = min(possible, seconds * rate)
     if missing := detector.missing_camera_infos():
         faults.append(f"{missing} fused images came without a camera_info of their stamp")
     if not stamps or len(stamps) < REQUIRED_SHARE * expected:
@@ -203,6 +220,8 @@ def _print(report: dict[str, Any], out: Path) -> None:
     configuration = report["configuration"]
     print(f"\n{configuration['model']} on {configuration['backend']} ({configuration['precision']}),", end=" ")
     print(f"{report['machine']['processor']}, {report['machine']['cores']} cores")
+    node = report["node"]
+    print(f"  node     active after {node['seconds_to_active']} s, at most {node['peak_memory_mb']:.0f} MB resident")
     for camera, count in report["published"].items():
         print(f"  {camera:<8} published {count['published']:>5}   received by the node {report['received'][camera]:>5}")
     print(f"  fused    {report['fused']:>5} of {report['possible_pairs']} possible pairs,", end=" ")
@@ -215,4 +234,5 @@ def _print(report: dict[str, Any], out: Path) -> None:
         print(f"\nFAULT: {fault}")
     print(f"\n{'FAILED' if report['faults'] else 'OK'}. Look at:")
     for name in ("contact_sheet.jpg", "fused.mp4", "demo.json"):
-        print(f"  {out / name}")
+        if (out / name).exists():
+            print(f"  {out / name}")

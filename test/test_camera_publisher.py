@@ -208,3 +208,14 @@ def test_signals_end_the_process_cleanly(listener, signals):
         child.kill()
     assert child.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_an_awaited_subscriber_gets_the_first_frame(listener):
+    publish_frames(pairs(lambda: listener.got(1)), "cameras", subscribers=1)
+    assert listener.images["thermal"][0].data[0] == 0
+
+
+def test_cameras_begin_without_the_subscribers_in_the_end(monkeypatch):
+    monkeypatch.setattr("mmcfusion_ros.ros.camera_publisher.PATIENCE_S", 0.2)
+    counts = publish_frames(itertools.islice(pairs(), 4), "cameras", subscribers=1)
+    assert counts["rgb"].published + counts["rgb"].skipped == 2

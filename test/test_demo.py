@@ -41,6 +41,8 @@ def test_demo_on_a_folder_writes_report_sheet_and_video(pairs, tmp_path):
     assert not beyond_speed, result.stdout + result.stderr
     assert (result.returncode == 0) == (not report["faults"])
     assert report["fused"] > 0
+    assert report["node"]["seconds_to_active"] > 0
+    assert report["node"]["peak_memory_mb"] > 50
     assert report["received"]["thermal"] <= report["published"]["thermal"]["published"]
     assert {"decode", "network", "total"} <= report["stages_ms"].keys()
     assert cv2.imread(str(out / "contact_sheet.jpg")).shape == (28 + 5 * 240, 960, 3)

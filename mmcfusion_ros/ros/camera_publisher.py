@@ -28,6 +28,7 @@ from mmcfusion_ros.simulation.frame import Camera, Frame
 CAMERAS: tuple[Camera, Camera] = ("thermal", "rgb")
 FRAMES_AHEAD = 6
 TOO_LATE_NS = 50_000_000
+PATIENCE_S = 10.0
 QOS = QoSProfile(depth=5, history=QoSHistoryPolicy.KEEP_LAST, reliability=QoSReliabilityPolicy.RELIABLE)
 
 
@@ -45,6 +46,7 @@ def publish_frames(
     *,
     intrinsics: Mapping[Camera, np.ndarray] | None = None,
     duration_s: float | None = None,
+    subscribers: int = 0,
     counts_file: str | Path | None = None,
     ros_args: Sequence[str] | None = None,
 ) -> dict[Camera, Count]:
@@ -52,7 +54,8 @@ def publish_frames(
 
     Topics: ``thermal/image_raw`` (``16UC1`` or ``mono8``), ``rgb/image_raw`` (``rgb8``) and a ``camera_info`` beside
     each, with the 3x3 ``intrinsics`` of the camera, all zero (uncalibrated) where there are none. Stamps are those of
-    the frames, counted from the node's clock at the first one. A frame that is 50 ms late is skipped.
+    the frames, counted from the node's clock at the first one. A frame that is 50 ms late is skipped. The first one
+    waits, for 10 s at most, until each image topic has that many ``subscribers``.
 
     Returns what was sent and skipped, also logged, and written as JSON to ``counts_file``. Raises what making a
     frame's image raises.
@@ -65,6 +68,7 @@ def publish_frames(
         node = Node(node_name, context=context)
         publisher = _CameraPublisher(node, context, intrinsics or {}, stop)
         try:
+            publisher.wait_for(subscribers)
             publisher.run(frames, duration_s)
         finally:
             node.get_logger().info(publisher.report())
@@ -99,6 +103,15 @@ class _CameraPublisher:
         return "; ".join(
             f"{camera}: {count.published} published, {count.skipped} skipped" for camera, count in self.counts.items()
         )
+
+    def wait_for(self, subscribers: int) -> None:
+        """Until each image topic has that many, or for ``PATIENCE_S``."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._stop.is_set() and time.monotonic() < deadline:
+            if all(publisher.get_subscription_count() >= subscribers for publisher in self._images.values()):
+                return
+            self.executor.spin_once(timeout_sec=0.05)
+        self._node.get_logger().warning(f"an image topic still has fewer than {subscribers} subscribers")
 
     def run(self, frames: Iterable[Frame], duration_s: float | None) -> None:
         """Sends the frames at their delivery times, while another thread makes the next images."""
