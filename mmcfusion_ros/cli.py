@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
+
+if TYPE_CHECKING:
+    from mmcfusion_ros.simulation.frame import Frame
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -19,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError, BackendError, FusionError) as error:
         sys.exit(f"mmcfusion {options.command}: {error}")
     except ModuleNotFoundError as error:
-        sys.exit(f"mmcfusion {options.command}: needs the package {error.name}; see 'Install' in the README")
+        sys.exit(f"mmcfusion {options.command}: needs the package {error.name}; see requirements-dev.txt")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0 if succeeded in (None, True) else 1)
@@ -84,7 +89,6 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.ros.camera_publisher import publish_frames
     from mmcfusion_ros.simulation.rig import RGB_INTRINSICS, THERMAL_INTRINSICS, RigOptions, rig_frames
 
     rig = RigOptions(
@@ -97,15 +101,8 @@ def _simulate(options: argparse.Namespace) -> None:
         rgb_latency_s=options.rgb_latency,
         loss_probability=options.loss,
     )
-    publish_frames(
-        rig_frames(rig),
-        "simulated_rig",
-        intrinsics={"thermal": THERMAL_INTRINSICS, "rgb": RGB_INTRINSICS},
-        duration_s=options.duration,
-        subscribers=options.subscribers,
-        counts_file=options.counts,
-        ros_args=["--ros-args", *options.ros_args],
-    )
+    intrinsics = {"thermal": THERMAL_INTRINSICS, "rgb": RGB_INTRINSICS}
+    _publish(options, rig_frames(rig), "simulated_rig", intrinsics=intrinsics)
 
 
 def _add_play(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -117,16 +114,23 @@ def _add_play(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _play(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.ros.camera_publisher import publish_frames
     from mmcfusion_ros.simulation.playback import folder_frames
 
+    frames = folder_frames(options.folder, options.thermal_rate, options.rgb_rate, options.loop)
+    _publish(options, frames, "folder_player")
+
+
+def _publish(options: argparse.Namespace, frames: Iterable[Frame], node_name: str, **more: Any) -> None:
+    from mmcfusion_ros.ros.camera_publisher import publish_frames
+
     publish_frames(
-        folder_frames(options.folder, options.thermal_rate, options.rgb_rate, options.loop),
-        "folder_player",
+        frames,
+        node_name,
         duration_s=options.duration,
         subscribers=options.subscribers,
         counts_file=options.counts,
         ros_args=["--ros-args", *options.ros_args],
+        **more,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
+
+from mmcfusion_ros.ros.pair_filter import stamp_ns
 
 KEPT_INPUTS = 60
 Triple = Callable[[Image, Image, Image], None]
@@ -44,12 +45,12 @@ class CheckingDetector(Node):
 
     def _keep(self, camera: str, message: Image) -> None:
         kept = self._inputs[camera]
-        kept[_stamp(message)] = message
+        kept[stamp_ns(message)] = message
         while len(kept) > KEPT_INPUTS:
             del kept[next(iter(kept))]
 
     def _check(self, fused: Image) -> None:
-        stamp = _stamp(fused)
+        stamp = stamp_ns(fused)
         if self.fused_stamps and stamp <= self.fused_stamps[-1]:
             self.faults.append(f"stamp {stamp} does not come after {self.fused_stamps[-1]}")
         self.fused_stamps.append(stamp)
@@ -66,13 +67,9 @@ class CheckingDetector(Node):
         self._on_triple(self._inputs["thermal"][nearest], rgb, fused)
 
     def _check_info(self, info: CameraInfo) -> None:
-        self._info_stamps.add(_stamp(info))
+        self._info_stamps.add(stamp_ns(info))
 
     def _diagnose(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if "fused_hz" in (values := {value.key: value.value for value in status.values}):
                 self.diagnostics, self.problems = values, status.message
-
-
-def _stamp(message: Any) -> int:
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec

@@ -11,6 +11,11 @@ from typing import Any
 from mmcfusion_ros.ros.pairing import Pair, Pairer, PairingOptions, Stream
 
 
+def stamp_ns(message: Any) -> int:
+    """The stamp in a message's header, in ns."""
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
 class PairFilter:
     """A ``Pairer`` with the interface of a ``message_filters`` synchronizer, for ROS messages with a header.
 
@@ -45,9 +50,10 @@ class PairFilter:
 
     def add(self, message: Any, stream: Stream) -> None:
         """Takes a message with ``header.stamp``; calls back with the pairs it settles."""
-        stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
         with self._lock:
-            self._send(self._pairer.add(stream, stamp_ns, message, self._read_steady_ns(), self._read_clock_ns()))
+            self._send(
+                self._pairer.add(stream, stamp_ns(message), message, self._read_steady_ns(), self._read_clock_ns())
+            )
         self._deliver()
 
     def poll(self) -> None:

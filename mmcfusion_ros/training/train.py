@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -70,8 +71,7 @@ class Trainer:
         self.device = torch.device(device)
         self.sampler = PairSampler(folders, options.crop, options.seed)
         self.network = self._new_network()
-        self.average = self._new_network().eval()
-        self.average.load_state_dict(self.network.state_dict())
+        self.average = copy.deepcopy(self.network).eval()
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
