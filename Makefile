@@ -1,10 +1,11 @@
-# make demo: the whole job on this machine.  make test: lint, types and tests.  Both set up .venv by themselves.
+# make demo: the whole job on this machine.  make test: lint, types and tests.  make card DATA=folder: the tables and
+# pictures of models/README.md.  All set up .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 ARGUMENTS := $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) $(if $(NIGHT),--night)
 
-.PHONY: demo test picture clean
+.PHONY: demo test picture card clean
 
 demo: .venv/runtime
 	$(BIN)/python -m mmcfusion_ros.cli demo $(ARGUMENTS)
@@ -17,6 +18,9 @@ test: .venv/dev
 
 picture: .venv/runtime
 	PYTHONPATH=. $(BIN)/python docs/rig.py
+
+card: .venv/dev
+	PYTHONPATH=. $(BIN)/python docs/model_card.py $(DATA) $(MODELS)
 
 .venv/runtime: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -1,8 +1,10 @@
 from glob import glob
+from os.path import isfile
 
 from setuptools import find_packages, setup
 
 PACKAGE = "mmcfusion_ros"
+FOLDERS = ("launch", "config", "config/train", "models")
 
 setup(
     name=PACKAGE,
@@ -11,7 +13,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
-        *((f"share/{PACKAGE}/{folder}", glob(f"{folder}/*")) for folder in ("launch", "config", "models")),
+        *((f"share/{PACKAGE}/{folder}", list(filter(isfile, glob(f"{folder}/*")))) for folder in FOLDERS),
     ],
     install_requires=["setuptools"],
     extras_require={"test": ["pytest"]},

@@ -1,4 +1,4 @@
-"""Makes docs/rig.jpg: the synthetic rig by day and by night, fused by the shipped lite weights."""
+"""Makes docs/rig_lite.jpg: the synthetic rig by day and by night, fused by the shipped lite weights."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def row(fuser: Fuser, night: bool) -> np.ndarray:
     return side_by_side(thermal, images["rgb"], fused, PANEL)
 
 
+def write_picture(model: str) -> Path:
+    """Writes ``rig_MODEL.jpg`` beside this file."""
+    fuser = Fuser.from_pretrained(model)
+    path = Path(__file__).with_name(f"rig_{Path(model).stem}.jpg")
+    write_image(path, contact_sheet([row(fuser, night) for night in (False, True)]))
+    return path
+
+
 if __name__ == "__main__":
-    lite = Fuser.from_pretrained("lite")
-    write_image(Path(__file__).with_name("rig.jpg"), contact_sheet([row(lite, night) for night in (False, True)]))
+    write_picture("lite")

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmcfusion_ros.evaluation.stress import STRESSES
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
 
@@ -171,55 +172,46 @@ def _size(text: str) -> tuple[int, int]:
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("evaluate", help="fusion metrics on folders of pairs")
     parser.add_argument("folders", nargs="+", type=Path, help="each with the sub-folders ir/ and vi/")
-    parser.add_argument("--model", default="lite", help="name or file, or one of the rules max and average")
+    parser.add_argument(
+        "--model", nargs="+", default=["lite"], help="names or files, or rules: max, average, laplacian, guided"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and pictures")
     parser.add_argument("--peers", type=Path, help="CSV with the columns set, method and metrics of other methods")
+    parser.add_argument("--stress", choices=STRESSES, default="", help="spoil the input, and measure by the clean one")
+    parser.add_argument("--seed", type=int, default=0, help="of the stress")
+    parser.add_argument("--detector", choices=("hog",), help="find the people labelled in labels/NAME.txt (YOLO)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.evaluation.evaluate import evaluate
+    from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, summary_markdown
 
-    print(evaluate(options.folders, options.model, options.out, options.peers, options.precision))
+    evaluation = EvaluationOptions(
+        options.peers, options.stress, options.seed, options.detector == "hog", options.precision
+    )
+    print(summary_markdown(evaluate(options.folders, options.model, options.out, evaluation), evaluation), end="")
 
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("train", help="train a network on folders of pairs; goes on with the run in --out")
-    parser.add_argument("folders", nargs="+", type=Path, help="each with the sub-folders ir/ and vi/")
+    parser = commands.add_parser("train", help="train a network on folders of pairs")
+    parser.add_argument("folders", nargs="*", help="each with the sub-folders ir/ and vi/; else the configuration's")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--variant", default="lite", help="network variant")
-    parser.add_argument("--init", default="", metavar="WEIGHTS", help="start from these weights (fine-tuning)")
-    parser.add_argument("--loss", choices=("ours", "paper"), default="ours")
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch", type=int, default=6)
-    parser.add_argument("--crop", type=int, default=160, help="side of the training crops in pixels")
-    parser.add_argument("--learning-rate", type=float, default=6e-4)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=0, help="0: all processors")
-    parser.add_argument("--save-every", type=int, default=200, help="steps between validations and checkpoints")
+    parser.add_argument("--config", help="lite, b1, paper or a YAML file (default: lite; with --resume: the run's)")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the file's")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.set_defaults(run=_train)
 
 
 def _train(options: argparse.Namespace) -> None:
-    import torch
+    from mmcfusion_ros.evaluation.metrics import fusion_metrics
+    from mmcfusion_ros.training.config import load_config
+    from mmcfusion_ros.training.run import Run
+    from mmcfusion_ros.training.train import train
 
-    from mmcfusion_ros.training.train import TrainingOptions, train
-
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    training = TrainingOptions(
-        variant=options.variant,
-        init=options.init,
-        loss=options.loss,
-        steps=options.steps,
-        batch=options.batch,
-        crop=options.crop,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
-    )
-    print(f"weights: {train(training, options.folders, options.out, options.device, options.save_every)}")
+    run = Run(options.out, options.resume)
+    source = options.config or (run.config if options.resume else "lite")
+    train(load_config(source, options.set, options.folders), run, fusion_metrics)
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -57,15 +57,35 @@ class TestTools:
         assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
 
     def test_train_writes_weights_and_goes_on_where_it_stopped(self, pairs, tmp_path, capsys):
-        options = ("--steps", 2, "--batch", 1, "--crop", 64, "--save-every", 1, "--threads", 1)
-        assert exit_of("train", pairs, "--out", tmp_path / "run", *options) == 0
+        run = tmp_path / "run"
+        values = ("steps=2", "batch=1", "crop=64", "threads=1", "workers=0", "validate_minutes=0")
+        assert exit_of("train", pairs, "--config", "lite", "--out", run, "--set", *values) == 0
         output = capsys.readouterr().out
         assert "step 1/2  loss " in output
         assert "step 2/2  loss " in output
-        assert output.splitlines()[-1] == f"weights: {tmp_path / 'run' / 'lite.safetensors'}"
-        assert read_metadata(tmp_path / "run" / "lite.safetensors")["step"] == "2"
-        assert exit_of("train", pairs, "--out", tmp_path / "run", *options) == 0
-        assert "resumed" in capsys.readouterr().out
+        assert output.splitlines()[-1] == f"weights: {run}/last.safetensors, the best ones: {run}/best.safetensors"
+        assert read_metadata(run / "last.safetensors")["step"] == "2"
+        assert exit_of("train", "--out", run, "--resume") == 0
+        assert "--resume" in exit_of("train", pairs, "--out", run, "--set", *values)
+        message = exit_of("train", "--out", run, "--resume", "--set", "seed=3", "loss_weights.gradient=1")
+        assert "loss_weights was {}, now {'gradient': 1.0}, seed was 0, now 3" in message
+
+    def test_evaluate_prints_the_table_that_it_writes(self, pairs, tmp_path, capsys):
+        models = ("max", "average", "laplacian", "guided")
+        options = ("--stress", "noise", "--seed", 5, "--out", tmp_path / "out")
+        assert exit_of("evaluate", pairs, "--model", *models, *options) == 0
+        output = capsys.readouterr().out
+        assert output == (tmp_path / "out/summary.md").read_text()
+        assert all(f"| **{model}** |" in output for model in models)
+        summary = json.loads((tmp_path / "out/summary.json").read_text())
+        assert (summary["options"]["stress"], summary["options"]["seed"]) == ("noise", 5)
+
+    def test_evaluate_looks_for_people(self, pairs, tmp_path, capsys):
+        (pairs / "labels").mkdir()
+        for i in range(4):
+            (pairs / "labels" / f"{i}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
+        assert exit_of("evaluate", pairs, "--model", "max", "--detector", "hog", "--out", tmp_path / "out") == 0
+        assert "| luminance | 4 |" in capsys.readouterr().out
 
     def test_bench_reports_the_machine_and_every_stage(self, random_lite_graph, tmp_path, private_cache, capsys):
         file = tmp_path / "bench.json"
@@ -102,12 +122,29 @@ class TestWrongInput:
             (["bench", "--model", "{model}", "--frames", "0"], ["0 frames"]),
             (["bench", "--model", "{model}", "--threads", "-1"], ["-1 threads"]),
             (["bench", "--model", "{model}", "--backend", "torch"], ["'torch'", ".safetensors"]),
-            (["train", "{tmp}/nowhere", "--out", "{tmp}/run"], ["{tmp}/nowhere/ir", "not a folder"]),
-            (["train", "{pairs}", "--out", "{tmp}/run", "--variant", "b9"], ["'b9'", "lite"]),
-            (["train", "{pairs}", "--out", "{tmp}/run", "--crop", "160"], ["{pairs}/ir/0.png", "160"]),
-            (["train", "{pairs}", "--out", "{tmp}/run", "--crop", "63"], ["crop is 63"]),
-            (["train", "{pairs}", "--out", "{tmp}/run", "--crop", "64", "--device", "tpu"], ["'tpu'"]),
-            (["train", "{pairs}", "--out", "{tmp}/junk.pth"], ["{tmp}/junk.pth"]),
+            (["train", "{tmp}/nowhere", "--out", "{tmp}/run"], ["{tmp}/nowhere", "not a folder"]),
+            (["train", "--out", "{tmp}/run"], ["no training data"]),
+            (["train", "{pairs}", "--out", "{tmp}/run", "--config", "b9"], ["b9.yaml", "b1, lite, paper"]),
+            (["train", "{pairs}", "--out", "{tmp}/run", "--set", "crop=160"], ["{pairs}/ir/0.png", "160"]),
+            (["train", "{pairs}", "--out", "{tmp}/run", "--set", "crop=63"], ["crop is 63"]),
+            (["train", "{pairs}", "--out", "{tmp}/run", "--set", "accelerator=tpu"], ["'tpu'"]),
+            (["train", "{pairs}", "--out", "{tmp}/run", "--set", "crop=64", "teacher=b2"], ["'b2'", "b1, b0, lite"]),
+            (["train", "--out", "{tmp}/run", "--set", "crop=64", "{pairs}"], ["--set {pairs}", "key=value"]),
+            (["train", "{pairs}", "--out", "{tmp}/junk.pth", "--set", "crop=64", "workers=0"], ["{tmp}/junk.pth"]),
+            (["train", "--out", "{tmp}/run", "--resume"], ["{tmp}/run", "leave out --resume"]),
+            (["evaluate", "{tmp}/nowhere", "--out", "{tmp}/run"], ["{tmp}/nowhere", "not a folder"]),
+            (["evaluate", "{tmp}", "--out", "{tmp}/run"], ["{tmp}", "ir + vi", "mri + pet"]),
+            (["evaluate", "{pairs}", "--model", "maximum", "--out", "{tmp}/run"], ["'maximum'", "lite"]),
+            (["evaluate", "{pairs}", "--out", "{tmp}/run", "--peers", "{tmp}/no.csv"], ["{tmp}/no.csv"]),
+            (["evaluate", "{pairs}", "--out", "{tmp}/junk.pth", "--model", "max"], ["{tmp}/junk.pth"]),
+            (
+                ["evaluate", "{pairs}", "--out", "{tmp}/run", "--peers", "x.csv", "--stress", "fog"],
+                ["peers were measured without stress"],
+            ),
+            (
+                ["evaluate", "{pairs}", "--out", "{tmp}/run", "--model", "max", "--detector", "hog"],
+                ["{pairs}/labels/0.txt", "does not exist"],
+            ),
             (["export", "{tmp}/no.safetensors", "{tmp}/a.xml"], ["{tmp}/no.safetensors", "does not exist"]),
             (["export", "{tmp}/junk.safetensors", "{tmp}/a.xml"], ["{tmp}/junk.safetensors", "not a safetensors file"]),
             (["export", "{weights}", "{tmp}/no/a.xml"], ["{tmp}/no", "not a folder"]),
@@ -139,9 +176,11 @@ class TestWrongInput:
             (["bench", "--size", "640"], "640x480"),
             (["bench", "--backend", "tpu"], "tpu"),
             (["bench", "--frames", "many"], "many"),
-            (["train"], "folders"),
+            (["evaluate", "x"], "--out"),
+            (["evaluate", "x", "--out", "y", "--stress", "rain"], "rain"),
+            (["evaluate", "x", "--out", "y", "--detector", "yolo"], "yolo"),
             (["train", "x"], "--out"),
-            (["train", "x", "--out", "y", "--loss", "mine"], "mine"),
+            (["train", "x", "--out", "y", "--set"], "--set"),
             (["export", "x"], "target"),
             (["convert-checkpoint"], "source"),
         ],

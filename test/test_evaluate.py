@@ -1,13 +1,27 @@
-"""Evaluation of folders: tables, files, ranks."""
+"""Evaluation of folders: tables, files, ranks, stress, people, colour."""
+
+from __future__ import annotations
 
 import csv
 import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from mmcfusion_ros.evaluation.evaluate import RANKED, evaluate, fusion_by_name, markdown_table, mean_ranks
+from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, load_method, read_pair, summary_markdown
+from mmcfusion_ros.evaluation.gallery import GalleryRow, write_gallery
+from mmcfusion_ros.evaluation.metrics import fusion_metrics
+from mmcfusion_ros.evaluation.stress import degrade
+from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, read_peers
+from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb
+from mmcfusion_ros.network.hashes import sha256_of
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+PLAIN = EvaluationOptions()
 
 
 @pytest.fixture
@@ -21,51 +35,244 @@ def folder(tmp_path):
     return folder
 
 
-def test_evaluate_writes_tables_and_pictures(folder, tmp_path):
-    out = tmp_path / "out"
-    text = evaluate([folder], "max", out)
-    rows = list(csv.reader((out / "set/test/metrics.csv").open()))
-    assert [row[0] for row in rows] == ["image", "a", "b", "mean"]
-    values = np.array([[float(value) for value in row[1:]] for row in rows[1:]])
-    np.testing.assert_allclose(values[2], values[:2].mean(axis=0))
-    summary = json.loads((out / "summary.json").read_text())
-    assert summary["means"]["set/test"]["EN"] == pytest.approx(values[2][0])
-    assert "## set/test" in text
-    assert text == (out / "summary.md").read_text()
-    thermal, visible, fused = (
-        cv2.imread(str(path / "a.png"), cv2.IMREAD_GRAYSCALE)
-        for path in (folder / "ir", folder / "vi", out / "set/test/fused")
-    )
-    np.testing.assert_array_equal(fused, np.maximum(thermal, visible))
-    assert cv2.imread(str(out / "set/test/sheet.jpg")) is not None
-
-
-def test_peers_of_the_same_set_stand_beside_ours(folder, tmp_path):
-    peers = tmp_path / "peers.csv"
-    columns = ["set", "method", *RANKED]
-    best = {**dict.fromkeys(RANKED, 999), "set": "set/test", "method": "Best"}
-    with peers.open("w", newline="") as file:
+def write_peers(path, *rows, columns=("set", "method", *RANKED)):
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows([best, {**best, "set": "other", "method": "Elsewhere"}])
-    text = evaluate([folder], "average", tmp_path / "out", peers)
-    assert text.index("| Best | 1.00 |") < text.index("| average | 2.00 |")
-    assert "Elsewhere" not in text
+        writer.writerows(rows)
+    return path
 
 
-def test_mean_rank_averages_places_over_the_metrics():
-    low, high = dict.fromkeys(RANKED, 0.0), dict.fromkeys(RANKED, 1.0)
-    mixed = {**low, "EN": 2.0}
-    assert mean_ranks({"high": high, "mixed": mixed}) == pytest.approx({"high": 10 / 9, "mixed": 17 / 9})
-    assert markdown_table({"low": low, "high": high}).splitlines()[2].startswith("| high | 1.00 |")
+class TestFiles:
+    def test_a_table_of_all_images_and_their_mean(self, folder, tmp_path):
+        (result,) = evaluate([folder], ["max"], tmp_path / "out", PLAIN)
+        rows = list(csv.reader((tmp_path / "out/set/test/max/metrics.csv").open()))
+        assert [row[0] for row in rows] == ["image", "a", "b", "mean"]
+        values = np.array([[float(value) for value in row[1:]] for row in rows[1:]])
+        np.testing.assert_allclose(values[2], values[:2].mean(axis=0))
+        assert result.means["max"] == dict(zip(rows[0][1:], values[2], strict=True))
+        thermal, luminance, _ = read_pair(result.pairs[0])
+        assert result.rows["max"][0] == fusion_metrics(thermal, luminance, np.maximum(thermal, luminance))
+
+    def test_fused_images_of_every_model(self, folder, tmp_path):
+        evaluate([folder], ["max", "average"], tmp_path / "out", PLAIN)
+        for files in find_pairs(folder):
+            thermal, luminance, _ = read_pair(files)
+            for model in ("max", "average"):
+                fused = read_rgb(tmp_path / "out/set/test" / model / "fused" / f"{files.name}.png")
+                np.testing.assert_array_equal(fused, np.dstack([load_method(model).fuse(thermal, luminance)] * 3))
+
+    def test_summary_tells_how_it_was_measured(self, folder, tmp_path, private_cache):
+        options = EvaluationOptions(precision="float32")
+        (result,) = evaluate([folder], [str(MODELS / "lite.xml"), "max"], tmp_path / "out", options)
+        summary = json.loads((tmp_path / "out/summary.json").read_text())
+        assert summary["models"] == {
+            "models/lite": {
+                "sha256": {name: sha256_of(MODELS / name) for name in ("lite.xml", "lite.bin")},
+                "backend": "openvino",
+                "device": "CPU",
+                "precision": "float32",
+            },
+            "max": {"rule": "max"},
+        }
+        assert summary["machine"]["processor"]
+        assert summary["options"]["stress"] == ""
+        assert summary["sets"]["set/test"]["means"] == result.means
+        assert summary["sets"]["set/test"]["mean_ranks"].keys() == {"models/lite", "max"}
+        text = (tmp_path / "out/summary.md").read_text()
+        assert text == summary_markdown([result], options)
+        assert text.startswith("## set/test: 2 pairs\n")
+        assert "| **models/lite** |" in text
+
+    def test_pairs_in_sub_folders(self, tmp_path):
+        for camera in ("infrared", "visible"):
+            path = tmp_path / "LLVIP" / camera / "train" / "010001.jpg"
+            path.parent.mkdir(parents=True)
+            cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8))
+        (result,) = evaluate([tmp_path / "LLVIP"], ["max"], tmp_path / "out", PLAIN)
+        assert (tmp_path / "out" / result.name / "max/fused/train/010001.png").is_file()
+
+    def test_several_folders(self, folder, tmp_path):
+        copy = tmp_path / "again"
+        copy.mkdir()
+        for part in ("ir", "vi"):
+            (copy / part).symlink_to(folder / part)
+        results = evaluate([folder, copy], ["max"], tmp_path / "out", PLAIN)
+        assert [result.name for result in results] == ["set/test", f"{tmp_path.name}/again"]
+        assert results[0].means == results[1].means
 
 
-def test_average_rounds_to_the_mean_of_both():
-    fused = fusion_by_name("average")(np.full((4, 4), 10, np.uint8), np.full((4, 4), 30, np.uint8))
-    assert (fused == 20).all()
+class Page(HTMLParser):
+    """Counts what a page shows and notes what it would load from elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.pictures, self.captions, self.elsewhere = 0, [], []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name == "src" and value.startswith("data:image/jpeg;base64,"):
+                self.pictures += 1
+            elif name in ("src", "href"):
+                self.elsewhere.append(value)
+
+    def handle_data(self, data):
+        self.captions += re.findall(r"Qabf ([\d.]+)", data)
 
 
-def test_sixteen_bit_images_are_refused_by_name(folder, tmp_path):
-    cv2.imwrite(str(folder / "ir" / "a.png"), np.zeros((64, 80), np.uint16))
-    with pytest.raises(ValueError, match=r"a\.png: 16-bit"):
-        evaluate([folder], "max", tmp_path / "out")
+class TestPage:
+    def test_all_pictures_are_inside_worst_first(self, folder, tmp_path):
+        (result,) = evaluate([folder], ["average", "max"], tmp_path / "out", PLAIN)
+        page = Page(tmp_path / "out/index.html")
+        assert page.pictures == 2 * 4
+        assert page.elsewhere == []
+        worst_first = sorted(row["Qabf"] for row in result.rows["average"])
+        assert [float(value) for value in page.captions[::2]] == pytest.approx(worst_first, abs=1e-3)
+
+    def test_large_images_become_small_ones_and_names_are_escaped(self, tmp_path):
+        large = np.random.default_rng(0).integers(0, 256, (1000, 2000, 3), dtype=np.uint8)
+        write_gallery(tmp_path / "a.html", "a <b>", {"<i>": [GalleryRow("<u>", [("<s>", large)])]})
+        text = (tmp_path / "a.html").read_text()
+        assert len(text) < 150_000
+        assert not re.search("<[bius]>", text)
+        assert "a &lt;b&gt;" in text
+
+
+class TestRanks:
+    def test_peers_of_the_same_set_stand_beside_ours(self, folder, tmp_path):
+        best = {**dict.fromkeys(RANKED, 999), "set": "set/test", "method": "Best"}
+        peers = write_peers(tmp_path / "peers.csv", best, {**best, "set": "other", "method": "Elsewhere"})
+        options = EvaluationOptions(peers)
+        text = summary_markdown(evaluate([folder], ["average"], tmp_path / "out", options), options)
+        assert text.index("| Best | 1.00 |") < text.index("| **average** | 2.00 |")
+        assert "Elsewhere" not in text
+
+    def test_mean_rank_averages_places_over_the_metrics(self):
+        low, high = dict.fromkeys(RANKED, 0.0), dict.fromkeys(RANKED, 1.0)
+        mixed = {**low, "EN": 2.0}
+        assert mean_ranks({"high": high, "mixed": mixed}) == pytest.approx({"high": 10 / 9, "mixed": 17 / 9})
+
+    def test_equal_values_share_the_better_place_in_any_order(self):
+        low, high = dict.fromkeys(RANKED, 0.0), dict.fromkeys(RANKED, 1.0)
+        ranks = {"a": 1, "b": 1, "c": 3}
+        assert mean_ranks({"a": high, "b": high, "c": low}) == ranks
+        assert mean_ranks({"c": low, "b": high, "a": high}) == ranks
+
+    def test_table_of_the_best_peers_always_has_ours(self):
+        peers = {name: dict.fromkeys(RANKED, value) for name, value in {"p": 3.0, "q": 2.0, "r": 1.0}.items()}
+        lines = metrics_table({"us": dict.fromkeys(RANKED, 0.0)}, peers, best=1).splitlines()
+        assert [line.split(" | ")[0] for line in lines[2:]] == ["| p", "| **us**"]
+        assert "| 4.00 |" in lines[3]
+
+    @pytest.mark.parametrize(
+        ("row", "columns", "message"),
+        [
+            ({"set": "set/test"}, ("set", *RANKED), "no column method"),
+            ({"set": "set/test", "method": "x"}, ("set", "method", *RANKED[1:]), "no column EN"),
+            ({"set": "set/test", "method": "x", "EN": "high"}, ("set", "method", *RANKED), "no number"),
+        ],
+    )
+    def test_a_file_that_cannot_be_ranked_is_named(self, tmp_path, row, columns, message):
+        path = write_peers(tmp_path / "peers.csv", row, columns=columns)
+        with pytest.raises(ValueError, match=rf"peers\.csv: .*{message}"):
+            read_peers(path, "set/test")
+
+
+class TestStress:
+    def test_input_is_spoilt_and_measured_against_the_clean_sources(self, folder, tmp_path):
+        options = EvaluationOptions(stress="noise", seed=3)
+        (result,) = evaluate([folder], ["max"], tmp_path / "out", options)
+        thermal, luminance, _ = read_pair(result.pairs[1])
+        fused = np.maximum(*degrade("noise", thermal, luminance, 3, "b"))
+        assert result.rows["max"][1] == fusion_metrics(thermal, luminance, fused)
+        assert "## set/test under noise" in summary_markdown([result], options)
+
+    def test_peers_were_measured_without(self, tmp_path):
+        with pytest.raises(ValueError, match=r"peers .* without stress"):
+            EvaluationOptions(peers=tmp_path / "peers.csv", stress="fog")
+
+
+class TestPeople:
+    def test_cameras_and_models_beside_each_other(self, folder, tmp_path):
+        (folder / "labels").mkdir()
+        for name in ("a", "b"):
+            (folder / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
+        options = EvaluationOptions(detect_people=True)
+        (result,) = evaluate([folder], ["max"], tmp_path / "out", options)
+        assert list(result.people) == ["thermal", "luminance", "max"]
+        assert {row["labelled"] for row in result.people.values()} == {2}
+        assert json.loads((tmp_path / "out/summary.json").read_text())["sets"]["set/test"]["people"] == result.people
+        assert "| people seen in | labelled |" in summary_markdown([result], options)
+
+    def test_spoilt_cameras_are_what_the_detector_sees(self, shared_data, tmp_path):
+        few = tmp_path / "llvip" / "few"
+        for part in ("ir", "vi", "labels"):
+            (few / part).mkdir(parents=True)
+            for path in sorted((shared_data / "llvip/train" / part).iterdir())[:1]:
+                (few / part / path.name).symlink_to(path)
+        clean, dark = (
+            evaluate([few], ["max"], tmp_path / "out", EvaluationOptions(stress=stress, detect_people=True))[0].people
+            for stress in ("", "dark")
+        )
+        assert clean["thermal"] == dark["thermal"]
+        assert clean["luminance"]["contrast"] > dark["luminance"]["contrast"]
+
+    def test_labels_must_be_there(self, folder, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"labels/a\.txt does not exist"):
+            evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(detect_people=True))
+
+
+class TestMedical:
+    @pytest.mark.parametrize("folder", ["pet_mri/test", "spect_mri/test"])
+    def test_hue_is_kept_and_black_stays_black(self, shared_data, tmp_path, folder):
+        (result,) = evaluate([shared_data / folder], ["max"], tmp_path, PLAIN)
+        coloured = 0
+        for files in result.pairs:
+            source, fused = read_rgb(files.rgb), read_rgb(tmp_path / folder / "max/fused" / f"{files.name}.png")
+            hue, saturation, _ = cv2.split(cv2.cvtColor(source, cv2.COLOR_RGB2HSV))
+            fused_hue, fused_saturation, _ = cv2.split(cv2.cvtColor(fused, cv2.COLOR_RGB2HSV))
+            clear = (saturation > 100) & (fused_saturation > 100) & (source.max(axis=2) > 100)
+            turn = np.abs(hue[clear].astype(int) - fused_hue[clear])
+            assert np.median(np.minimum(turn, 180 - turn)) <= 2
+            coloured += clear.sum()
+            thermal, _, _ = read_pair(files)
+            assert not fused[(thermal == 0) & (source.max(axis=2) == 0)].any()
+        assert coloured > 10_000
+
+    def test_ct_is_grey_and_stays_grey(self, shared_data, tmp_path):
+        (result,) = evaluate([shared_data / "ct_mri/test"], ["max"], tmp_path, PLAIN)
+        for files in result.pairs:
+            fused = read_rgb(tmp_path / "ct_mri/test/max/fused" / f"{files.name}.png")
+            thermal, luminance, _ = read_pair(files)
+            np.testing.assert_array_equal(fused, np.dstack([np.maximum(thermal, luminance)] * 3))
+
+
+class TestWrongImages:
+    def refused(self, folder, tmp_path, message):
+        with pytest.raises(ValueError, match=message):
+            evaluate([folder], ["max"], tmp_path / "out", PLAIN)
+
+    def test_sixteen_bits(self, folder, tmp_path):
+        cv2.imwrite(str(folder / "ir" / "a.png"), np.zeros((64, 80), np.uint16))
+        self.refused(folder, tmp_path, r"ir/a\.png: 16-bit")
+
+    def test_sixteen_bits_visible(self, folder, tmp_path):
+        cv2.imwrite(str(folder / "vi" / "a.png"), np.zeros((64, 80), np.uint16))
+        self.refused(folder, tmp_path, r"vi/a\.png: uint16")
+
+    def test_two_sizes(self, folder, tmp_path):
+        cv2.imwrite(str(folder / "vi" / "b.png"), np.zeros((64, 81), np.uint8))
+        self.refused(folder, tmp_path, r"ir/b\.png is 80x64, .*vi/b\.png is 81x64")
+
+    def test_too_small(self, folder, tmp_path):
+        for part in ("ir", "vi"):
+            cv2.imwrite(str(folder / part / "b.png"), np.zeros((40, 80), np.uint8))
+        self.refused(folder, tmp_path, r"ir/b\.png: image of 80x40: .* at least 41")
+
+    def test_results_that_would_overwrite_each_other(self, folder, tmp_path):
+        with pytest.raises(ValueError, match="2 folders are called 'set/test'"):
+            evaluate([folder, folder], ["max"], tmp_path / "out", PLAIN)
+        with pytest.raises(ValueError, match="2 models are called 'max'"):
+            evaluate([folder], ["max", "max"], tmp_path / "out", PLAIN)
+        assert not (tmp_path / "out").exists()

@@ -9,18 +9,18 @@ import pytest
 from mmcfusion_ros.evaluation.metrics import (
     average_gradient,
     correlation,
-    edge_preservation,
+    edges_kept,
     entropy,
     fusion_metrics,
     mutual_information,
     spatial_frequency,
-    structural_similarity,
     visual_information_fidelity,
 )
 from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb, read_thermal
 
 NAMES = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM")
+SUMS = ("EN", "SD", "SF", "AG", "MI", "SCD", "CC", "VIF", "Qabf", "SSIM", "SSIM_cdd")
 
 
 def brighter(a, b):
@@ -87,20 +87,6 @@ class TestByHand:
         y = texture(1).astype(float)
         assert correlation(x, y) == pytest.approx(np.corrcoef(x.ravel(), y.ravel())[0, 1])
 
-    def test_structural_similarity_of_constant_images_is_the_luminance_term(self):
-        a, b = np.full((20, 20), 50.0), np.full((20, 20), 100.0)
-        c1 = (0.01 * 255) ** 2
-        assert structural_similarity(a, b, 255) == pytest.approx((2 * 50 * 100 + c1) / (50**2 + 100**2 + c1))
-
-    def test_structural_similarity_of_one_window(self):
-        """The definition, written out for a single 7x7 window."""
-        x, y = texture(2, (7, 7)).astype(float), texture(3, (7, 7)).astype(float)
-        c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-        (xx, xy), (_, yy) = np.cov(x.ravel(), y.ravel())
-        expected = (2 * x.mean() * y.mean() + c1) * (2 * xy + c2)
-        expected /= (x.mean() ** 2 + y.mean() ** 2 + c1) * (xx + yy + c2)
-        assert structural_similarity(x, y, 255) == pytest.approx(expected)
-
     def test_information_fidelity_grows_with_contrast_and_falls_with_blur(self):
         image = texture().astype(float)
         assert visual_information_fidelity(image, image) == pytest.approx(1)
@@ -111,15 +97,17 @@ class TestByHand:
     def test_edges_kept_whole_give_the_largest_value_and_lost_ones_nearly_none(self):
         image = texture().astype(float)
         whole = 0.9994 / (1 + np.exp(-15 * 0.5)) * 0.9879 / (1 + np.exp(-22 * 0.2))
-        assert edge_preservation(image, image, image) == pytest.approx(whole)
-        assert edge_preservation(image, image, np.zeros_like(image)) < 0.01
+        kept, present = edges_kept(image, image)
+        assert kept / present == pytest.approx(whole)
+        kept, present = edges_kept(image, np.zeros_like(image))
+        assert kept / present < 0.01
 
 
 class TestAllTogether:
     def test_three_identical_images(self):
         image = texture()
         metrics = fusion_metrics(image, image, image)
-        assert list(metrics) == ["EN", "SD", "SF", "AG", "MI", "SCD", "CC", "VIF", "Qabf", "SSIM", "SSIM_cdd"]
+        assert list(metrics) == [*SUMS, "VIF_min", "SSIM_min", "Qabf_min"]
         assert metrics["SD"] == pytest.approx(image.std())
         assert metrics["MI"] == pytest.approx(2 * metrics["EN"] * np.log(2))
         assert metrics["SCD"] == 0
@@ -127,6 +115,22 @@ class TestAllTogether:
         assert metrics["VIF"] == pytest.approx(2)
         assert metrics["SSIM"] == pytest.approx(2)
         assert metrics["SSIM_cdd"] == pytest.approx(2)
+        assert (metrics["VIF_min"], metrics["SSIM_min"]) == pytest.approx((1, 1))
+        assert metrics["Qabf_min"] == pytest.approx(metrics["Qabf"])
+
+    def test_the_smaller_value_is_that_of_the_source_that_was_left_out(self):
+        a, b = texture(9), texture(10)
+        metrics, of_each = fusion_metrics(a, b, a), [fusion_metrics(x, x, a) for x in (a, b)]
+        for name in ("VIF", "SSIM"):
+            assert metrics[name] == pytest.approx(sum(each[name] for each in of_each) / 2)
+            assert metrics[f"{name}_min"] == pytest.approx(of_each[1][name] / 2)
+        assert metrics["Qabf_min"] == pytest.approx(of_each[1]["Qabf"])
+        assert metrics["Qabf_min"] < metrics["Qabf"] < of_each[0]["Qabf"]
+
+    def test_qabf_weighs_both_sources_by_the_strength_of_their_edges(self):
+        a, b, f = texture(11), texture(12) // 4, texture(11)
+        kept = np.array([edges_kept(x.astype(float), f.astype(float)) for x in (a, b)])
+        assert fusion_metrics(a, b, f)["Qabf"] == pytest.approx(kept[:, 0].sum() / kept[:, 1].sum())
 
     @pytest.mark.parametrize("level", [0, 77, 255])
     def test_constant_images_have_finite_metrics(self, level):

@@ -1,394 +1,293 @@
-"""Training: the losses, the samples, and a loop that learns, stops and goes on as if it had not stopped."""
+"""Training: a step that learns and survives bad numbers, and a run with its files, resumed in this process."""
 
 from __future__ import annotations
 
+import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from image_pairs import write_pairs
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.network.weights import load_network, read_metadata
-from mmcfusion_ros.training.data import VALIDATION_EVERY, PairSampler
-from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_losses, paper_losses, sobel
-from mmcfusion_ros.training.train import Trainer, TrainingOptions, learning_rate, train
-
-TINY = TrainingOptions(steps=6, batch=2, crop=64, warm_up=2)
-
-
-def write_pairs(folder: Path, count: int = 5, size: tuple[int, int] = (80, 96)) -> Path:
-    """Warm discs in thermal, stripes in RGB."""
-    rng = np.random.default_rng(count)
-    rows, columns = np.mgrid[: size[0], : size[1]]
-    for part in ("ir", "vi"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    for i in range(count):
-        x, y = rng.integers(20, 60, 2)
-        thermal = 30 + 200 * ((columns - x) ** 2 + (rows - y) ** 2 < 150) + rng.normal(0, 2, size)
-        visible = 100 + 60 * np.sin(columns / (2 + i)) + rng.normal(0, 2, size)
-        cv2.imwrite(str(folder / "ir" / f"{i:02}.png"), np.clip(thermal, 0, 255).astype(np.uint8))
-        rgb = np.repeat(np.clip(visible, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
-        cv2.imwrite(str(folder / "vi" / f"{i:02}.png"), rgb)
-    return folder
+from mmcfusion_ros.training.config import Degradations, Folder, TrainingConfig
+from mmcfusion_ros.training.data import PairSampler
+from mmcfusion_ros.training.learner import MOST_SKIPPED, ImagePrecision, Learner, launch_fabric, learning_rate
+from mmcfusion_ros.training.run import Run
+from mmcfusion_ros.training.train import train
+from mmcfusion_ros.training.validation import validate
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    return write_pairs(tmp_path_factory.mktemp("pairs"))
-
-
-def two_sources():
-    """Texture of one source where the other one is black: the ideal fused image is their sum."""
-    torch.manual_seed(0)
-    texture = torch.rand(2, 1, 40, 48)
-    left = torch.zeros_like(texture)
-    left[..., :24] = texture[..., :24]
-    return left, texture - left, texture
-
-
-def total(losses, weights):
-    assert losses.keys() == weights.keys()
-    return sum(weights[name] * term for name, term in losses.items())
-
-
-LOSSES = pytest.mark.parametrize(
-    ("losses", "weights"), [(fusion_losses, LOSS_WEIGHTS), (paper_losses, PAPER_WEIGHTS)], ids=["ours", "paper"]
-)
-
-
-class TestLosses:
-    @LOSSES
-    def test_better_images_cost_less(self, losses, weights):
-        thermal, visible, ideal = two_sources()
-        candidates = [ideal, 0.7 * ideal + 0.1, ideal / 2, torch.zeros_like(ideal), 1 - ideal]
-        costs = [total(losses(image, thermal, visible), weights).item() for image in candidates]
-        assert costs[0] == min(costs)
-        assert costs[0] < 0.8 * min(costs[1:])
-
-    def test_each_of_our_terms_tells_the_ideal_image_from_its_negative(self):
-        thermal, visible, ideal = two_sources()
-        good, bad = fusion_losses(ideal, thermal, visible), fusion_losses(1 - ideal, thermal, visible)
-        for name in LOSS_WEIGHTS:
-            assert good[name] < 0.7 * bad[name], name
-
-    def test_a_pair_of_equal_images_fused_to_itself_costs_nothing_where_it_should(self):
-        _, _, image = two_sources()
-        terms = fusion_losses(image, image, image)
-        assert terms["intensity"] == 0
-        assert terms["gradient"] == 0
-        assert terms["structure"].item() == pytest.approx(0, abs=1e-5)
-        assert sum(paper_losses(image, image, image).values()) == 0
-
-    def test_intensity_is_the_mean_distance_to_the_brighter_source(self):
-        thermal, visible = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.5, 0.1]])
-        shape = (1, 1, 8, 8)
-        thermal, visible = (image.repeat(8, 4).reshape(shape) for image in (thermal, visible))
-        terms = fusion_losses(torch.full(shape, 0.6), thermal, visible)
-        assert terms["intensity"].item() == pytest.approx((0.1 + 0.2) / 2)
-
-    def test_gradient_follows_the_sign_of_the_stronger_source(self):
-        ramp = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)
-        flat = torch.full_like(ramp, 0.3)
-        assert fusion_losses(ramp + 0.2, ramp, flat)["gradient"].item() == pytest.approx(0, abs=1e-6)
-        inverted = fusion_losses(1 - ramp, ramp, flat)["gradient"]
-        assert inverted > 1.9 * fusion_losses(flat, ramp, flat)["gradient"]
-
-    def test_sobel_gives_the_slope_per_pixel(self):
-        rows, columns = torch.meshgrid(torch.arange(9.0), torch.arange(7.0), indexing="ij")
-        slopes = sobel((3 * columns - 2 * rows)[None, None])
-        torch.testing.assert_close(slopes[0, 0, 1:-1, 1:-1], torch.full((7, 5), 3.0))
-        torch.testing.assert_close(slopes[0, 1, 1:-1, 1:-1], torch.full((7, 5), -2.0))
-
-    def test_paper_loss_is_the_published_formula(self):
-        """L1 to both sources, and 50 times L1 between the absolute Sobel responses, here with OpenCV's kernels."""
-        rng = np.random.default_rng(0)
-        fused, thermal, visible = rng.random((3, 30, 41))
-
-        def edges(image):
-            parts = (cv2.Sobel(image, cv2.CV_64F, *d, borderType=cv2.BORDER_REPLICATE) for d in ((1, 0), (0, 1)))
-            return sum(np.abs(part) for part in parts)
-
-        expected = np.abs(fused - thermal).mean() + np.abs(fused - visible).mean()
-        expected += 50 * np.abs(edges(fused) - edges(np.maximum(thermal, visible))).mean()
-        tensors = (torch.from_numpy(image)[None, None] for image in (fused, thermal, visible))
-        assert total(paper_losses(*tensors), PAPER_WEIGHTS).item() == pytest.approx(expected)
-
-    @LOSSES
-    @pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
-    @pytest.mark.parametrize("same", [True, False])
-    def test_gradients_are_finite_on_flat_crops(self, losses, weights, level, same):
-        thermal = torch.full((2, 1, 32, 32), level)
-        visible = thermal if same else torch.rand(2, 1, 32, 32)
-        for start in (thermal, torch.zeros_like(thermal), visible):
-            fused = start.clone().requires_grad_()
-            cost = total(losses(fused, thermal, visible), weights)
-            cost.backward()
-            assert torch.isfinite(cost)
-            assert torch.isfinite(fused.grad).all()
-
-
-class TestPairSampler:
-    def test_batches_are_crops_in_0_to_1(self, pairs):
-        batch = PairSampler([pairs], crop=64, seed=0).batch(0, 3)
-        for images in batch:
-            assert images.shape == (3, 1, 64, 64)
-            assert images.dtype == torch.float32
-            assert images.min() >= 0
-            assert images.max() <= 1
-            assert images.std() > 0.05
-
-    def test_batch_depends_on_seed_and_step_alone(self, pairs):
-        first, second = PairSampler([pairs], 64, seed=5), PairSampler([pairs], 64, seed=5)
-        second.batch(9, 4)
-        assert all(map(torch.equal, first.batch(7, 2), second.batch(7, 2)))
-        assert not torch.equal(first.batch(7, 2)[0], first.batch(8, 2)[0])
-        assert not torch.equal(first.batch(7, 2)[0], PairSampler([pairs], 64, seed=6).batch(7, 2)[0])
-
-    def test_both_images_of_a_pair_are_cropped_and_turned_alike(self, tmp_path):
-        write_pairs(tmp_path, 2)
-        for path in (tmp_path / "ir").iterdir():
-            cv2.imwrite(str(tmp_path / "vi" / path.name), cv2.imread(str(path)))
-        for images in zip(*PairSampler([tmp_path], 64, seed=0).batch(0, 30), strict=True):
-            ranks = [image.flatten().argsort(stable=True).argsort() for image in (x.round(decimals=2) for x in images)]
-            correlation = torch.corrcoef(torch.stack([rank.float() for rank in ranks]))[0, 1]
-            assert correlation > 0.7
-
-    def test_every_twelfth_pair_is_held_out(self, tmp_path):
-        write_pairs(tmp_path, 14)
-        sampler = PairSampler([tmp_path], 64, seed=0)
-        assert VALIDATION_EVERY == 12
-        assert len(sampler.validation) == 2
-        assert len(sampler.folders[0]) == 12
-        held_out = cv2.imread(str(tmp_path / "ir" / "12.png"), cv2.IMREAD_GRAYSCALE)
-        np.testing.assert_array_equal(sampler.validation[1][0], held_out)
-        assert not any(np.array_equal(thermal, held_out) for thermal, _ in sampler.folders[0])
-
-    def test_each_folder_is_drawn_by_the_root_of_its_size(self, pairs, tmp_path):
-        write_pairs(tmp_path, 19)
-        np.testing.assert_allclose(
-            PairSampler([pairs, tmp_path], 64, 0).weights, [2 / (2 + 17**0.5), 17**0.5 / (2 + 17**0.5)]
-        )
-
-
-class TestWrongPairs:
-    """Each is one line that names the file."""
-
-    def refused(self, folder, *words, error=ValueError, crop=64):
-        with pytest.raises(error) as caught:
-            PairSampler([folder], crop, 0)
-        text = str(caught.value)
-        assert "\n" not in text
-        for word in words:
-            assert word in text
-
-    def test_name_without_a_partner(self, tmp_path):
-        write_pairs(tmp_path)
-        (tmp_path / "vi" / "03.png").rename(tmp_path / "vi" / "three.png")
-        self.refused(tmp_path, str(tmp_path), "ir/03", "no partner")
-
-    def test_sizes_that_differ(self, tmp_path):
-        write_pairs(tmp_path)
-        cv2.imwrite(str(tmp_path / "vi" / "03.png"), np.zeros((80, 97, 3), np.uint8))
-        self.refused(tmp_path, "ir/03.png", "vi/03.png", "(80, 96)", "(80, 97)")
-
-    def test_16_bit_thermal(self, tmp_path):
-        write_pairs(tmp_path)
-        cv2.imwrite(str(tmp_path / "ir" / "03.png"), np.zeros((80, 96), np.uint16))
-        self.refused(tmp_path, "ir/03.png", "16-bit")
-
-    def test_smaller_than_the_crop(self, tmp_path):
-        self.refused(write_pairs(tmp_path), "ir/00.png", "(80, 96)", "82", crop=82)
-
-    @pytest.mark.parametrize("part", ["ir", "vi"])
-    @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n\0\0"])
-    def test_corrupt_image(self, tmp_path, part, content):
-        write_pairs(tmp_path)
-        (tmp_path / part / "03.png").write_bytes(content)
-        self.refused(tmp_path, f"{part}/03.png", "not a readable image")
-
-    def test_empty_folder(self, tmp_path):
-        write_pairs(tmp_path, 0)
-        self.refused(tmp_path, str(tmp_path), "no image", error=FileNotFoundError)
-
-    @pytest.mark.parametrize("missing", ["ir", "vi"])
-    def test_missing_folder(self, tmp_path, missing):
-        write_pairs(tmp_path, 3)
-        for path in (tmp_path / missing).iterdir():
-            path.unlink()
-        (tmp_path / missing).rmdir()
-        self.refused(tmp_path, str(tmp_path / missing), "not a folder", error=FileNotFoundError)
-
-    def test_too_few_pairs_to_hold_one_out(self, tmp_path):
-        self.refused(write_pairs(tmp_path, 1), str(tmp_path), "too few pairs")
-
-
-class TestOptions:
-    @pytest.mark.parametrize(
-        ("change", "complaint"),
-        [
-            ({"variant": "b9"}, "'b9'"),
-            ({"loss": "mine"}, "'mine'; known losses: ours, paper"),
-            ({"crop": 65}, "crop is 65; variant lite needs a multiple of 2, at least 64"),
-            ({"crop": 62}, "at least 64"),
-            ({"steps": 0}, "steps is 0"),
-            ({"batch": 0}, "batch is 0"),
-        ],
+def tiny(tmp_path_factory):
+    """The configuration of a run of a few seconds."""
+    pairs = write_pairs(tmp_path_factory.mktemp("pairs"))
+    return TrainingConfig(
+        data=[Folder(str(pairs))],
+        steps=6,
+        batch=2,
+        crop=64,
+        warm_up=2,
+        degradations=Degradations(thermal_noise=0.5, fog=0.5),
+        accelerator="cpu",
+        workers=0,
+        validate_minutes=0.0,
     )
-    def test_options_that_make_no_sense(self, change, complaint):
-        with pytest.raises(ValueError, match=complaint):
-            replace(TINY, **change)
 
-    @pytest.mark.parametrize("device", ["tpu", *([] if torch.cuda.is_available() else ["cuda"])])
-    def test_device_that_is_not_there(self, pairs, device):
-        with pytest.raises(ValueError, match=f"'{device}'"):
-            Trainer(TINY, [pairs], device)
 
-    def test_save_every_zero_steps(self, pairs, tmp_path):
-        with pytest.raises(ValueError, match="save_every is 0"):
-            train(TINY, [pairs], tmp_path, save_every=0)
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    """The folder of a whole run, validated after every step."""
+    out = tmp_path_factory.mktemp("run") / "new"
+    train(tiny, Run(out), fusion_metrics)
+    return out
 
-    def test_learning_rate_rises_linearly_and_falls_to_zero(self):
-        options = TrainingOptions(steps=100, warm_up=10, learning_rate=2.0)
-        rates = [learning_rate(step, options) for step in range(101)]
+
+def learner_of(config):
+    return Learner(config, launch_fabric(config))
+
+
+def states(learner):
+    """Copies of all that a step may change."""
+    optimizer = learner.optimizer.state_dict()["state"].values()
+    tensors = [*learner.network.state_dict().values(), *learner.average.state_dict().values()]
+    return [tensor.clone() for tensor in (*tensors, *(tensor for state in optimizer for tensor in state.values()))]
+
+
+def equal(some, others):
+    return len(some) == len(others) and all(map(torch.equal, some, others))
+
+
+class TestLearner:
+    @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+    def test_lowers_the_loss_on_held_out_pairs(self, tiny, precision):
+        config = replace(
+            tiny, steps=60, loss="paper", degradations=Degradations(), learning_rate=2e-3, precision=precision
+        )
+        learner, data = learner_of(config), PairSampler(config)
+        before, _ = validate(learner, data.validation, fusion_metrics)
+        for step in range(20):
+            learner.learn(data[step])
+        after, _ = validate(learner, data.validation, fusion_metrics)
+        assert after["validation_loss"] < 0.8 * before["validation_loss"]
+
+    def test_target_is_the_clean_pair(self, tiny):
+        """With nothing but noise as input the loss is still that of the targets."""
+        learner = learner_of(tiny)
+        noise, targets = torch.rand(2, 2, 1, 64, 64), torch.rand(2, 2, 1, 64, 64)
+        with torch.no_grad():
+            expected = learner.total(learner.loss_terms(learner.network(*noise), *targets)).item()
+        assert learner.learn((*noise, *targets))["loss"] == pytest.approx(expected, rel=1e-5)
+
+    def test_loss_weights_replace_those_of_the_loss(self, tiny):
+        batch = PairSampler(tiny)[0]
+        plain = learner_of(tiny).learn(batch)
+        name = max(plain.keys() - {"loss", "gradient_norm"}, key=lambda key: plain[key])
+        weight = learner_of(tiny).loss_weights[name]
+        heavier = learner_of(replace(tiny, loss_weights={name: weight + 1.0})).learn(batch)
+        assert heavier["loss"] == pytest.approx(plain["loss"] + plain[name], rel=1e-4)
+
+    def test_teacher_pulls_towards_its_fused_image_of_the_clean_pair(self, tiny, random_lite):
+        config = replace(tiny, teacher=str(random_lite), teacher_weight=100.0)
+        learner, batch = learner_of(config), PairSampler(config)[0]
+        with torch.no_grad():
+            difference = learner.network(*batch[:2]) - load_network(random_lite)(*batch[2:]).clamp(0, 1)
+        values = learner.learn(batch)
+        assert values["distillation"] == pytest.approx(difference.abs().mean().item(), rel=1e-4)
+        assert values["loss"] > 90 * values["distillation"]
+        before = load_file(random_lite)
+        after = learner.teacher.half().state_dict()
+        assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+    def test_average_follows_the_network(self, tiny):
+        learner = learner_of(replace(tiny, ema_decay=0.0))
+        learner.learn(PairSampler(tiny)[0])
+        assert equal(list(learner.average.parameters()), list(learner.network.parameters()))
+
+    @pytest.mark.parametrize("loss", ["ours", "paper"])
+    def test_bad_numbers_change_nothing(self, tiny, loss):
+        config = replace(tiny, loss=loss)
+        learner, data = learner_of(config), PairSampler(config)
+        learner.learn(data[0])
+        before = states(learner)
+        values = learner.learn(tuple(images * float("nan") for images in data[1]))
+        assert np.isnan(values["loss"])
+        assert equal(states(learner), before)
+        assert (learner.step, learner.skipped) == (2, 1)
+        assert np.isfinite(learner.learn(data[2])["loss"])
+        assert not equal(states(learner), before)
+        assert learner.skipped == 1
+
+    def test_bad_numbers_without_end_stop_the_run(self, tiny):
+        learner, batch = learner_of(tiny), tuple(torch.full((1, 1, 64, 64), float("inf")) for _ in range(4))
+        for _ in range(MOST_SKIPPED - 1):
+            learner.learn(batch)
+        with pytest.raises(ValueError, match=f"not finite {MOST_SKIPPED} times in a row; lower learning_rate"):
+            learner.learn(batch)
+
+    def test_half_precision_lowers_its_scale_and_resumes_with_it(self, tiny, tmp_path):
+        """As on a GPU, with the CPU's scaler; the first scale is too large by construction."""
+        config = replace(tiny, precision="16-mixed")
+
+        def learner():
+            scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+            return Learner(config, Fabric(accelerator="cpu", plugins=ImagePrecision("16-mixed", "cpu", scaler)))
+
+        one, batch = learner(), PairSampler(config)[0]
+        before = states(one)
+        one.learn(batch)
+        assert one.skipped == 1
+        assert equal(states(one), before)
+        scale = one.fabric.strategy.precision.scaler.get_scale()
+        assert scale == 2.0**39
+        one.save(tmp_path / "checkpoint.safetensors")
+        other = learner()
+        other.resume(tmp_path / "checkpoint.safetensors")
+        assert other.fabric.strategy.precision.scaler.get_scale() == scale
+        assert other.skipped == 1
+
+    def test_mixed_precision_leaves_the_images_as_they_are(self, tiny):
+        """lite mixes the sources themselves: in bfloat16 they would lose every second grey value."""
+        learner = learner_of(replace(tiny, precision="bf16-mixed"))
+        image = (torch.arange(64 * 64).reshape(1, 1, 64, 64) % 256).float() / 255
+        with torch.no_grad():
+            learner.network.module.head.to_mixture.weight[1] = 0
+            learner.network.module.head.to_mixture.bias[1] = 0
+            fused = learner.network(image, image)
+        torch.testing.assert_close(fused, image, atol=1e-6, rtol=0)
+
+    def test_learning_rate_rises_linearly_and_falls_to_zero_or_stays(self):
+        config = TrainingConfig(steps=100, warm_up=10, learning_rate=2.0)
+        rates = [learning_rate(step, config) for step in range(101)]
         np.testing.assert_allclose(rates[:10], np.linspace(0.2, 2, 10))
         assert (np.diff(rates[10:]) < 0).all()
         assert rates[55] == pytest.approx(1)
         assert rates[100] == pytest.approx(0)
+        constant = [learning_rate(step, replace(config, schedule="constant")) for step in range(101)]
+        assert constant == rates[:10] + [2.0] * 91
+
+    def test_starts_from_given_weights(self, tiny, finished):
+        learner = learner_of(replace(tiny, init=str(finished / "last.safetensors")))
+        expected = load_network(finished / "last.safetensors").state_dict()
+        for network in (learner.network, learner.average):
+            assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
+        assert learner.network.training
+
+    def test_weights_of_another_variant_are_no_start(self, tiny, finished):
+        with pytest.raises(ValueError, match="holds variant lite, the run is of b0"):
+            learner_of(replace(tiny, variant="b0", init=str(finished / "last.safetensors")))
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+    def test_devices_that_are_not_there(self, tiny):
+        with pytest.raises(ValueError, match="1 CUDA devices asked for, PyTorch finds 0"):
+            launch_fabric(replace(tiny, accelerator="cuda"))
+
+    def test_half_precision_on_a_cpu_is_refused(self, tiny):
+        with pytest.raises(ValueError, match="16-mixed needs CUDA"):
+            launch_fabric(replace(tiny, precision="16-mixed"))
 
 
-class Interrupted(Exception):
-    """Stands for the end of the power supply."""
+class TestValidation:
+    def test_is_of_whole_images_or_central_crops(self, tiny):
+        sizes = []
+
+        def measure(thermal, visible, fused):
+            assert thermal.dtype == visible.dtype == fused.dtype == np.uint8
+            assert thermal.shape == visible.shape == fused.shape
+            sizes.append(thermal.shape)
+            return {"mean": thermal[0, 0]}
+
+        image = np.arange(81 * 97, dtype=np.uint32).reshape(81, 97) % 251
+        pair = (image.astype(np.uint8),) * 2
+        learner = learner_of(tiny)
+        means, picture = validate(learner, [pair], measure)
+        assert means["mean"] == pair[0][0, 0]
+        learner.config = replace(tiny, validate_crop=64)
+        means, _ = validate(learner, [pair], measure)
+        assert means["mean"] == pair[0][8, 16]
+        assert sizes == [(80, 96), (64, 64)]
+        assert picture.shape == (1280 * 80 // (3 * 96), 1280)
 
 
-def interrupt_at(monkeypatch, step):
-    advance = Trainer.advance
-
-    def advance_or_stop(trainer):
-        if trainer.step == step:
-            raise Interrupted
-        return advance(trainer)
-
-    monkeypatch.setattr(Trainer, "advance", advance_or_stop)
-
-
-@pytest.fixture(scope="module")
-def finished(pairs, tmp_path_factory):
-    """The folder of a whole run."""
-    out = tmp_path_factory.mktemp("run")
-    assert train(TINY, [pairs], out, save_every=2) == out / "lite.safetensors"
-    return out
-
-
-class TestTrainer:
-    def test_a_short_run_lowers_the_loss_on_held_out_pairs(self, pairs):
-        trainer = Trainer(replace(TINY, steps=40, warm_up=5, learning_rate=2e-3), [pairs])
-        before = trainer.validate()
-        for _ in range(25):
-            trainer.advance()
-        assert trainer.validate() < 0.95 * before
-
-    @pytest.mark.parametrize("loss", ["ours", "paper"])
-    def test_loss_that_is_not_a_number_changes_no_weights(self, pairs, monkeypatch, loss):
-        trainer = Trainer(replace(TINY, loss=loss), [pairs])
-        trainer.advance()
-        networks = (trainer.network, trainer.average)
-        before = [{name: t.clone() for name, t in network.state_dict().items()} for network in networks]
-        cost = trainer.loss
-        with monkeypatch.context() as patch:
-            patch.setattr(trainer, "loss", lambda *images: cost(*images) * float("nan"))
-            assert np.isnan(trainer.advance())
-        for network, old in zip(networks, before, strict=True):
-            assert all(torch.equal(old[name], tensor) for name, tensor in network.state_dict().items())
-        assert trainer.step == 2
-        assert np.isfinite(trainer.advance())
-        assert any(not torch.equal(before[0][name], t) for name, t in trainer.network.state_dict().items())
-
-    def test_weights_of_the_run_are_a_model(self, finished):
-        network = load_network(finished / "lite.safetensors")
-        assert network.variant.name == "lite"
-        fused = Fuser.from_pretrained(finished / "lite.safetensors", "torch", device="cpu")(
-            *np.random.default_rng(0).integers(0, 256, (2, 64, 70), dtype=np.uint8)
-        )
+class TestRun:
+    def test_weights_are_a_model_and_say_how_they_were_trained(self, finished, tiny):
+        fuser = Fuser.from_pretrained(finished / "best.safetensors", "torch", device="cpu")
+        fused = fuser(*np.random.default_rng(0).integers(0, 256, (2, 64, 70), dtype=np.uint8))
         assert fused.shape == (64, 70)
         assert fused.std() > 5
-
-    def test_a_run_starts_from_given_weights(self, pairs, finished):
-        trainer = Trainer(replace(TINY, init=str(finished / "lite.safetensors")), [pairs])
-        expected = load_network(finished / "lite.safetensors").state_dict()
-        for network in (trainer.network, trainer.average):
-            assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
-        assert trainer.network.training
-
-    def test_weights_of_another_variant_are_no_start(self, pairs, finished):
-        with pytest.raises(ValueError, match="holds variant lite, the run is of b0"):
-            Trainer(replace(TINY, variant="b0", init=str(finished / "lite.safetensors")), [pairs])
-
-    def test_weights_say_how_they_were_trained(self, finished, pairs):
-        metadata = read_metadata(finished / "lite.safetensors")
+        metadata = read_metadata(finished / "last.safetensors")
         assert metadata["step"] == "6"
-        assert pairs.name in metadata["training_data"]
-        assert '"crop": 64' in metadata["training_options"]
-        assert float(metadata["validation_loss"]) > 0
+        assert metadata["training_data"] == "/".join(Path(tiny.data[0].path).parts[-2:])
+        assert json.loads(metadata["training_config"])["crop"] == 64
+        assert json.loads(metadata["validation"])["VIF"] > 0
 
-    def test_preview_shows_the_held_out_pairs(self, finished):
-        preview = cv2.imread(str(finished / "preview.jpg"))
-        assert preview.shape[1] == 1280
-        assert preview.std() > 20
+    def test_log_has_a_line_with_the_metrics_per_validation(self, finished):
+        with (finished / "log.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [row["step"] for row in rows] == list("123456")
+        for row in rows:
+            assert float(row["images_per_s"]) > 0
+            assert row["skipped"] == "0"
+            assert {"loss", "validation_loss", "EN", "VIF", "Qabf", "SCD"} <= row.keys()
 
-    def test_stopped_and_resumed_run_ends_with_the_same_bits(self, pairs, finished, tmp_path, monkeypatch):
-        with monkeypatch.context() as patch:
-            interrupt_at(patch, 5)
-            with pytest.raises(Interrupted):
-                train(TINY, [pairs], tmp_path, save_every=2)
-        assert read_metadata(tmp_path / "lite.safetensors")["step"] == "4"
-        train(TINY, [pairs], tmp_path, save_every=2)
-        for name in ("last.safetensors", "lite.safetensors"):
-            whole, resumed = load_file(finished / name), load_file(tmp_path / name)
-            assert whole.keys() == resumed.keys()
-            assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
+    def test_best_weights_are_those_of_the_lowest_validation_loss(self, finished):
+        with (finished / "log.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        best = min(rows, key=lambda row: float(row["validation_loss"]))
+        metadata = read_metadata(finished / "best.safetensors")
+        assert metadata["step"] == best["step"]
+        assert json.loads(metadata["validation"])["validation_loss"] == pytest.approx(float(best["validation_loss"]))
 
-    def test_finished_run_is_left_as_it_is(self, pairs, finished):
-        before = (finished / "last.safetensors").read_bytes()
-        assert train(TINY, [pairs], finished) == finished / "lite.safetensors"
-        assert (finished / "last.safetensors").read_bytes() == before
+    def test_tensorboard_has_curves_and_pictures(self, finished):
+        events = EventAccumulator(str(finished / "tensorboard")).Reload()
+        curve = events.Scalars("validation/VIF")
+        assert [event.step for event in curve] == [1, 2, 3, 4, 5, 6]
+        picture = events.Images("thermal, visible, fused")[-1]
+        assert picture.width == 1280
 
-    @pytest.mark.parametrize("change", [{"seed": 1}, {"batch": 3}, {"learning_rate": 1e-4}, {"loss": "paper"}])
-    def test_resuming_with_other_options_is_refused(self, pairs, finished, change):
-        with pytest.raises(ValueError, match=r"was started with .*choose another folder") as caught:
-            train(replace(TINY, **change), [pairs], finished)
-        assert str(finished / "last.safetensors") in str(caught.value)
+    def test_finished_run_is_left_as_it_is(self, tiny, finished):
+        before = {path: path.read_bytes() for path in finished.glob("*.safetensors")}
+        train(tiny, Run(finished, resume=True), fusion_metrics)
+        assert len(before) == 3
+        assert all(path.read_bytes() == content for path, content in before.items())
 
-    @pytest.mark.parametrize("content", [b"", b"junk" * 99, None])
-    def test_damaged_checkpoint_is_named(self, pairs, finished, tmp_path, content):
-        whole = (finished / "last.safetensors").read_bytes()
-        (tmp_path / "last.safetensors").write_bytes(whole[: len(whole) // 3] if content is None else content)
+    @pytest.mark.parametrize("change", [{"seed": 1}, {"batch": 3}, {"loss": "paper"}, {"degradations": Degradations()}])
+    def test_resuming_with_other_values_names_them(self, tiny, finished, change):
+        with pytest.raises(ValueError, match=r"started with other values: .* choose another folder") as caught:
+            train(replace(tiny, **change), Run(finished, resume=True), fusion_metrics)
+        assert str(finished) in str(caught.value)
+        (key,) = change
+        assert f"{key} was {tiny.__dict__[key] if key != 'degradations' else ''}" in str(caught.value)
+
+    def test_a_run_is_not_overwritten(self, finished):
+        with pytest.raises(ValueError, match=r"holds a training run; go on with --resume") as caught:
+            Run(finished)
+        assert str(finished) in str(caught.value)
+
+    def test_nothing_to_resume(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="holds no training run; leave out --resume"):
+            Run(tmp_path, resume=True)
+
+    @pytest.mark.parametrize("damage", [lambda _: b"", lambda _: b"junk" * 99, lambda whole: whole[: len(whole) // 3]])
+    def test_damaged_checkpoint_is_named(self, tiny, finished, tmp_path, damage):
+        (tmp_path / "checkpoint.safetensors").write_bytes(damage((finished / "checkpoint.safetensors").read_bytes()))
+        self.refused(tiny, tmp_path)
+
+    def test_weights_file_in_place_of_the_checkpoint_is_refused(self, tiny, finished, tmp_path):
+        (tmp_path / "checkpoint.safetensors").write_bytes((finished / "last.safetensors").read_bytes())
+        self.refused(tiny, tmp_path)
+
+    def refused(self, config, folder):
+        (folder / "config.yaml").touch()
         with pytest.raises(ValueError, match="not a checkpoint of this training") as caught:
-            train(TINY, [pairs], tmp_path)
-        assert str(tmp_path / "last.safetensors") in str(caught.value)
+            train(config, Run(folder, resume=True), fusion_metrics)
+        assert str(folder / "checkpoint.safetensors") in str(caught.value)
         assert "\n" not in str(caught.value)
-
-    def test_weights_file_in_place_of_the_checkpoint_is_refused(self, pairs, finished, tmp_path):
-        (tmp_path / "last.safetensors").write_bytes((finished / "lite.safetensors").read_bytes())
-        with pytest.raises(ValueError, match="not a checkpoint of this training"):
-            train(TINY, [pairs], tmp_path)
-
-    def test_checkpoint_survives_a_failure_while_it_is_written(self, pairs, finished, tmp_path, monkeypatch):
-        path = tmp_path / "last.safetensors"
-        path.write_bytes((finished / "last.safetensors").read_bytes())
-        before = path.read_bytes()
-        trainer = Trainer(TINY, [pairs])
-
-        def write_half(tensors, target, metadata):
-            Path(target).write_bytes(b"half of it")
-            raise OSError("no space left on device")
-
-        monkeypatch.setattr("mmcfusion_ros.network.weights.save_file", write_half)
-        with pytest.raises(OSError, match="no space left"):
-            trainer.save(path)
-        assert path.read_bytes() == before
-        trainer.resume(path)
-        assert trainer.step == 6

@@ -35,7 +35,7 @@ def benchmark(fuser: Fuser, width: int, height: int, frames: int = 50, warm_up: 
     }
     backend = fuser.backend
     return {
-        "machine": {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.platform()},
+        "machine": machine(),
         "variant": backend.variant.name,
         "backend": backend.name,
         "device": backend.device,
@@ -72,6 +72,11 @@ def _message_to_message(pipeline: FusionPipeline, thermal: np.ndarray, rgb: np.n
         return clock.finish()
 
     return run_messages
+
+
+def machine() -> dict[str, object]:
+    """What the figures of a report were measured on."""
+    return {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.platform()}
 
 
 def processor_name() -> str:

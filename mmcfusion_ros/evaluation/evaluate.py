@@ -1,112 +1,229 @@
-"""Fusion metrics over folders of pairs, beside those of other methods."""
+"""Networks and classic rules on folders of pairs: metrics, the people test, tables and pictures."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
+from tqdm import tqdm
 
+from mmcfusion_ros.evaluation.benchmark import machine
+from mmcfusion_ros.evaluation.gallery import GalleryRow, write_gallery
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
-from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.evaluation.people import PeopleTest, read_labels
+from mmcfusion_ros.evaluation.pictures import write_image
+from mmcfusion_ros.evaluation.rules import RULES, Fusion
+from mmcfusion_ros.evaluation.stress import degrade
+from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, people_table, read_peers
+from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
+from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.network.hashes import sha256_of
 
-RANKED = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM_cdd")
-SHEET_ROWS = 12
-
-Fusion = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-RULES: dict[str, Fusion] = {
-    "max": np.maximum,
-    "average": lambda thermal, luminance: cv2.addWeighted(thermal, 0.5, luminance, 0.5, 0),
-}
+PICTURES = 40  # of a folder, on the page
 
 
-def fusion_by_name(model: str, precision: str = "auto") -> Fusion:
-    """A classic rule (``max``, ``average``) or the luminance fusion of a model; raises what ``Fuser`` raises."""
-    return RULES[model] if model in RULES else Fuser.from_pretrained(model, precision=precision).fuse_luminance
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """``stress`` is a key of ``STRESSES`` or empty, ``peers`` a CSV as ``read_peers`` takes it."""
+
+    peers: Path | None = None
+    stress: str = ""
+    seed: int = 0
+    detect_people: bool = False
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.stress and self.peers:
+            raise ValueError("peers were measured without stress; leave out one of both")
 
 
-def evaluate_folder(folder: Path, fuse: Fusion, out: Path) -> dict[str, float]:
-    """Mean metrics of a folder; writes ``metrics.csv``, every fused image and a sheet, worst Qabf first, to ``out``.
+@dataclass(frozen=True)
+class Method:
+    """A way to fuse, and where it comes from."""
 
-    Metrics are of the luminance, without any stretch of the output. Raises ``ValueError`` for files that do not fit.
+    name: str
+    fuse: Fusion
+    origin: dict[str, object]
+
+
+@dataclass(frozen=True)
+class FolderResult:
+    """Metrics by method, one row a pair; means of peers; counts of the people test by kind of image."""
+
+    name: str
+    pairs: list[PairFiles]
+    rows: dict[str, list[dict[str, float]]]
+    people: dict[str, dict[str, float]]
+    peers: dict[str, dict[str, float]]
+
+    @property
+    def means(self) -> dict[str, dict[str, float]]:
+        """By method."""
+        return {
+            method: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+            for method, rows in self.rows.items()
+        }
+
+
+def evaluate(
+    folders: Sequence[Path], models: Sequence[str], out: Path, options: EvaluationOptions
+) -> list[FolderResult]:
+    """Fuses every pair of every folder with every model and measures the result, against the sources without stress.
+
+    A model is a rule of ``RULES`` or what ``Fuser`` takes. Metrics are of the luminance, without any stretch. Writes to
+    ``out``: ``SET/MODEL/metrics.csv``, ``SET/MODEL/fused/NAME.png`` (in colour), ``summary.json``, ``summary.md``,
+    ``index.html`` (pictures). Raises what ``find_pairs``, ``read_peers`` and ``Fuser`` raise, and ``ValueError`` naming
+    the file for images that cannot be measured.
     """
-    (out / "fused").mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, float]] = []
-    pairs = find_pairs(folder)
-    for i, files in enumerate(pairs):
-        thermal, luminance = _read(files)
-        fused = fuse(thermal, luminance)
-        write_image(out / "fused" / f"{files.name}.png", cv2.cvtColor(fused, cv2.COLOR_GRAY2RGB))
-        rows.append(fusion_metrics(thermal, luminance, fused))
-        print(f"\r{folder}: {i + 1}/{len(pairs)}", end="", flush=True)
-    print()
-    mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    with open(out / "metrics.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", *mean])
-        writer.writerows([files.name, *row.values()] for files, row in zip(pairs, rows, strict=True))
-        writer.writerow(["mean", *mean.values()])
-    worst = sorted(zip(pairs, rows, strict=True), key=lambda item: item[1]["Qabf"])[:SHEET_ROWS]
-    write_image(out / "sheet.jpg", contact_sheet([_row(files, out) for files, _ in worst]))
-    return mean
+    folder_names = _distinct("folders", ["/".join(folder.resolve().parts[-2:]) for folder in folders])
+    pairs = [find_pairs(folder) for folder in folders]
+    peers = [read_peers(options.peers, name) if options.peers else {} for name in folder_names]
+    methods = [load_method(model, options.precision) for model in models]
+    _distinct("models", [method.name for method in methods])
+    results = []
+    for folder, name, files, others in zip(folders, folder_names, pairs, peers, strict=True):
+        labels = folder / "labels" if options.detect_people else None
+        rows, people = _measure(files, methods, out / name, labels, options)
+        results.append(FolderResult(name, files, rows, people, others))
+        _write_rows(results[-1], out)
+    _write_summary(results, methods, options, out)
+    sections = {result.name: _gallery_rows(result, out, options) for result in results}
+    write_gallery(out / "index.html", f"Fused pairs{_under(options)}, worst Qabf first", sections)
+    return results
 
 
-def mean_ranks(methods: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Mean over the nine ranked metrics of each method's place (1 is best)."""
-    places = dict.fromkeys(methods, 0.0)
-    for metric in RANKED:
-        for place, name in enumerate(sorted(methods, key=lambda name: -methods[name][metric]), start=1):
-            places[name] += place / len(RANKED)
-    return places
+def load_method(model: str, precision: str = "auto") -> Method:
+    """A rule by its name, a shipped network by its name, a file by its folder and stem (``run/best``)."""
+    if model in RULES:
+        return Method(model, RULES[model], {"rule": model})
+    fuser = Fuser.from_pretrained(model, precision=precision)
+    files = find_model(model)
+    weights = [files.safetensors, files.openvino, files.openvino and files.openvino.with_suffix(".bin")]
+    backend = fuser.backend
+    origin: dict[str, object] = {
+        "sha256": {file.name: sha256_of(file) for file in weights if file},
+        "backend": backend.name,
+        "device": backend.device,
+        "precision": backend.precision,
+    }
+    path = Path(model)
+    name = "/".join(path.resolve().with_suffix("").parts[-2:]) if path.suffix else model
+    return Method(name, fuser.fuse_luminance, origin)
 
 
-def read_peers(path: Path, folder_name: str) -> dict[str, dict[str, float]]:
-    """The rows of a CSV with the columns ``set``, ``method`` and metrics that belong to a folder."""
-    with open(path, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["set"] == folder_name]
-    return {row["method"]: {name: float(row[name]) for name in RANKED} for row in rows}
-
-
-def markdown_table(methods: Mapping[str, Mapping[str, float]]) -> str:
-    """One row a method, best mean rank first."""
-    ranks = mean_ranks(methods)
-    lines = [f"| method | mean rank | {' | '.join(RANKED)} |", "|---" * (len(RANKED) + 2) + "|"]
-    for name in sorted(methods, key=lambda name: ranks[name]):
-        values = " | ".join(f"{methods[name][metric]:.3f}" for metric in RANKED)
-        lines.append(f"| {name} | {ranks[name]:.2f} | {values} |")
-    return "\n".join(lines) + "\n"
-
-
-def evaluate(folders: Sequence[Path], model: str, out: Path, peers: Path | None = None, precision: str = "auto") -> str:
-    """Evaluates every folder, writes ``summary.json`` and ``summary.md`` and returns the latter's text."""
-    fuse = fusion_by_name(model, precision)
-    summary: dict[str, dict[str, float]] = {}
-    tables = []
-    for folder in folders:
-        name = "/".join(folder.resolve().parts[-2:])
-        summary[name] = evaluate_folder(folder, fuse, out / name)
-        others = read_peers(peers, name) if peers else {}
-        tables.append(f"## {name}\n\n{markdown_table({model: summary[name], **others})}")
-    text = "\n".join(tables)
-    (out / "summary.json").write_text(json.dumps({"model": model, "means": summary}, indent=2) + "\n")
-    (out / "summary.md").write_text(text)
-    return text
-
-
-def _read(files: PairFiles) -> tuple[np.ndarray, np.ndarray]:
-    thermal = read_thermal(files.thermal)
+def read_pair(files: PairFiles) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Thermal, luminance and chroma; ``ValueError`` naming the file if they are not 8-bit images of one size."""
+    thermal, (luminance, chroma) = read_thermal(files.thermal), split_luminance(read_rgb(files.rgb))
     if thermal.dtype != np.uint8:
         raise ValueError(f"{files.thermal}: 16-bit pixels; the metrics are of 8-bit images")
-    return thermal, split_luminance(read_rgb(files.rgb))[0]
+    if thermal.shape != luminance.shape:
+        sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (thermal, luminance)]
+        raise ValueError(f"{files.thermal} is {sizes[0]}, {files.rgb} is {sizes[1]}; a pair must have one size")
+    return thermal, luminance, chroma
 
 
-def _row(files: PairFiles, out: Path) -> np.ndarray:
-    fused = read_thermal(out / "fused" / f"{files.name}.png")
-    return side_by_side(read_thermal(files.thermal), read_rgb(files.rgb), fused)
+def summary_markdown(results: Sequence[FolderResult], options: EvaluationOptions) -> str:
+    """All tables of an evaluation."""
+    parts = []
+    for result in results:
+        parts.append(f"## {result.name}{_under(options)}: {len(result.pairs)} pairs\n")
+        parts.append(metrics_table(result.means, result.peers))
+        if result.people:
+            parts.append(people_table(result.people))
+    return "\n".join(parts)
+
+
+def _measure(
+    pairs: Sequence[PairFiles], methods: Sequence[Method], out: Path, labels: Path | None, options: EvaluationOptions
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, float]]]:
+    rows: dict[str, list[dict[str, float]]] = {method.name: [] for method in methods}
+    people = {name: PeopleTest() for name in ("thermal", "luminance", *rows)}
+    for files in tqdm(pairs, desc="/".join(out.parts[-2:]), unit="pair", disable=None):
+        thermal, luminance, chroma = read_pair(files)
+        seen = _under_stress(thermal, luminance, files.name, options)
+        images = dict(zip(("thermal", "luminance"), seen, strict=True))
+        for method in methods:
+            try:
+                images[method.name] = fused = method.fuse(*seen)
+                rows[method.name].append(fusion_metrics(thermal, luminance, fused))
+            except (ValueError, FusionError) as error:
+                raise ValueError(f"{files.thermal}: {error}") from error
+            target = out / method.name / "fused" / f"{files.name}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_image(target, merge_luminance(fused, chroma))
+        if labels:
+            boxes = read_labels(labels / f"{files.name}.txt", thermal.shape[1], thermal.shape[0])
+            for name, image in images.items():
+                people[name].add(image, boxes)
+    return rows, {name: test.result() for name, test in people.items()} if labels else {}
+
+
+def _under_stress(
+    thermal: np.ndarray, luminance: np.ndarray, name: str, options: EvaluationOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    return degrade(options.stress, thermal, luminance, options.seed, name) if options.stress else (thermal, luminance)
+
+
+def _write_rows(result: FolderResult, out: Path) -> None:
+    for method, mean in result.means.items():
+        with open(out / result.name / method / "metrics.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, ["image", *mean])
+            writer.writeheader()
+            writer.writerows(
+                {"image": files.name, **row} for files, row in zip(result.pairs, result.rows[method], strict=True)
+            )
+            writer.writerow({"image": "mean", **mean})
+
+
+def _write_summary(
+    results: Sequence[FolderResult], methods: Sequence[Method], options: EvaluationOptions, out: Path
+) -> None:
+    summary = {
+        "machine": machine(),
+        "options": {**asdict(options), "peers": options.peers and str(options.peers)},
+        "models": {method.name: method.origin for method in methods},
+        "sets": {
+            result.name: {
+                "pairs": len(result.pairs),
+                "means": result.means,
+                "mean_ranks": mean_ranks({**result.peers, **result.means}),
+                "people": result.people,
+            }
+            for result in results
+        },
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (out / "summary.md").write_text(summary_markdown(results, options))
+
+
+def _gallery_rows(result: FolderResult, out: Path, options: EvaluationOptions) -> Iterator[GalleryRow]:
+    """What the networks saw and made, worst Qabf of the first model first."""
+    first = next(iter(result.rows.values()))
+    for i in sorted(range(len(first)), key=lambda i: first[i]["Qabf"])[:PICTURES]:
+        files = result.pairs[i]
+        thermal, luminance, chroma = read_pair(files)
+        thermal, luminance = _under_stress(thermal, luminance, files.name, options)
+        panels = [("thermal", thermal), ("RGB", merge_luminance(luminance, chroma))]
+        for method, rows in result.rows.items():
+            values = ", ".join(f"{name} {rows[i][name]:.3g}" for name in RANKED)
+            panels.append((f"{method}: {values}", read_rgb(out / result.name / method / "fused" / f"{files.name}.png")))
+        yield GalleryRow(files.name, panels)
+
+
+def _under(options: EvaluationOptions) -> str:
+    return f" under {options.stress}" if options.stress else ""
+
+
+def _distinct(what: str, names: list[str]) -> list[str]:
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{count} {what} are called {name!r}; their results would overwrite each other")
+    return names

@@ -33,8 +33,7 @@ def contact_sheet(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 def write_image(path: Path, rgb: np.ndarray) -> None:
     """Writes ``H x W x 3``, red first; the suffix tells the format. ``OSError`` if it cannot be written."""
-    if not cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{path} could not be written")
+    path.write_bytes(cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def write_video(path: Path, frames: Sequence[np.ndarray], frames_per_second: float) -> None:

@@ -1,4 +1,4 @@
-"""Folders of image pairs: thermal images in ``ir/``, visible ones in ``vi/``, paired by file stem."""
+"""Folders of image pairs: thermal images in ``ir/``, visible ones in ``vi/`` (or as in LAYOUTS), paired by name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ import cv2
 import numpy as np
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+LAYOUTS = (  # sub-folders in any case; medical sets: the first is MRI, whose structure the second's colour lies on
+    ("ir", "vi"),  # MSRS, TNO
+    ("ir", "vis"),  # M3FD
+    ("inf", "vis"),
+    ("infrared", "visible"),  # LLVIP
+    ("thermal", "rgb"),
+    ("cropinfrared", "crop_lr_visible"),  # RoadScene
+    ("mri", "pet"),
+    ("mri", "spect"),
+    ("mri", "ct"),
+)
 
 
 @dataclass(frozen=True)
@@ -21,20 +32,22 @@ class PairFiles:
 
 
 def find_pairs(folder: str | Path) -> list[PairFiles]:
-    """The pairs of ``folder/ir`` and ``folder/vi``, sorted by name.
+    """The pairs below the two sub-folders of the first of ``LAYOUTS`` that is there, sorted by name.
 
-    Raises ``FileNotFoundError`` where a folder is missing or holds no image, ``ValueError`` naming the first image
-    without a partner.
+    The name is the path below the sub-folder without suffix, such as ``010001`` or ``train/010001``. Raises
+    ``FileNotFoundError`` where a folder is missing or holds no image, ``ValueError`` naming the first image without a
+    partner.
     """
     folder = Path(folder)
-    thermal, rgb = _images_by_stem(folder / "ir"), _images_by_stem(folder / "vi")
+    thermal_folder, rgb_folder = _sub_folders(folder)
+    thermal, rgb = _images_by_name(thermal_folder), _images_by_name(rgb_folder)
     unmatched = sorted(thermal.keys() ^ rgb.keys())
     if unmatched:
         name = unmatched[0]
-        here, there = ("ir", "vi") if name in thermal else ("vi", "ir")
+        here, there = (thermal_folder, rgb_folder) if name in thermal else (rgb_folder, thermal_folder)
         raise ValueError(
-            f"{folder}: {here}/{name} has no partner in {there}/ ({len(unmatched)} such images); "
-            "pairs must have the same file stem in ir/ and vi/"
+            f"{folder}: {here.name}/{name} has no partner in {there.name}/ ({len(unmatched)} such images); "
+            f"pairs must have the same file stem in {thermal_folder.name}/ and {rgb_folder.name}/"
         )
     return [PairFiles(name, thermal[name], rgb[name]) for name in sorted(thermal)]
 
@@ -50,8 +63,11 @@ def read_thermal(path: Path) -> np.ndarray:
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """``H x W x 3`` uint8, red first. ``ValueError`` if it is no readable image."""
-    return cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    """``H x W x 3`` uint8, red first, without alpha. ``ValueError`` if it is no readable image of 8 bits."""
+    image = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image.dtype != np.uint8:
+        raise ValueError(f"{path}: {image.dtype} pixels; a visible image must have 8 bits")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _read(path: Path, flags: int) -> np.ndarray:
@@ -61,10 +77,23 @@ def _read(path: Path, flags: int) -> np.ndarray:
     return image
 
 
-def _images_by_stem(folder: Path) -> dict[str, Path]:
+def _sub_folders(folder: Path) -> tuple[Path, Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; a folder of pairs has the sub-folders ir/ and vi/")
-    images = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+        raise FileNotFoundError(f"{folder} is not a folder")
+    present = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    for thermal, rgb in LAYOUTS:
+        if thermal in present and rgb in present:
+            return present[thermal], present[rgb]
+    accepted = ", ".join(f"{thermal} + {rgb}" for thermal, rgb in LAYOUTS)
+    raise FileNotFoundError(f"{folder} has no two sub-folders for thermal and visible images: {accepted}")
+
+
+def _images_by_name(folder: Path) -> dict[str, Path]:
+    images = {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    }
     if not images:
         raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return images

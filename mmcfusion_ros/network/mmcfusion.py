@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcfusion_ros.network.cross_compensation import CrossCompensation
 from mmcfusion_ros.network.decoder import DecoderBlock
 from mmcfusion_ros.network.encoder import PVTv2Encoder
+from mmcfusion_ros.network.heads import MixingHead, PlainHead
 from mmcfusion_ros.network.variants import Variant
-
-
-class PlainHead(nn.Module):
-    """The paper's head: the image itself, from the last features."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.to_image = nn.Conv2d(width, 1, 3, padding=1)
-
-    def forward(self, features: Tensor, thermal: Tensor, visible: Tensor) -> Tensor:
-        """Features ``B x C x H x W`` to an image ``B x 1 x H x W``."""
-        return torch.tanh(self.to_image(features))
-
-
-class MixingHead(nn.Module):
-    """Mixes the sources at full resolution: a weight per pixel between them, and a gain on the brighter of the two.
-
-    Detail of both sources reaches the output unblurred, and where both are black the output is black.
-    """
-
-    def __init__(self, width: int, detail_width: int = 8) -> None:
-        super().__init__()
-        self.to_detail = nn.Conv2d(width, 4 * detail_width, 1)
-        self.from_sources = nn.Conv2d(2, detail_width, 3, padding=1)
-        self.to_mixture = nn.Conv2d(detail_width, 2, 3, padding=1)
-        with torch.no_grad():
-            self.to_mixture.weight[1].zero_()
-
-    def forward(self, features: Tensor, thermal: Tensor, visible: Tensor) -> Tensor:
-        """Features ``B x C x H/2 x W/2`` and the sources ``B x 1 x H x W`` to an image ``B x 1 x H x W``."""
-        detail = F.pixel_shuffle(self.to_detail(features), 2) + self.from_sources(torch.cat((thermal, visible), dim=1))
-        weight, gain = self.to_mixture(F.leaky_relu(detail, 0.2)).split(1, dim=1)
-        difference = thermal - visible
-        mixed = visible + torch.sigmoid(weight + 4.0 * difference) * difference
-        return mixed + torch.tanh(gain) * torch.maximum(thermal, visible)
 
 
 class MMCFusion(nn.Module):

@@ -36,7 +36,14 @@ VARIANTS: dict[str, Variant] = {
     for variant in (
         Variant("b1", widths=(64, 128, 320, 512)),
         Variant("b0", widths=(32, 64, 160, 256)),
-        Variant("lite", widths=(16, 32, 80, 128), depths=(1, 2, 2, 2), mlp_ratios=(4, 4, 4, 4), half_resolution=True),
+        Variant(
+            "lite",
+            widths=(16, 32, 64, 96),
+            depths=(1, 1, 1, 1),
+            heads=(1, 2, 4, 6),
+            mlp_ratios=(4, 4, 4, 4),
+            half_resolution=True,
+        ),
     )
 }
 

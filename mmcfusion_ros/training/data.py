@@ -2,68 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.training.config import TrainingConfig
+from mmcfusion_ros.training.degradation import degrade
 
 VALIDATION_EVERY = 12
 
 Pair = tuple[np.ndarray, np.ndarray]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-class PairSampler:
-    """Seeded random batches from one or more folders; every ``VALIDATION_EVERY``-th pair is held out."""
+class PairSampler(Dataset[Batch]):
+    """Seeded random batches from the folders of a configuration; every ``VALIDATION_EVERY``-th pair is held out.
 
-    def __init__(self, folders: Sequence[str | Path], crop: int, seed: int) -> None:
-        self.crop = crop
-        self.seed = seed
+    Item ``step`` is the batch of that step: thermal and visible inputs, thermal and visible targets, each
+    ``B x 1 x crop x crop`` float32 in [0, 1]. Sample i of a step depends on seed, step and i alone, and process
+    ``rank`` of ``world`` gets the samples ``rank, rank + world, ...``.
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config = config
+        self.rank, self.world = 0, 1
         self.folders: list[list[Pair]] = []
         self.validation: list[Pair] = []
-        for folder in folders:
-            pairs = [_load(files.thermal, files.rgb, crop) for files in find_pairs(folder)]
+        for folder in config.data:
+            pairs = [_load(files.thermal, files.rgb, config.crop) for files in find_pairs(folder.path)]
             self.validation += pairs[::VALIDATION_EVERY]
             self.folders.append([pair for i, pair in enumerate(pairs) if i % VALIDATION_EVERY])
             if not self.folders[-1]:
-                raise ValueError(f"{folder} has too few pairs to train on ({len(pairs)})")
-        weights = np.sqrt([len(pairs) for pairs in self.folders])
-        self.weights = weights / weights.sum()
+                raise ValueError(f"{folder.path} has too few pairs to train on ({len(pairs)})")
+        weights = [f.weight or len(pairs) ** 0.5 for f, pairs in zip(config.data, self.folders, strict=True)]
+        self.weights = np.array(weights) / sum(weights)
 
-    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """The batch of that step, the same at every call: two tensors ``size x 1 x crop x crop`` in [0, 1]."""
-        rng = np.random.default_rng((self.seed, step))
-        samples = [self._sample(rng) for _ in range(size)]
-        thermal, visible = (np.stack(images)[:, None] for images in zip(*samples, strict=True))
-        return torch.from_numpy(thermal), torch.from_numpy(visible)
+    def __getitem__(self, step: int) -> Batch:
+        rows = [self._sample(step, i) for i in range(self.rank, self.config.batch, self.world)]
+        thermal_in, visible_in, thermal, visible = (
+            torch.from_numpy(np.stack(images)).unsqueeze(1) for images in zip(*rows, strict=True)
+        )
+        return thermal_in, visible_in, thermal, visible
 
-    def _sample(self, rng: np.random.Generator) -> Pair:
+    def loader(self, first_step: int) -> DataLoader[Batch]:
+        """The batches from ``first_step`` to the last one, prepared ahead by the configured processes."""
+        config = self.config
+        cv2.setNumThreads(1)  # OpenCV's threads do not survive the fork into workers
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(first_step, config.steps),
+            num_workers=config.workers,
+            prefetch_factor=4 if config.workers else None,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_leave_signals_to_the_parent,
+        )
+
+    def _sample(self, step: int, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        config, rng = self.config, np.random.default_rng((self.config.seed, step, i))
         pairs = self.folders[rng.choice(len(self.folders), p=self.weights)]
         images = pairs[rng.integers(len(pairs))]
         height, width = images[0].shape
-        side = int(rng.integers(self.crop, min(height, width, 2 * self.crop) + 1))
+        side = int(rng.integers(config.crop, min(height, width, int(config.crop_scale * config.crop)) + 1))
         top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
         turns, flip = int(rng.integers(4)), rng.random() < 0.5
-        crops = []
+        crops: list[np.ndarray] = []
         for image in images:
             part = image[top : top + side, left : left + side]
-            part = cv2.resize(part, (self.crop, self.crop), interpolation=cv2.INTER_AREA)
+            part = cv2.resize(part, (config.crop, config.crop), interpolation=cv2.INTER_AREA)
             part = np.rot90(part[:, ::-1] if flip else part, turns)
             crops.append(np.ascontiguousarray(part, dtype=np.float32) / 255)
-        thermal, visible = crops
-        return _vary(thermal, rng), _vary(visible, rng)
+        thermal, visible = (_vary(crop, rng) if rng.random() < config.photometric else crop for crop in crops)
+        return *degrade(thermal, visible, config.degradations, rng), thermal, visible
 
 
 def _vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gamma and contrast of another camera, for half of the images."""
-    if rng.random() < 0.5:
-        return image
-    gamma, gain = np.exp(rng.uniform(-0.5, 0.5)), rng.uniform(0.6, 1.0)
-    return gain * image ** np.float32(gamma)
+    """Gamma and contrast of another camera."""
+    gamma, gain = np.float32(np.exp(rng.uniform(-0.5, 0.5))), np.float32(rng.uniform(0.6, 1.0))
+    return gain * image**gamma
 
 
 def _load(thermal_path: Path, rgb_path: Path, crop: int) -> Pair:
@@ -75,3 +97,8 @@ def _load(thermal_path: Path, rgb_path: Path, crop: int) -> Pair:
     if min(thermal.shape) < crop:
         raise ValueError(f"{thermal_path} is {thermal.shape}, smaller than the training crop of {crop}")
     return thermal, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,94 @@
+"""CPU seconds and images per second of one training step: ours, and with ``--authors`` that of the authors' code.
+
+    PYTHONPATH=. python docs/training_speed.py --authors MMCFusion
+
+``--authors`` is a checkout of github.com/leemt0127/MMCFusion (it has no licence, so no line of it is here; it needs
+the package einops). Its step is the one of its ``train1.py``, from batches in memory to the optimiser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import io
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmcfusion_ros.training.config import TrainingConfig
+from mmcfusion_ros.training.learner import Learner, launch_fabric
+
+
+def our_step(variant: str, precision: str, images: Tensor) -> Callable[[], object]:
+    """One step of ``mmcfusion train`` on a batch ``B x 1 x H x W`` for thermal and visible image alike."""
+    config = TrainingConfig(variant, batch=len(images), precision=precision, accelerator="cpu")
+    learner = Learner(config, launch_fabric(config))
+    return lambda: learner.learn((images, images.flip(-1), images, images.flip(-1)))
+
+
+def authors_step(checkout: Path, images: Tensor) -> Callable[[], object]:
+    """The same of the authors' training script."""
+    sys.path.insert(0, str(checkout))
+    warnings.simplefilter("ignore")
+    with contextlib.redirect_stdout(io.StringIO()):
+        from last.last25 import system  # type: ignore[import-not-found]
+        from loss_all import Gradient_Loss  # type: ignore[import-not-found]
+    network, gradient_loss = system(), Gradient_Loss()
+    optimizer = torch.optim.Adam(network.parameters(), 1e-4)
+    thermal, visible = images, images.flip(-1)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        fused = network(thermal, visible)
+        loss = F.l1_loss(fused, visible) + F.l1_loss(fused, thermal)
+        loss = loss + 50 * gradient_loss(fused, torch.maximum(thermal, visible))
+        loss.backward(create_graph=True)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), max_norm=1.0)
+        optimizer.step()
+
+    return step
+
+
+def cpu_seconds(step: Callable[[], object], steps: int) -> float:
+    """The least CPU time of ``steps`` steps after a first one: other processes on the machine hardly change it."""
+    times = []
+    for _ in range(steps + 1):
+        start = time.process_time()
+        step()
+        times.append(time.process_time() - start)
+        gc.collect()  # the authors' step leaves reference cycles
+    return min(times[1:])
+
+
+def main() -> None:
+    """Prints one line per network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--authors", type=Path, help="checkout of the authors' repository")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--size", type=int, default=256, help="side of the images in pixels")
+    parser.add_argument("--steps", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    images = torch.rand(options.batch, 1, options.size, options.size)
+    rows = []
+    for variant in ("b1", "lite"):
+        for precision in ("32-true", "bf16-mixed"):
+            rows.append((f"{variant} {precision}", cpu_seconds(our_step(variant, precision, images), options.steps)))
+    theirs = cpu_seconds(authors_step(options.authors, images), options.steps) if options.authors else None
+    if theirs:
+        rows.append(("authors", theirs))
+    for name, seconds in rows:
+        ratio = f"  {theirs / seconds:5.1f} x the authors'" if theirs else ""
+        print(f"{name:16} {seconds:7.2f} s per step  {options.batch / seconds:6.2f} images/s{ratio}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""From the last features to the fused image: the paper's head, and one that keeps full-resolution detail."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmcfusion_ros.network.decoder import SOBEL_KERNEL
+
+
+class PlainHead(nn.Module):
+    """The paper's head: the image itself, from the last features."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.to_image = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, features: Tensor, thermal: Tensor, visible: Tensor) -> Tensor:
+        """Features ``B x C x H x W`` to an image ``B x 1 x H x W``."""
+        return torch.tanh(self.to_image(features))
+
+
+class MixingHead(nn.Module):
+    """Mixes the sources at full resolution, and corrects the mixture towards the stronger of their gradients.
+
+    A weight per pixel between the sources lets their detail through unblurred; a correction adds what a mixture of
+    values cannot give: texture of one source on the brightness of the other. Where both are black, so is the output.
+    All of it works on the image folded 2x2 into channels, which costs a CPU a fraction of the same at full size.
+    """
+
+    def __init__(self, width: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.sobel = nn.Conv2d(4, 8, 3, padding=1, bias=False)
+        last = nn.Conv2d(hidden, 8, 3, padding=1)
+        self.mix = nn.Sequential(
+            nn.Conv2d(width + 16, hidden, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            last,
+        )
+        with torch.no_grad():
+            self.sobel.weight.copy_(folded_sobel())
+            last.weight.mul_(0.3)
+
+    def forward(self, features: Tensor, thermal: Tensor, visible: Tensor) -> Tensor:
+        """Features ``B x C x H/2 x W/2`` and the sources ``B x 1 x H x W`` to an image ``B x 1 x H x W``."""
+        thermal, visible = F.pixel_unshuffle(thermal, 2), F.pixel_unshuffle(visible, 2)
+        brighter, difference = torch.maximum(thermal, visible), thermal - visible
+        inputs = (features, 8 * self._stronger_gradient(thermal, visible), brighter, difference)
+        weight, correction = self.mix(torch.cat(inputs, dim=1)).split(4, dim=1)
+        mixed = visible + torch.sigmoid(weight + 4 * difference) * difference
+        not_black = (255 * brighter).clamp(0, 1)
+        return F.pixel_shuffle((mixed + torch.tanh(correction)) * not_black, 2)
+
+    def _stronger_gradient(self, thermal: Tensor, visible: Tensor) -> Tensor:
+        """Of each pixel (``B x 4 x h x w`` to ``B x 8 x h x w``: horizontal, vertical)."""
+        of_thermal, of_visible = self.sobel(thermal), self.sobel(visible)
+        stronger = (_squared_norm(of_thermal) > _squared_norm(of_visible)).to(thermal.dtype)
+        return of_visible + torch.cat((stronger, stronger), dim=1) * (of_thermal - of_visible)
+
+
+def _squared_norm(gradient: Tensor) -> Tensor:
+    horizontal, vertical = gradient.split(4, dim=1)
+    return horizontal.square() + vertical.square()
+
+
+def folded_sobel() -> Tensor:
+    """Kernels ``8 x 4 x 3 x 3`` that do to an image folded by ``pixel_unshuffle(image, 2)`` what Sobel's kernels do to
+    the image, in slope per pixel: four horizontal, then four vertical responses."""
+    horizontal = -torch.tensor(SOBEL_KERNEL) / 8
+    folded = torch.zeros(2, 4, 4, 3, 3)
+    for row, column, down, right in product(range(2), range(2), range(3), range(3)):
+        y, x = row + down - 1, column + right - 1
+        for direction, kernel in enumerate((horizontal, horizontal.T)):
+            folded[direction, 2 * row + column, 2 * (y % 2) + x % 2, y // 2 + 1, x // 2 + 1] += kernel[down, right]
+    return folded.flatten(0, 1)

@@ -1,0 +1,152 @@
+"""What fixes a training run: a YAML file of ``config/train/``, overridden value by value on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from mmcfusion_ros.network.variants import get_variant
+from mmcfusion_ros.resources import package_file
+from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_losses, paper_losses
+
+LOSSES = {"ours": (fusion_losses, LOSS_WEIGHTS), "paper": (paper_losses, PAPER_WEIGHTS)}
+CHOICES = {
+    "loss": tuple(LOSSES),
+    "schedule": ("cosine", "constant"),
+    "precision": ("32-true", "bf16-mixed", "16-mixed"),
+    "accelerator": ("auto", "cpu", "cuda"),
+}
+SMALLEST = {"steps": 1, "batch": 1, "crop_scale": 1, "warm_up": 0, "seed": 0, "devices": 1, "nodes": 1, "workers": 0}
+MACHINE = {"accelerator", "devices", "nodes", "workers", "threads", "validate_minutes", "validate_crop"}
+
+
+@dataclass
+class Folder:
+    """A folder of pairs, drawn from in proportion to ``weight``; 0 stands for the root of its number of pairs."""
+
+    path: str
+    weight: float = 0.0
+
+
+@dataclass
+class Degradations:
+    """The probability of each degradation of the input images; the strengths are in ``degradation.py``."""
+
+    thermal_noise: float = 0.0
+    thermal_contrast: float = 0.0
+    misalignment: float = 0.0
+    visible_noise: float = 0.0
+    darkness: float = 0.0
+    glare: float = 0.0
+    fog: float = 0.0
+
+
+@dataclass
+class TrainingConfig:
+    """All values of a run; those of ``MACHINE`` may change when it resumes. ``ValueError`` if they make no sense."""
+
+    variant: str = "lite"
+    init: str = ""  # weights file to start from
+    data: list[Folder] = field(default_factory=list)
+
+    loss: str = "ours"
+    loss_weights: dict[str, float] = field(default_factory=dict)  # in place of those in losses.py
+    teacher: str = ""  # variant with shipped weights, or weights file, to distil from
+    teacher_weight: float = 1.0
+
+    steps: int = 8000
+    batch: int = 6  # of all devices together
+    crop: int = 160
+    crop_scale: float = 2.0  # crops are taken up to so much larger and shrunk
+    photometric: float = 0.5  # probability of another gamma and contrast, per image
+    degradations: Degradations = field(default_factory=Degradations)
+
+    learning_rate: float = 6e-4
+    schedule: str = "cosine"
+    warm_up: int = 400  # steps
+    weight_decay: float = 0.01
+    clip: float = 1.0  # largest norm of the gradient
+    ema_decay: float = 0.999
+    seed: int = 0
+    precision: str = "32-true"
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    workers: int = 1  # processes that prepare batches; 0: in the training process
+    threads: int = 0  # of each training process; 0: PyTorch's choice
+    validate_minutes: float = 10.0  # between validations, and so between checkpoints
+    validate_crop: int = 0  # side of the central crop that is validated; 0: whole images
+
+    def __post_init__(self) -> None:
+        get_variant(self.variant)
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
+        for name, smallest in SMALLEST.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {smallest}")
+        for name, probability in {"photometric": self.photometric, **vars(self.degradations)}.items():
+            if not 0 <= probability <= 1:
+                raise ValueError(f"{name} is {probability}; a probability is between 0 and 1")
+        for name in sorted(self.loss_weights.keys() - LOSSES[self.loss][1].keys()):
+            raise ValueError(f"loss {self.loss!r} has no term {name!r}; its terms: {', '.join(LOSSES[self.loss][1])}")
+        if self.batch % (self.devices * self.nodes):
+            raise ValueError(f"batch is {self.batch}; it must divide by the number of devices")
+        check_crop("crop", self.crop, self.variant)
+        if self.validate_crop:
+            check_crop("validate_crop", self.validate_crop, self.variant)
+
+
+def check_crop(name: str, crop: int, variant_name: str) -> None:
+    """``ValueError`` if the variant cannot take square images of ``crop`` pixels."""
+    variant = get_variant(variant_name)
+    if crop % variant.size_multiple or crop < variant.smallest_size:
+        raise ValueError(
+            f"{name} is {crop}; variant {variant_name} needs a multiple of {variant.size_multiple}, "
+            f"at least {variant.smallest_size}"
+        )
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = (), folders: Sequence[str] = ()) -> TrainingConfig:
+    """The configuration of a shipped file by name (``lite``) or of a YAML file by path.
+
+    ``overrides`` are like ``degradations.fog=0.1``; ``folders``, if any, replace the file's ``data``. Raises
+    ``FileNotFoundError``, or ``ValueError`` naming the wrong key or value.
+    """
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml"):
+        path = package_file("config/train") / f"{source}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in package_file("config/train").glob("*.yaml")))
+        raise FileNotFoundError(f"no training configuration {path}; give a .yaml file or one of {names}")
+    for override in overrides:
+        if "=" not in override:
+            raise ValueError(f"--set {override}: not of the form key=value")
+    try:
+        layers = [OmegaConf.structured(TrainingConfig), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))]
+        if folders:
+            layers.append(OmegaConf.create({"data": [{"path": str(folder)} for folder in folders]}))
+        config = OmegaConf.to_object(OmegaConf.merge(*layers))
+    except (OmegaConfBaseException, YAMLError, TypeError) as error:
+        where = f" ({error.full_key})" if isinstance(error, OmegaConfBaseException) and error.full_key else ""
+        raise ValueError(f"configuration {source}: {str(error).splitlines()[0]}{where}") from error
+    assert isinstance(config, TrainingConfig)
+    if not config.data:
+        raise ValueError("no training data; name folders of pairs on the command line or under data: in the file")
+    return config
+
+
+def save_config(config: TrainingConfig, path: Path) -> None:
+    """Writes the resolved configuration as YAML."""
+    OmegaConf.save(OmegaConf.structured(config), path)
+
+
+def differing_keys(one: dict, other: dict) -> list[str]:
+    """The keys that make two runs of these configurations (as dictionaries) differ in what they learn."""
+    return sorted(key for key in one.keys() | other.keys() if key not in MACHINE and one.get(key) != other.get(key))

@@ -1,0 +1,110 @@
+"""The folder of a training run: configuration, checkpoint, weights, log and TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from mmcfusion_ros.network.weights import read_metadata, save_weights
+from mmcfusion_ros.training.config import TrainingConfig, save_config
+from mmcfusion_ros.training.learner import Learner, learning_rate
+
+SCALARS_EVERY = 20  # steps
+
+
+class Run:
+    """A new run in ``folder``, or with ``resume`` the one that is there.
+
+    Raises ``ValueError`` where a run would be overwritten, ``FileNotFoundError`` where there is none to resume.
+    """
+
+    def __init__(self, folder: Path, resume: bool = False) -> None:
+        self.folder = folder
+        self.config = folder / "config.yaml"
+        self.checkpoint = folder / "checkpoint.safetensors"
+        self.best, self.last = folder / "best.safetensors", folder / "last.safetensors"
+        if resume and not self.config.exists():
+            raise FileNotFoundError(f"{folder} holds no training run; leave out --resume to begin one")
+        if not resume and self.config.exists():
+            raise ValueError(f"{folder} holds a training run; go on with --resume, or choose another folder")
+
+    def begin(self, config: TrainingConfig, step: int) -> None:
+        """Opens the log and the progress bar at ``step``."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_config(config, self.config)
+        self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
+        self.bar = tqdm(total=config.steps, initial=step, unit="image", unit_scale=config.batch, disable=None)
+        self._begin_interval(step)
+
+    def follow(self, learner: Learner, values: dict[str, float]) -> None:
+        """Shows one step."""
+        if math.isfinite(values["loss"]):
+            self.losses.append(values["loss"])
+        self.latest = time.monotonic()
+        self.bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
+        self.bar.update()
+        if learner.step % SCALARS_EVERY == 0:
+            for name, value in {**values, "learning_rate": learning_rate(learner.step, learner.config)}.items():
+                self.board.add_scalar(f"training/{name}", value, learner.step)
+
+    def record(self, learner: Learner, validation: dict[str, float], picture: np.ndarray) -> None:
+        """Writes checkpoint, weights and a line of the log, after a validation."""
+        row = {
+            "step": learner.step,
+            "loss": sum(self.losses) / max(1, len(self.losses)),
+            "images_per_s": (learner.step - self.first_step) * learner.config.batch / (self.latest - self.begun),
+            "skipped": learner.skipped,
+            **validation,
+        }
+        learner.save(self.checkpoint)
+        self._save_weights(learner, validation)
+        self._log(row)
+        images_left = (learner.config.steps - learner.step) * learner.config.batch
+        self.bar.write(
+            f"step {learner.step}/{learner.config.steps}  loss {row['loss']:.4f}  "
+            f"validation {row['validation_loss']:.4f}  {row['images_per_s']:.1f} images/s  "
+            f"{images_left / row['images_per_s'] / 60:.0f} min left"
+        )
+        for name, value in row.items():
+            self.board.add_scalar(f"validation/{name}", value, learner.step)
+        self.board.add_image("thermal, visible, fused", picture, learner.step, dataformats="HW")
+        self._begin_interval(learner.step)
+
+    def close(self) -> None:
+        """Ends the progress bar and TensorBoard's file."""
+        self.bar.close()
+        self.board.close()
+
+    def _begin_interval(self, step: int) -> None:
+        self.first_step = step
+        self.losses: list[float] = []
+        self.begun = time.monotonic()
+
+    def _save_weights(self, learner: Learner, validation: dict[str, float]) -> None:
+        config, loss = asdict(learner.config), validation["validation_loss"]
+        metadata = {
+            "training_data": ", ".join("/".join(Path(folder["path"]).parts[-2:]) for folder in config["data"]),
+            "training_config": json.dumps(config),
+            "step": str(learner.step),
+            "validation": json.dumps(validation),
+        }
+        save_weights(learner.average, self.last, metadata)
+        if not self.best.exists() or loss < json.loads(read_metadata(self.best)["validation"])["validation_loss"]:
+            save_weights(learner.average, self.best, metadata)
+
+    def _log(self, row: dict[str, float]) -> None:
+        path = self.folder / "log.csv"
+        is_new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)

@@ -1,0 +1,100 @@
+"""The terms of the losses: what they reward, and that their gradients are finite."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_losses, paper_losses, sobel
+
+
+def two_sources():
+    """Texture of one source where the other one is black: the ideal fused image is their sum."""
+    torch.manual_seed(0)
+    texture = torch.rand(2, 1, 40, 48)
+    left = torch.zeros_like(texture)
+    left[..., :24] = texture[..., :24]
+    return left, texture - left, texture
+
+
+def total(losses, weights):
+    assert losses.keys() == weights.keys()
+    return sum(weights[name] * term for name, term in losses.items())
+
+
+LOSSES = pytest.mark.parametrize(
+    ("losses", "weights"), [(fusion_losses, LOSS_WEIGHTS), (paper_losses, PAPER_WEIGHTS)], ids=["ours", "paper"]
+)
+
+
+class TestLosses:
+    @LOSSES
+    def test_better_images_cost_less(self, losses, weights):
+        thermal, visible, ideal = two_sources()
+        candidates = [ideal, 0.7 * ideal + 0.1, ideal / 2, torch.zeros_like(ideal), 1 - ideal]
+        costs = [total(losses(image, thermal, visible), weights).item() for image in candidates]
+        assert costs[0] == min(costs)
+        assert costs[0] < 0.8 * min(costs[1:])
+
+    def test_each_of_our_terms_tells_the_ideal_image_from_its_negative(self):
+        thermal, visible, ideal = two_sources()
+        good, bad = fusion_losses(ideal, thermal, visible), fusion_losses(1 - ideal, thermal, visible)
+        for name in LOSS_WEIGHTS:
+            assert good[name] < 0.7 * bad[name], name
+
+    def test_a_pair_of_equal_images_fused_to_itself_costs_nothing_where_it_should(self):
+        _, _, image = two_sources()
+        terms = fusion_losses(image, image, image)
+        assert terms["intensity"] == 0
+        assert terms["gradient"] == 0
+        assert terms["structure"].item() == pytest.approx(0, abs=1e-5)
+        assert sum(paper_losses(image, image, image).values()) == 0
+
+    def test_intensity_is_the_mean_distance_to_the_brighter_source(self):
+        thermal, visible = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.5, 0.1]])
+        shape = (1, 1, 8, 8)
+        thermal, visible = (image.repeat(8, 4).reshape(shape) for image in (thermal, visible))
+        terms = fusion_losses(torch.full(shape, 0.6), thermal, visible)
+        assert terms["intensity"].item() == pytest.approx((0.1 + 0.2) / 2)
+
+    def test_gradient_follows_the_sign_of_the_stronger_source(self):
+        ramp = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)
+        flat = torch.full_like(ramp, 0.3)
+        assert fusion_losses(ramp + 0.2, ramp, flat)["gradient"].item() == pytest.approx(0, abs=1e-6)
+        inverted = fusion_losses(1 - ramp, ramp, flat)["gradient"]
+        assert inverted > 1.9 * fusion_losses(flat, ramp, flat)["gradient"]
+
+    def test_sobel_gives_the_slope_per_pixel(self):
+        rows, columns = torch.meshgrid(torch.arange(9.0), torch.arange(7.0), indexing="ij")
+        slopes = sobel((3 * columns - 2 * rows)[None, None])
+        torch.testing.assert_close(slopes[0, 0, 1:-1, 1:-1], torch.full((7, 5), 3.0))
+        torch.testing.assert_close(slopes[0, 1, 1:-1, 1:-1], torch.full((7, 5), -2.0))
+
+    def test_paper_loss_is_the_published_formula(self):
+        """L1 to both sources, and 50 times L1 between the absolute Sobel responses, here with OpenCV's kernels."""
+        rng = np.random.default_rng(0)
+        fused, thermal, visible = rng.random((3, 30, 41))
+
+        def edges(image):
+            parts = (cv2.Sobel(image, cv2.CV_64F, *d, borderType=cv2.BORDER_REPLICATE) for d in ((1, 0), (0, 1)))
+            return sum(np.abs(part) for part in parts)
+
+        expected = np.abs(fused - thermal).mean() + np.abs(fused - visible).mean()
+        expected += 50 * np.abs(edges(fused) - edges(np.maximum(thermal, visible))).mean()
+        tensors = (torch.from_numpy(image)[None, None] for image in (fused, thermal, visible))
+        assert total(paper_losses(*tensors), PAPER_WEIGHTS).item() == pytest.approx(expected)
+
+    @LOSSES
+    @pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
+    @pytest.mark.parametrize("same", [True, False])
+    def test_gradients_are_finite_on_flat_crops(self, losses, weights, level, same):
+        thermal = torch.full((2, 1, 32, 32), level)
+        visible = thermal if same else torch.rand(2, 1, 32, 32)
+        for start in (thermal, torch.zeros_like(thermal), visible):
+            fused = start.clone().requires_grad_()
+            cost = total(losses(fused, thermal, visible), weights)
+            cost.backward()
+            assert torch.isfinite(cost)
+            assert torch.isfinite(fused.grad).all()

@@ -1,0 +1,114 @@
+"""Folders of pairs as people have them, and image files of all kinds."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mmcfusion_ros.fusion.pair_folder import LAYOUTS, find_pairs, read_rgb, read_thermal
+
+
+def write(path, image=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.zeros((8, 9), np.uint8) if image is None else image)
+    return path
+
+
+class TestLayouts:
+    @pytest.mark.parametrize("layout", LAYOUTS, ids="+".join)
+    @pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
+    def test_each_in_any_case(self, tmp_path, layout, case):
+        thermal, rgb = (write(tmp_path / case(name) / "a.png") for name in layout)
+        (files,) = find_pairs(tmp_path)
+        assert (files.name, files.thermal, files.rgb) == ("a", thermal, rgb)
+
+    def test_roadscene_as_its_authors_named_it(self, tmp_path):
+        thermal = write(tmp_path / "cropinfrared" / "FLIR_00006.jpg")
+        rgb = write(tmp_path / "crop_LR_visible" / "FLIR_00006.jpg")
+        (files,) = find_pairs(tmp_path)
+        assert (files.thermal, files.rgb) == (thermal, rgb)
+
+    def test_llvip_has_its_parts_below_the_cameras(self, tmp_path):
+        for camera in ("infrared", "visible"):
+            for name in ("train/010002", "train/010001", "test/190001"):
+                write(tmp_path / camera / f"{name}.jpg")
+        pairs = find_pairs(tmp_path)
+        assert [files.name for files in pairs] == ["test/190001", "train/010001", "train/010002"]
+        assert pairs[0].thermal == tmp_path / "infrared/test/190001.jpg"
+
+    def test_suffixes_may_differ_and_other_files_are_left_alone(self, tmp_path):
+        write(tmp_path / "ir" / "a.b.PNG")
+        write(tmp_path / "vi" / "a.b.jpg")
+        (tmp_path / "ir" / "readme.txt").write_text("")
+        assert [files.name for files in find_pairs(tmp_path)] == ["a.b"]
+
+    def test_other_folders_beside_them_do_not_matter(self, tmp_path):
+        for name in ("ir", "vi", "ir_warp", "labels"):
+            write(tmp_path / name / "a.png")
+        assert find_pairs(tmp_path)[0].thermal.parent.name == "ir"
+
+
+class TestWrongFolders:
+    def test_missing(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+            find_pairs(tmp_path / "nowhere")
+
+    def test_without_one_of_the_cameras_says_what_is_accepted(self, tmp_path):
+        write(tmp_path / "ir" / "a.png")
+        with pytest.raises(FileNotFoundError, match=r"ir \+ vi, .*cropinfrared \+ crop_lr_visible.* mri \+ ct"):
+            find_pairs(tmp_path)
+
+    def test_empty(self, tmp_path):
+        write(tmp_path / "Ir" / "a.png")
+        (tmp_path / "Vis").mkdir()
+        with pytest.raises(FileNotFoundError, match=r"Vis holds no image \(.*\.png"):
+            find_pairs(tmp_path)
+
+    @pytest.mark.parametrize(("here", "there"), [("MRI", "PET"), ("PET", "MRI")])
+    def test_image_without_partner(self, tmp_path, here, there):
+        for name in (here, there):
+            write(tmp_path / name / "a.png")
+        write(tmp_path / here / "b.png")
+        with pytest.raises(ValueError, match=rf"{here}/b has no partner in {there}/ \(1 such"):
+            find_pairs(tmp_path)
+
+
+class TestFiles:
+    def test_alpha_is_dropped_and_colour_kept(self, tmp_path):
+        bgra = np.random.default_rng(0).integers(0, 256, (8, 9, 4), dtype=np.uint8)
+        path = write(tmp_path / "a.png", bgra)
+        np.testing.assert_array_equal(read_rgb(path), bgra[..., 2::-1])
+        np.testing.assert_array_equal(read_thermal(path), cv2.cvtColor(bgra[..., :3], cv2.COLOR_BGR2GRAY))
+
+    def test_grey_becomes_rgb(self, tmp_path):
+        grey = np.arange(72, dtype=np.uint8).reshape(8, 9)
+        np.testing.assert_array_equal(read_rgb(write(tmp_path / "a.png", grey)), np.dstack([grey] * 3))
+
+    def test_thermal_keeps_16_bits(self, tmp_path):
+        counts = np.arange(29000, 29072, dtype=np.uint16).reshape(8, 9)
+        path = write(tmp_path / "a.png", counts)
+        np.testing.assert_array_equal(read_thermal(path), counts)
+
+    @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 3), (8, 9, 4)])
+    def test_visible_of_16_bits_is_refused(self, tmp_path, shape):
+        path = write(tmp_path / "a.png", np.full(shape, 4000, np.uint16))
+        with pytest.raises(ValueError, match=r"a\.png: uint16 pixels; a visible image must have 8 bits"):
+            read_rgb(path)
+
+    def test_thermal_in_degrees_is_refused(self, tmp_path):
+        path = write(tmp_path / "a.tiff", np.full((8, 9), 21.5, np.float32))
+        with pytest.raises(ValueError, match=r"a\.tiff: float32 pixels"):
+            read_thermal(path)
+
+    @pytest.mark.parametrize("read", [read_thermal, read_rgb])
+    @pytest.mark.parametrize("content", [b"", b"junk", b"\x89PNG\r\n\x1a\n"])
+    def test_unreadable(self, tmp_path, read, content):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.png: not a readable image"):
+            read(tmp_path / "a.png")
+
+    @pytest.mark.parametrize("read", [read_thermal, read_rgb])
+    def test_cut_short(self, tmp_path, read):
+        path = write(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
+        path.write_bytes(path.read_bytes()[:2000])
+        with pytest.raises(ValueError, match=r"a\.png: not a readable image"):
+            read(path)

@@ -1,0 +1,200 @@
+"""Training samples: crops, degradations, what is held out, and pairs that cannot be used."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from image_pairs import write_pairs
+
+from mmcfusion_ros.training.config import Degradations, Folder, TrainingConfig
+from mmcfusion_ros.training.data import VALIDATION_EVERY, PairSampler
+from mmcfusion_ros.training.degradation import degrade
+
+DEGRADATIONS = [field.name for field in fields(Degradations)]
+OF_THERMAL = {"thermal_noise", "thermal_contrast", "misalignment"}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+def sampler(*folders, **values):
+    data = [folder if isinstance(folder, Folder) else Folder(str(folder)) for folder in folders]
+    return PairSampler(TrainingConfig(**{"data": data, "batch": 3, "crop": 64, "steps": 6, "workers": 0} | values))
+
+
+class TestBatches:
+    def test_are_crops_in_0_to_1(self, pairs):
+        batch = sampler(pairs, degradations=Degradations(**dict.fromkeys(DEGRADATIONS, 0.5)))[0]
+        assert len(batch) == 4
+        for images in batch:
+            assert images.shape == (3, 1, 64, 64)
+            assert images.dtype == torch.float32
+            assert images.min() >= 0
+            assert images.max() <= 1
+            assert images.std() > 0.03
+
+    def test_depend_on_seed_and_step_alone(self, pairs):
+        first, second = sampler(pairs, seed=5), sampler(pairs, seed=5)
+        second[9]
+        assert all(map(torch.equal, first[7], second[7]))
+        assert not torch.equal(first[7][0], first[8][0])
+        assert not torch.equal(first[7][0], sampler(pairs, seed=6)[7][0])
+
+    def test_are_shared_out_among_processes(self, pairs):
+        whole, parts = sampler(pairs, batch=6), [sampler(pairs, batch=6) for _ in range(2)]
+        for rank, part in enumerate(parts):
+            part.rank, part.world = rank, 2
+            assert all(torch.equal(mine, all_[rank::2]) for mine, all_ in zip(part[3], whole[3], strict=True))
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_come_in_order_from_any_step(self, pairs, workers):
+        data = sampler(pairs, workers=workers)
+        batches = list(data.loader(first_step=2))
+        assert len(batches) == 4
+        for step, batch in enumerate(batches, start=2):
+            assert all(map(torch.equal, batch, data[step]))
+
+    def test_both_images_of_a_pair_are_cropped_and_turned_alike(self, tmp_path):
+        write_pairs(tmp_path, 2)
+        for path in (tmp_path / "ir").iterdir():
+            cv2.imwrite(str(tmp_path / "vi" / path.name), cv2.imread(str(path)))
+        thermal_in, visible_in, thermal, visible = sampler(tmp_path, batch=30, photometric=0.0)[0]
+        assert torch.equal(thermal, visible)
+        assert torch.equal(thermal_in, thermal)
+        assert torch.equal(visible_in, visible)
+        assert len({image.numpy().tobytes() for image in thermal}) == 30
+
+    def test_crops_are_as_large_as_the_scale_allows(self, tmp_path):
+        """A ramp tells by its slope how far a crop was shrunk."""
+        ramp = np.tile(np.arange(0, 240, dtype=np.uint8), (240, 1))
+        for part in ("ir", "vi"):
+            (tmp_path / part).mkdir()
+            for name in ("a.png", "b.png"):
+                cv2.imwrite(str(tmp_path / part / name), ramp)
+        for scale in (1.0, 3.0):
+            images = sampler(tmp_path, batch=40, photometric=0.0, crop_scale=scale)[0][2] * 255
+            spans = (images.amax((1, 2, 3)) - images.amin((1, 2, 3)) + 1) / 64
+            assert spans.min() >= 0.95
+            assert scale * 0.9 < spans.max() <= scale + 0.05
+
+    def test_photometric_variation_changes_inputs_and_targets(self, pairs):
+        plain, varied = sampler(pairs, photometric=0.0)[0], sampler(pairs, photometric=1.0)[0]
+        assert not torch.equal(plain[2], varied[2])
+        assert torch.equal(varied[0], varied[2])
+
+
+class TestDegradations:
+    @pytest.mark.parametrize("name", DEGRADATIONS)
+    def test_each_changes_its_input_and_no_target(self, pairs, name):
+        clean = sampler(pairs)[0]
+        worse = sampler(pairs, degradations=Degradations(**{name: 1.0}))[0]
+        changed, same = (0, 1) if name in OF_THERMAL else (1, 0)
+        assert all(not torch.equal(*images) for images in zip(worse[changed], clean[changed], strict=True))
+        for i in (same, 2, 3):
+            assert torch.equal(worse[i], clean[i])
+
+    @pytest.mark.parametrize("name", DEGRADATIONS)
+    def test_each_does_what_it_says(self, name):
+        rng = np.random.default_rng(0)
+        ramp = np.linspace(0.2, 0.8, 64, dtype=np.float32)
+        image = ramp[:, None] * np.ones(64, np.float32)
+        for _ in range(20):
+            pair = degrade(image, image, Degradations(**{name: 1.0}), rng)
+            result = pair[0] if name in OF_THERMAL else pair[1]
+            assert result.dtype == np.float32
+            assert 0 <= result.min() <= result.max() <= 1
+            noise, ratio = (result - image).std(), result.std() / image.std()
+            rows = result.mean(axis=1)
+            assert {
+                "thermal_noise": noise <= 0.082 and np.allclose(rows, ramp, atol=0.05),
+                "visible_noise": noise <= 0.062 and np.allclose(rows, ramp, atol=0.04),
+                "thermal_contrast": 0.29 < ratio < 0.71 and np.isclose(result.mean(), image.mean(), atol=1e-5),
+                "misalignment": 0.95 <= ratio <= 1 and np.abs(rows - ramp).max() < 3.5 * (ramp[1] - ramp[0]),
+                "darkness": result.mean() < 0.55 * image.mean() and ratio < 0.6,
+                "glare": (result >= image).all() and result.max() > image.max(),
+                "fog": 0.29 < ratio < 0.81 and result.mean() > image.mean() and result.std(axis=1).max() < 1e-6,
+            }[name]
+
+    def test_are_as_frequent_as_configured(self, pairs):
+        thermal_in, visible_in, thermal, visible = sampler(
+            pairs, batch=400, photometric=0.0, degradations=Degradations(misalignment=0.25, fog=0.5)
+        )[0]
+        shares = [(a != b).flatten(1).any(1).float().mean() for a, b in ((thermal_in, thermal), (visible_in, visible))]
+        assert 0.17 < shares[0] < 0.33
+        assert 0.42 < shares[1] < 0.58
+
+
+class TestFolders:
+    def test_every_twelfth_pair_is_held_out(self, tmp_path):
+        write_pairs(tmp_path, 14)
+        data = sampler(tmp_path)
+        assert VALIDATION_EVERY == 12
+        assert len(data.validation) == 2
+        assert len(data.folders[0]) == 12
+        held_out = cv2.imread(str(tmp_path / "ir" / "12.png"), cv2.IMREAD_GRAYSCALE)
+        np.testing.assert_array_equal(data.validation[1][0], held_out)
+        assert not any(np.array_equal(thermal, held_out) for thermal, _ in data.folders[0])
+
+    def test_are_drawn_by_the_root_of_their_size_or_by_weight(self, pairs, tmp_path):
+        write_pairs(tmp_path, 19)
+        roots = np.array([2, 17**0.5])
+        np.testing.assert_allclose(sampler(pairs, tmp_path).weights, roots / roots.sum())
+        np.testing.assert_allclose(sampler(Folder(str(pairs), 3.0), Folder(str(tmp_path), 1.0)).weights, [0.75, 0.25])
+
+
+class TestWrongPairs:
+    """Each is one line that names the file."""
+
+    def refused(self, folder, *words, error=ValueError, crop=64):
+        with pytest.raises(error) as caught:
+            sampler(folder, crop=crop)
+        text = str(caught.value)
+        assert "\n" not in text
+        for word in words:
+            assert word in text
+
+    def test_name_without_a_partner(self, tmp_path):
+        write_pairs(tmp_path)
+        (tmp_path / "vi" / "03.png").rename(tmp_path / "vi" / "three.png")
+        self.refused(tmp_path, str(tmp_path), "ir/03", "no partner")
+
+    def test_sizes_that_differ(self, tmp_path):
+        write_pairs(tmp_path)
+        cv2.imwrite(str(tmp_path / "vi" / "03.png"), np.zeros((80, 97, 3), np.uint8))
+        self.refused(tmp_path, "ir/03.png", "vi/03.png", "(80, 96)", "(80, 97)")
+
+    def test_16_bit_thermal(self, tmp_path):
+        write_pairs(tmp_path)
+        cv2.imwrite(str(tmp_path / "ir" / "03.png"), np.zeros((80, 96), np.uint16))
+        self.refused(tmp_path, "ir/03.png", "16-bit")
+
+    def test_smaller_than_the_crop(self, tmp_path):
+        self.refused(write_pairs(tmp_path), "ir/00.png", "(80, 96)", "82", crop=82)
+
+    @pytest.mark.parametrize("part", ["ir", "vi"])
+    @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n\0\0"])
+    def test_corrupt_image(self, tmp_path, part, content):
+        write_pairs(tmp_path)
+        (tmp_path / part / "03.png").write_bytes(content)
+        self.refused(tmp_path, f"{part}/03.png", "not a readable image")
+
+    def test_empty_folder(self, tmp_path):
+        write_pairs(tmp_path, 0)
+        self.refused(tmp_path, str(tmp_path), "no image", error=FileNotFoundError)
+
+    @pytest.mark.parametrize("missing", ["ir", "vi"])
+    def test_missing_folder(self, tmp_path, missing):
+        write_pairs(tmp_path, 3)
+        for path in (tmp_path / missing).iterdir():
+            path.unlink()
+        (tmp_path / missing).rmdir()
+        self.refused(tmp_path, str(tmp_path), "sub-folders", error=FileNotFoundError)
+
+    def test_too_few_pairs_to_hold_one_out(self, tmp_path):
+        self.refused(write_pairs(tmp_path, 1), str(tmp_path), "too few pairs")
