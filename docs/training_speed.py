@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import io
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -56,38 +57,39 @@ def authors_step(checkout: Path, images: Tensor) -> Callable[[], object]:
     return step
 
 
-def cpu_seconds(step: Callable[[], object], steps: int) -> float:
-    """The least CPU time of ``steps`` steps after a first one: other processes on the machine hardly change it."""
+def cpu_seconds(network: str, precision: str, checkout: Path | None, size: tuple[int, int, int]) -> float:
+    """The least CPU time of some steps after a first one: other processes on the machine hardly change it."""
+    batch, side, steps = size
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    images = torch.rand(batch, 1, side, side)
+    step = authors_step(checkout, images) if checkout else our_step(network, precision, images)
     times = []
     for _ in range(steps + 1):
         start = time.process_time()
         step()
         times.append(time.process_time() - start)
-        gc.collect()  # the authors' step leaves reference cycles
     return min(times[1:])
 
 
 def main() -> None:
-    """Prints one line per network."""
+    """Prints one line per network, each measured in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--authors", type=Path, help="checkout of the authors' repository")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--size", type=int, default=256, help="side of the images in pixels")
+    parser.add_argument("--side", type=int, default=256, help="of the images in pixels")
     parser.add_argument("--steps", type=int, default=3)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    images = torch.rand(options.batch, 1, options.size, options.size)
-    rows = []
-    for variant in ("b1", "lite"):
-        for precision in ("32-true", "bf16-mixed"):
-            rows.append((f"{variant} {precision}", cpu_seconds(our_step(variant, precision, images), options.steps)))
-    theirs = cpu_seconds(authors_step(options.authors, images), options.steps) if options.authors else None
-    if theirs:
-        rows.append(("authors", theirs))
-    for name, seconds in rows:
-        ratio = f"  {theirs / seconds:5.1f} x the authors'" if theirs else ""
-        print(f"{name:16} {seconds:7.2f} s per step  {options.batch / seconds:6.2f} images/s{ratio}")
+    rows = [("authors", "32-true", options.authors)] if options.authors else []
+    rows += [(variant, precision, None) for variant in ("b1", "lite") for precision in ("32-true", "bf16-mixed")]
+    reference = 0.0
+    for name, precision, checkout in rows:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            size = (options.batch, options.side, options.steps)
+            seconds = process.submit(cpu_seconds, name, precision, checkout, size).result()
+        reference = seconds if checkout else reference
+        ratio = f"  {reference / seconds:5.1f} x the authors'" if reference else ""
+        print(f"{name:8} {precision:11} {seconds:6.2f} s per step  {options.batch / seconds:5.2f} images/s{ratio}")
 
 
 if __name__ == "__main__":

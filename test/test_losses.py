@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_losses, paper_losses, sobel
+from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_losses, lift_hot, paper_losses, sobel
 
 
 def two_sources():
@@ -45,7 +45,7 @@ class TestLosses:
             assert good[name] < 0.7 * bad[name], name
 
     def test_a_pair_of_equal_images_fused_to_itself_costs_nothing_where_it_should(self):
-        _, _, image = two_sources()
+        image = (torch.rand(2, 1, 40, 48) > 0.5).float()
         terms = fusion_losses(image, image, image)
         assert terms["intensity"] == 0
         assert terms["gradient"] == 0
@@ -58,6 +58,15 @@ class TestLosses:
         thermal, visible = (image.repeat(8, 4).reshape(shape) for image in (thermal, visible))
         terms = fusion_losses(torch.full(shape, 0.6), thermal, visible)
         assert terms["intensity"].item() == pytest.approx((0.1 + 0.2) / 2)
+
+    def test_what_is_hot_against_its_image_is_lifted_and_nothing_else(self):
+        thermal = torch.full((2, 1, 20, 20), 0.2)
+        thermal[0, 0, 4:8, 4:8] = 0.6
+        lifted, mean = lift_hot(thermal), thermal[0].mean()
+        assert torch.equal(lifted[1], thermal[1])
+        assert torch.equal(lifted[0] > thermal[0], thermal[0] > 0.5)
+        torch.testing.assert_close(lifted[0, 0, 5, 5], 0.6 + 0.5 * (0.6 - mean))
+        assert lift_hot(thermal + 0.4).max() == 1
 
     def test_gradient_follows_the_sign_of_the_stronger_source(self):
         ramp = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)

@@ -35,6 +35,7 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: 
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
     except SafetensorError as error:
+        temporary.unlink(missing_ok=True)
         raise OSError(f"{path} could not be written: {error}") from error
     temporary.chmod(0o644)
     temporary.replace(path)
