@@ -32,7 +32,7 @@ def random_lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(7)
     network = MMCFusion(get_variant("lite"))
-    torch.nn.init.normal_(network.head.mix[-1].weight, std=0.1)
+    torch.nn.init.normal_(network.head.to_mixture.weight, std=0.1)
     path = tmp_path_factory.mktemp("random_lite") / "random.safetensors"
     save_weights(network, path, {"training_data": "none"})
     return path

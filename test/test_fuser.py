@@ -375,7 +375,7 @@ class TestCache:
     ):
         path, old = tmp_path / "a.xml", random_lite_graph.with_suffix(".bin").read_bytes()
         path.write_bytes(random_lite_graph.read_bytes())
-        head = load_file(random_lite)["head.mix.4.weight"].numpy()
+        head = load_file(random_lite)["head.to_mixture.weight"].numpy()
         new = old.replace(head.tobytes(), (-head).tobytes())
         fused = []
         for content in (old, new, old):

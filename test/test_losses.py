@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_losses, lift_hot, paper_losses, sobel
+from mmcfusion_ros.training.losses import (
+    LOSS_WEIGHTS,
+    PAPER_WEIGHTS,
+    fusion_losses,
+    information_fidelity,
+    lift_hot,
+    paper_losses,
+    sobel,
+)
 
 
 def two_sources():
@@ -50,12 +58,13 @@ class TestLosses:
         assert terms["intensity"] == 0
         assert terms["gradient"] == 0
         assert terms["structure"].item() == pytest.approx(0, abs=1e-5)
+        assert terms["fidelity"].item() == pytest.approx(0, abs=0.01)
         assert sum(paper_losses(image, image, image).values()) == 0
 
     def test_intensity_is_the_mean_distance_to_the_brighter_source(self):
         thermal, visible = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.5, 0.1]])
-        shape = (1, 1, 8, 8)
-        thermal, visible = (image.repeat(8, 4).reshape(shape) for image in (thermal, visible))
+        shape = (1, 1, 20, 20)
+        thermal, visible = (image.repeat(20, 10).reshape(shape) for image in (thermal, visible))
         terms = fusion_losses(torch.full(shape, 0.6), thermal, visible)
         assert terms["intensity"].item() == pytest.approx((0.1 + 0.2) / 2)
 
@@ -67,6 +76,15 @@ class TestLosses:
         assert torch.equal(lifted[0] > thermal[0], thermal[0] > 0.5)
         torch.testing.assert_close(lifted[0, 0, 5, 5], 0.6 + 0.5 * (0.6 - mean))
         assert lift_hot(thermal + 0.4).max() == 1
+
+    def test_fidelity_rises_with_contrast_and_falls_with_noise(self):
+        torch.manual_seed(1)
+        reference = 0.3 + 0.2 * torch.rand(2, 1, 40, 48)
+        weak, strong = 0.5 * reference, 0.1 + 1.5 * reference
+        noisy = reference + 0.05 * torch.randn(2, 1, 40, 48)
+        shares = [information_fidelity(reference, image).item() for image in (noisy, weak, reference, strong)]
+        assert shares == sorted(shares)
+        assert shares[2] == pytest.approx(1, abs=0.01)
 
     def test_gradient_follows_the_sign_of_the_stronger_source(self):
         ramp = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)

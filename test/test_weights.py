@@ -72,8 +72,8 @@ class TestRoundTrip:
 
     def test_weights_too_large_for_float16_are_refused(self, tmp_path):
         network = MMCFusion(get_variant("lite"))
-        torch.nn.init.constant_(network.head.mix[-1].bias, 1e5)
-        with pytest.raises(ValueError, match=r"'head\.mix\.4\.bias'") as caught:
+        torch.nn.init.constant_(network.head.to_mixture.bias, 1e5)
+        with pytest.raises(ValueError, match=r"'head\.to_mixture\.bias'") as caught:
             save_weights(network, tmp_path / "a.safetensors", {})
         one_line(caught)
         assert list(tmp_path.iterdir()) == []

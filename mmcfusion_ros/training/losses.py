@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 30.0, "structure": 1.3, "correlation": 0.25}
+LOSS_WEIGHTS = {"intensity": 5.0, "gradient": 40.0, "structure": 1.3, "fidelity": 2.5, "correlation": 0.25}
 
 
 def sobel(image: Tensor) -> Tensor:
@@ -19,25 +19,46 @@ def sobel(image: Tensor) -> Tensor:
     return torch.cat((column[..., 2:] - column[..., :-2], row[..., 2:, :] - row[..., :-2, :]), dim=1) / 8
 
 
+def local_mean(image: Tensor, window: int) -> Tensor:
+    """Means of all ``window x window`` windows inside the images."""
+    for dim in (-1, -2):  # sums of slices: on a CPU a fifth of the time of avg_pool2d
+        size = image.shape[dim] - window + 1
+        image = reduce(torch.add, [image.narrow(dim, i, size) for i in range(window)]) / window
+    return image
+
+
+def local_moments(x: Tensor, y: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Means of x and y, variances of x and y, and covariance in all windows."""
+    mean_x, mean_y = local_mean(x, window), local_mean(y, window)
+    variance_x = (local_mean(x * x, window) - mean_x**2).clamp_min(0)
+    variance_y = (local_mean(y * y, window) - mean_y**2).clamp_min(0)
+    return mean_x, mean_y, variance_x, variance_y, local_mean(x * y, window) - mean_x * mean_y
+
+
 def local_similarity(x: Tensor, y: Tensor, window: int = 7, data_range: float = 0.2) -> Tensor:
     """Mean structural similarity (Wang et al. 2004) in uniform windows.
 
     The small ``data_range`` puts the stabilising constants at the level of 8-bit noise, so that faint texture counts.
     """
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-
-    def local_mean(image: Tensor) -> Tensor:
-        for dim in (-1, -2):  # sums of slices: on a CPU a fifth of the time of avg_pool2d
-            size = image.shape[dim] - window + 1
-            image = reduce(torch.add, [image.narrow(dim, i, size) for i in range(window)]) / window
-        return image
-
-    mean_x, mean_y = local_mean(x), local_mean(y)
-    variance_x = (local_mean(x * x) - mean_x**2).clamp_min(0)
-    variance_y = (local_mean(y * y) - mean_y**2).clamp_min(0)
-    covariance = local_mean(x * y) - mean_x * mean_y
+    mean_x, mean_y, variance_x, variance_y, covariance = local_moments(x, y, window)
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     return (luminance * (2 * covariance + c2) / (variance_x + variance_y + c2)).mean()
+
+
+def information_fidelity(reference: Tensor, image: Tensor, window: int = 9, scales: int = 2) -> Tensor:
+    """Share of a reference's information that an image carries (Sheikh and Bovik 2006), here in uniform windows on a
+    pyramid; above 1 where the contrast is raised, and 1.5 at most. Noise variance 2 of 8-bit grey levels."""
+    noise, shares = 2 / 255**2, []
+    for _ in range(scales):
+        _, _, variance, variance_image, covariance = local_moments(reference, image, window)
+        gain = (covariance / (variance + 1e-6)).clamp_min(0)
+        residual = (variance_image - gain * covariance).clamp_min(0)
+        carried = torch.log1p(gain**2 * variance / (residual + noise)).sum((1, 2, 3))
+        whole = torch.log1p(variance / noise).sum((1, 2, 3))
+        shares.append((carried / (whole + 1e-3)).clamp(max=1.5).mean())
+        reference, image = F.avg_pool2d(reference, 2), F.avg_pool2d(image, 2)
+    return torch.stack(shares).mean()
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:
@@ -66,6 +87,7 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
     - ``gradient``: distance of the signed gradient to that of the source with the stronger one (no halos, no
       inverted edges), hot things lifted here too;
     - ``structure``: local similarity to both sources;
+    - ``fidelity``: information of both sources, which asks for their contrast, not only for their pattern;
     - ``correlation``: what fusion adds to one source should look like the other (SCD, Aslantas and Bendes 2015).
     """
     lifted = lift_hot(thermal)
@@ -79,6 +101,7 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
         "intensity": F.l1_loss(fused, torch.maximum(lifted, visible)),
         "gradient": F.l1_loss(sobel(fused), stronger),
         "structure": 1 - (local_similarity(fused, thermal) + local_similarity(fused, visible)) / 2,
+        "fidelity": 1 - (information_fidelity(thermal, fused) + information_fidelity(visible, fused)) / 2,
         "correlation": 1 - (correlation(fused - visible, thermal) + correlation(fused - thermal, visible)) / 2,
     }
 
