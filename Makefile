@@ -20,7 +20,7 @@ picture: .venv/runtime
 	PYTHONPATH=. $(BIN)/python docs/rig.py
 
 card: .venv/dev
-	PYTHONPATH=. $(BIN)/python docs/model_card.py $(DATA) $(MODELS)
+	PYTHONPATH=. $(BIN)/python docs/model_card.py $(DATA)
 
 .venv/runtime: requirements.txt
 	$(PYTHON) -m venv .venv

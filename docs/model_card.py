@@ -1,4 +1,4 @@
-"""Makes every table and picture of models/README.md: python docs/model_card.py DATA [MODEL...]"""
+"""Makes the tables and pictures of a model card: python docs/model_card.py DATA [--model b1 --card models/b1.md]"""
 
 from __future__ import annotations
 
@@ -88,26 +88,35 @@ def pictures(models: Sequence[str]) -> str:
     )
 
 
+PARTS = ("quality", "robustness", "people", "pictures")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder with tno/test, roadscene/test, ...")
-    parser.add_argument("models", nargs="*", help="shipped models by name; all of them if not given")
+    parser.add_argument("--model", nargs="+", default=["lite"], help="shipped models by name")
+    parser.add_argument(
+        "--card", type=Path, default=CARD, help="file with the lines <!-- tables --> and <!-- /tables -->"
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--peers", type=Path, help="CSV of published methods; default: DATA/../design/peers.csv")
     parser.add_argument("--out", type=Path, default=Path("runs/card"), help="for everything that evaluate writes")
     options = parser.parse_args()
-    models = options.models or sorted((path.stem for path in CARD.parent.glob("*.safetensors")), reverse=True)
-    peers = options.peers or options.data / "../design/peers.csv"
-    tables = (
-        quality(options.data, models, peers, options.out / "quality"),
-        robustness(options.data, models, options.out / "stress"),
-        people(options.data, models, options.out / "people"),
-        pictures(models),
+    data, models, out = options.data, options.model, options.out
+    make = {
+        "quality": lambda: quality(data, models, options.peers or data / "../design/peers.csv", out / "quality"),
+        "robustness": lambda: robustness(data, models, out / "stress"),
+        "people": lambda: people(data, models, out / "people"),
+        "pictures": lambda: pictures(models),
+    }
+    tables = "\n".join(make[part]() for part in options.parts)
+    text = f"<!-- tables -->\n{tables}\n<!-- /tables -->"
+    card, found = re.subn(
+        "<!-- tables -->.*<!-- /tables -->", lambda _: text, options.card.read_text(), flags=re.DOTALL
     )
-    text = "<!-- tables -->\n" + "\n".join(tables) + "\n<!-- /tables -->"
-    card, found = re.subn("<!-- tables -->.*<!-- /tables -->", lambda _: text, CARD.read_text(), flags=re.DOTALL)
     if not found:
-        raise ValueError(f"{CARD} has no lines <!-- tables --> and <!-- /tables -->")
-    CARD.write_text(card)
+        raise ValueError(f"{options.card} has no lines <!-- tables --> and <!-- /tables -->")
+    options.card.write_text(card)
 
 
 def _stress_column(result: FolderResult) -> dict[str, str]:

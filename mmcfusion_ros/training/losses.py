@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSS_WEIGHTS = {"intensity": 5.0, "gradient": 40.0, "structure": 1.3, "fidelity": 2.5, "correlation": 0.25}
+LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 50.0, "structure": 1.5, "fidelity": 2.2, "correlation": 0.45}
 
 
 def sobel(image: Tensor) -> Tensor:
