@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import fields
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -54,11 +58,19 @@ class TestBatches:
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_come_in_order_from_any_step(self, pairs, workers):
-        data = sampler(pairs, workers=workers)
-        batches = list(data.loader(first_step=2))
-        assert len(batches) == 4
-        for step, batch in enumerate(batches, start=2):
-            assert all(map(torch.equal, batch, data[step]))
+        """In a process of its own, as training has: workers are forked, which the threads of OpenVINO and DDS that
+        other tests leave in this process do not survive."""
+        program = f"""
+import torch
+from test_training_data import sampler
+data = sampler({str(pairs)!r}, workers={workers})
+batches = list(data.loader(first_step=2))
+assert len(batches) == 4, len(batches)
+assert all(all(map(torch.equal, batch, data[step])) for step, batch in enumerate(batches, start=2))
+"""
+        here = Path(__file__).parent
+        environment = {**os.environ, "PYTHONPATH": f"{here}:{here.parent}:{os.environ.get('PYTHONPATH', '')}"}
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=120, env=environment)
 
     def test_both_images_of_a_pair_are_cropped_and_turned_alike(self, tmp_path):
         write_pairs(tmp_path, 2)
