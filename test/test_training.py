@@ -228,6 +228,7 @@ class TestRun:
         assert metadata["step"] == "6"
         assert metadata["training_data"] == "/".join(Path(tiny.data[0].path).parts[-2:])
         assert json.loads(metadata["training_config"])["crop"] == 64
+        assert str(Path(tiny.data[0].path).parent.parent) not in str(metadata)
         assert json.loads(metadata["validation"])["VIF"] > 0
 
     def test_log_has_a_line_with_the_metrics_per_validation(self, finished):

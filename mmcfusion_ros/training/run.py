@@ -90,8 +90,11 @@ class Run:
 
     def _save_weights(self, learner: Learner, validation: dict[str, float]) -> None:
         config, loss = asdict(learner.config), validation["validation_loss"]
+        for folder in config["data"]:
+            folder["path"] = _last_parts(folder["path"])
+        config |= {key: _last_parts(config[key]) for key in ("init", "teacher")}
         metadata = {
-            "training_data": ", ".join("/".join(Path(folder["path"]).parts[-2:]) for folder in config["data"]),
+            "training_data": ", ".join(folder["path"] for folder in config["data"]),
             "training_config": json.dumps(config),
             "step": str(learner.step),
             "validation": json.dumps(validation),
@@ -108,3 +111,8 @@ class Run:
             if is_new:
                 writer.writeheader()
             writer.writerow(row)
+
+
+def _last_parts(path: str) -> str:
+    """What tells a folder or file from others, without where it lay on this machine."""
+    return "/".join(Path(path).parts[-2:])
