@@ -61,10 +61,14 @@ def robustness(data: Path, models: Sequence[str], out: Path) -> str:
 def people(data: Path, models: Sequence[str], out: Path) -> str:
     """The people test in three lights."""
     results = [
-        evaluate([data / PEOPLE], [*models, "max"], out / (light or "clean"), EvaluationOptions(None, light, 0, True))[
-            0
-        ]
+        result
         for light in LIGHTS
+        for result in evaluate(
+            [data / PEOPLE],
+            [*models, "max"],
+            out / (light or "clean"),
+            EvaluationOptions(stress=light, detect_people=True),
+        )
     ]
     titles = [f"{light or 'clean'}: F1 (true, false), contrast" for light in LIGHTS]
     parts = [

@@ -45,11 +45,12 @@ class MixingHead(nn.Module):
         self.to_mixture = nn.Conv2d(hidden, 12, 3, padding=1)
         step_convolutions = [nn.Conv2d(8, 4, 3, padding=1) for _ in range(steps)]
         self.steps = nn.ModuleList(step_convolutions)
+        kernels = folded_sobel()
         with torch.no_grad():
-            self.sobel.weight.copy_(folded_sobel())
+            self.sobel.weight.copy_(kernels)
             self.to_mixture.weight.mul_(0.3)
             for step in step_convolutions:
-                step.weight.copy_(0.7 * folded_sobel().transpose(0, 1).flip(2, 3))  # the adjoint of Sobel
+                step.weight.copy_(0.7 * kernels.transpose(0, 1).flip(2, 3))  # the adjoint of Sobel
 
     def forward(self, features: Tensor, thermal: Tensor, visible: Tensor) -> Tensor:
         """Features ``B x C x H/2 x W/2`` and the sources ``B x 1 x H x W`` to an image ``B x 1 x H x W``."""
