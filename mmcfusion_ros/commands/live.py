@@ -1,0 +1,110 @@
+"""Cameras and the node: ``demo``, ``simulate``, ``play``, ``parameters``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmcfusion_ros.commands.arguments import Commands
+
+if TYPE_CHECKING:
+    from mmcfusion_ros.simulation.frame import Frame
+
+
+def add_demo(commands: Commands) -> None:
+    parser = commands.add_parser("demo", help="two cameras, the fusion node and a detector on this machine")
+    parser.add_argument("--data", type=Path, help="play this folder of pairs (ir/, vi/) instead of the synthetic rig")
+    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for the results")
+    parser.add_argument("--duration", type=float, default=15.0, help="of the cameras, in s")
+    parser.add_argument("--night", action="store_true", help="the synthetic rig by night")
+    parser.add_argument("--model", default="lite", help="name or file")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> bool:
+    from mmcfusion_ros.demo import run_demo
+
+    return run_demo(options.out, options.data, options.duration, options.night, options.model)
+
+
+def add_simulate(commands: Commands) -> None:
+    parser = commands.add_parser("simulate", help="publish a synthetic thermal and RGB camera")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--night", action="store_true")
+    parser.add_argument("--jitter", type=float, default=0.0, help="largest delay of a stamp, in s")
+    parser.add_argument("--thermal-latency", type=float, default=0.0, help="from stamp to delivery, in s")
+    parser.add_argument("--rgb-latency", type=float, default=0.0, help="from stamp to delivery, in s")
+    parser.add_argument("--loss", type=float, default=0.0, help="share of frames that are lost, 0 to 0.99")
+    _add_camera_options(parser)
+    parser.set_defaults(run=_simulate)
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.simulation.rig import RGB_INTRINSICS, THERMAL_INTRINSICS, RigOptions, rig_frames
+
+    rig = RigOptions(
+        seed=options.seed,
+        night=options.night,
+        thermal_rate_hz=options.thermal_rate,
+        rgb_rate_hz=options.rgb_rate,
+        stamp_jitter_s=options.jitter,
+        thermal_latency_s=options.thermal_latency,
+        rgb_latency_s=options.rgb_latency,
+        loss_probability=options.loss,
+    )
+    intrinsics = {"thermal": THERMAL_INTRINSICS, "rgb": RGB_INTRINSICS}
+    _publish(options, rig_frames(rig), "simulated_rig", intrinsics=intrinsics)
+
+
+def add_play(commands: Commands) -> None:
+    parser = commands.add_parser("play", help="publish a folder of image pairs as two cameras")
+    parser.add_argument("folder", type=Path, help="with the sub-folders ir/ and vi/")
+    parser.add_argument("--loop", action="store_true")
+    _add_camera_options(parser)
+    parser.set_defaults(run=_play)
+
+
+def _play(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.simulation.playback import folder_frames
+
+    frames = folder_frames(options.folder, options.thermal_rate, options.rgb_rate, options.loop)
+    _publish(options, frames, "folder_player")
+
+
+def _add_camera_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--thermal-rate", type=float, default=30.0, help="in Hz")
+    parser.add_argument("--rgb-rate", type=float, default=30.0, help="in Hz")
+    parser.add_argument("--duration", type=float, help="in s; without end if not given")
+    parser.add_argument(
+        "--subscribers", type=int, default=0, help="begin when each image topic has so many (10 s at most)"
+    )
+    parser.add_argument("--counts", type=Path, help="JSON file for the numbers of frames published")
+    parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], help="as for any ROS 2 node")
+
+
+def _publish(options: argparse.Namespace, frames: Iterable[Frame], node_name: str, **more: Any) -> None:
+    from mmcfusion_ros.ros.camera_publisher import publish_frames
+
+    publish_frames(
+        frames,
+        node_name,
+        duration_s=options.duration,
+        subscribers=options.subscribers,
+        counts_file=options.counts,
+        ros_args=["--ros-args", *options.ros_args],
+        **more,
+    )
+
+
+def add_parameters(commands: Commands) -> None:
+    parser = commands.add_parser("parameters", help="print the node's parameters")
+    parser.add_argument("--format", choices=("yaml", "markdown"), default="yaml")
+    parser.set_defaults(run=_parameters)
+
+
+def _parameters(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.ros.parameters import parameters_markdown, parameters_yaml
+
+    print(parameters_yaml() if options.format == "yaml" else parameters_markdown(), end="")

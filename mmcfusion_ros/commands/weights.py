@@ -1,0 +1,63 @@
+"""Weights, made and converted: ``train``, ``export``, ``convert-checkpoint``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmcfusion_ros.commands.arguments import Commands, image_size
+
+
+def add_train(commands: Commands) -> None:
+    parser = commands.add_parser("train", help="train a network on folders of pairs")
+    parser.add_argument("folders", nargs="*", help="each with the sub-folders ir/ and vi/; else the configuration's")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--config", help="lite, b1, paper or a YAML file (default: lite; with --resume: the run's)")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the file's")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.evaluation.metrics import fusion_metrics
+    from mmcfusion_ros.training.config import load_config
+    from mmcfusion_ros.training.run import Run
+    from mmcfusion_ros.training.train import train
+
+    run = Run(options.out, options.resume)
+    source = options.config or (run.config if options.resume else "lite")
+    train(load_config(source, options.set, options.folders), run, fusion_metrics)
+
+
+def add_export(commands: Commands) -> None:
+    parser = commands.add_parser("export", help="weights to OpenVINO (any image size) or ONNX (one size)")
+    parser.add_argument("weights", type=Path, help=".safetensors file")
+    parser.add_argument("target", type=Path, help=".xml for OpenVINO, .onnx for ONNX")
+    parser.add_argument("--size", type=image_size, metavar="WIDTHxHEIGHT", help="image size of the ONNX graph")
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.network.export import export_onnx, export_openvino
+
+    if options.target.suffix == ".xml":
+        export_openvino(options.weights, options.target)
+    elif options.target.suffix == ".onnx" and options.size:
+        export_onnx(options.weights, options.target, height=options.size[1], width=options.size[0])
+    else:
+        raise ValueError("the target must be an .xml file, or an .onnx file together with --size WIDTHxHEIGHT")
+    print(options.target)
+
+
+def add_convert(commands: Commands) -> None:
+    parser = commands.add_parser("convert-checkpoint", help="the authors' .pth checkpoint to a .safetensors file")
+    parser.add_argument("source", type=Path, help="state dict of the authors' code")
+    parser.add_argument("target", type=Path, help=".safetensors file")
+    parser.set_defaults(run=_convert)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.network.checkpoint import convert_checkpoint
+
+    convert_checkpoint(options.source, options.target)
+    print(options.target)
