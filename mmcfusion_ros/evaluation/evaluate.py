@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,10 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from mmcfusion_ros.evaluation.benchmark import machine
-from mmcfusion_ros.evaluation.gallery import GalleryRow, write_gallery
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.people import PeopleTest, read_labels
 from mmcfusion_ros.evaluation.pictures import write_image
+from mmcfusion_ros.evaluation.report import Frame, Run, choose_previews, encode_preview, write_report
 from mmcfusion_ros.evaluation.rules import RULES, Fusion
 from mmcfusion_ros.evaluation.stress import degrade
 from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, people_table, read_peers
@@ -79,8 +79,8 @@ def evaluate(
     """Fuses every pair of every folder with every model and measures the result, against the sources without stress.
 
     A model is a rule of ``RULES`` or what ``Fuser`` takes. Metrics are of the luminance, without any stretch. Writes to
-    ``out``: ``SET/MODEL/metrics.csv``, ``SET/MODEL/fused/NAME.png`` (in colour), ``summary.json``, ``summary.md``,
-    ``index.html`` (pictures). Raises what ``find_pairs``, ``read_peers`` and ``Fuser`` raise, and ``ValueError`` naming
+    ``out``: ``SET/MODEL/metrics.csv``, ``SET/MODEL/fused/NAME.png`` (in colour), ``SET/index.html`` (the report that
+    compares the models), ``summary.json``, ``summary.md``. Raises what ``find_pairs``, ``read_peers`` and ``Fuser`` raise, and ``ValueError`` naming
     the file for images that cannot be measured.
     """
     folder_names = _distinct("folders", ["/".join(folder.resolve().parts[-2:]) for folder in folders])
@@ -95,8 +95,8 @@ def evaluate(
         results.append(FolderResult(name, files, rows, people, others))
         _write_rows(results[-1], out)
     _write_summary(results, methods, options, out)
-    sections = {result.name: _gallery_rows(result, out, options) for result in results}
-    write_gallery(out / "index.html", f"Fused pairs{_under(options)}, worst Qabf first", sections)
+    for result in results:
+        write_report(out / result.name / "index.html", [_run(result, method, out, options) for method in methods])
     return results
 
 
@@ -204,18 +204,29 @@ def _write_summary(
     (out / "summary.md").write_text(summary_markdown(results, options))
 
 
-def _gallery_rows(result: FolderResult, out: Path, options: EvaluationOptions) -> Iterator[GalleryRow]:
-    """What the networks saw and made, worst Qabf of the first model first."""
+def _run(result: FolderResult, method: Method, out: Path, options: EvaluationOptions) -> Run:
+    """What a network saw and made, with pictures of the pairs that have the worst Qabf, and of some others."""
+    rows = result.rows[method.name]
     first = next(iter(result.rows.values()))
-    for i in sorted(range(len(first)), key=lambda i: first[i]["Qabf"])[:PICTURES]:
-        files = result.pairs[i]
-        thermal, luminance, chroma = read_pair(files)
-        thermal, luminance = _under_stress(thermal, luminance, files.name, options)
-        panels = [("thermal", thermal), ("RGB", merge_luminance(luminance, chroma))]
-        for method, rows in result.rows.items():
-            values = ", ".join(f"{name} {rows[i][name]:.3g}" for name in RANKED)
-            panels.append((f"{method}: {values}", read_rgb(out / result.name / method / "fused" / f"{files.name}.png")))
-        yield GalleryRow(files.name, panels)
+    pictured = choose_previews(len(rows), PICTURES, sorted(range(len(rows)), key=lambda i: first[i]["Qabf"]))
+    frames = []
+    for i, (files, row) in enumerate(zip(result.pairs, rows, strict=True)):
+        images = _previews(files, out / result.name / method.name, options) if i in pictured else ()
+        frames.append(Frame(files.name, i, row, *images))
+    header = {"set": result.name, "model": method.name}
+    for key, value in method.origin.items():
+        header[key] = ", ".join(" ".join(item) for item in value.items()) if isinstance(value, dict) else str(value)
+    if options.stress:
+        header["stress"] = f"{options.stress}, seed {options.seed}; measured against the clean images"
+    header |= {key: str(value) for key, value in machine().items()}
+    return Run(f"{result.name}{_under(options)}: {method.name}", header, frames)
+
+
+def _previews(files: PairFiles, out: Path, options: EvaluationOptions) -> tuple[bytes, bytes, bytes]:
+    thermal, luminance, chroma = read_pair(files)
+    thermal, luminance = _under_stress(thermal, luminance, files.name, options)
+    images = thermal, merge_luminance(luminance, chroma), read_rgb(out / "fused" / f"{files.name}.png")
+    return encode_preview(images[0]), encode_preview(images[1]), encode_preview(images[2])
 
 
 def _under(options: EvaluationOptions) -> str:
