@@ -1,12 +1,21 @@
-"""Runs with images of plain colours for the tests of the report."""
+"""Runs with images of plain colours for the tests of the report, and what a page has inside."""
 
 from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmcfusion_ros.evaluation.report import Frame, Run, encode_preview
 
 COLOURS = {"thermal": (70, 70, 70), "rgb": (200, 30, 30), "fused": (30, 150, 30)}
+
+
+def page_data(path: Path) -> dict[str, Any]:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text())[1])
 
 
 def plain(colour: tuple[int, int, int]) -> bytes:

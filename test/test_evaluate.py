@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
-import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from report_runs import page_data
 
 from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, load_method, read_pair, summary_markdown
-from mmcfusion_ros.evaluation.gallery import GalleryRow, write_gallery
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
 from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, read_peers
@@ -102,41 +101,40 @@ class TestFiles:
         assert results[0].means == results[1].means
 
 
-class Page(HTMLParser):
-    """Counts what a page shows and notes what it would load from elsewhere."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.pictures, self.captions, self.elsewhere = 0, [], []
-        self.feed(path.read_text())
-
-    def handle_starttag(self, tag, attributes):
-        for name, value in attributes:
-            if name == "src" and value.startswith("data:image/jpeg;base64,"):
-                self.pictures += 1
-            elif name in ("src", "href"):
-                self.elsewhere.append(value)
-
-    def handle_data(self, data):
-        self.captions += re.findall(r"Qabf ([\d.]+)", data)
-
-
 class TestPage:
-    def test_all_pictures_are_inside_worst_first(self, folder, tmp_path):
+    def test_compares_the_models_of_a_folder(self, folder, tmp_path):
         (result,) = evaluate([folder], ["average", "max"], tmp_path / "out", PLAIN)
-        page = Page(tmp_path / "out/index.html")
-        assert page.pictures == 2 * 4
-        assert page.elsewhere == []
-        worst_first = sorted(row["Qabf"] for row in result.rows["average"])
-        assert [float(value) for value in page.captions[::2]] == pytest.approx(worst_first, abs=1e-3)
+        data = page_data(tmp_path / "out/set/test/index.html")
+        assert [run["title"] for run in data["runs"]] == ["set/test: average", "set/test: max"]
+        for run, model in zip(data["runs"], ("average", "max"), strict=True):
+            assert run["names"] == ["a", "b"]
+            assert run["times"] == [0, 1]
+            values = {name: [float(f"{row[name]:.6g}") for row in result.rows[model]] for name in result.means[model]}
+            assert dict(run["values"]) == values
+            assert ["model", model] in run["header"]
+        assert len(data["images"]) == 2 * 4
 
-    def test_large_images_become_small_ones_and_names_are_escaped(self, tmp_path):
-        large = np.random.default_rng(0).integers(0, 256, (1000, 2000, 3), dtype=np.uint8)
-        write_gallery(tmp_path / "a.html", "a <b>", {"<i>": [GalleryRow("<u>", [("<s>", large)])]})
-        text = (tmp_path / "a.html").read_text()
-        assert len(text) < 150_000
-        assert not re.search("<[bius]>", text)
-        assert "a &lt;b&gt;" in text
+    def test_pictures_are_those_of_the_run(self, folder, tmp_path):
+        options = EvaluationOptions(stress="noise", seed=3)
+        evaluate([folder], ["max"], tmp_path / "out", options)
+        data = page_data(tmp_path / "out/set/test/index.html")
+        (run,) = data["runs"]
+        thermal, luminance, _ = read_pair(find_pairs(folder)[1])
+        seen = degrade("noise", thermal, luminance, 3, "b")
+        expected = {"thermal": seen[0], "rgb": seen[1], "fused": np.maximum(*seen)}
+        for kind, image in expected.items():
+            content = np.frombuffer(base64.b64decode(data["images"][run["images"][kind][1]]), np.uint8)
+            shown = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
+            assert np.corrcoef(shown.ravel(), image.ravel())[0, 1] > 0.9
+        assert run["title"] == "set/test under noise: max"
+
+    def test_the_worst_of_many_have_pictures(self, folder, tmp_path, monkeypatch):
+        monkeypatch.setattr("mmcfusion_ros.evaluation.evaluate.PICTURES", 1)
+        (result,) = evaluate([folder], ["max"], tmp_path / "out", PLAIN)
+        (run,) = page_data(tmp_path / "out/set/test/index.html")["runs"]
+        worst = int(np.argmin([row["Qabf"] for row in result.rows["max"]]))
+        assert run["images"]["fused"][worst] is not None
+        assert run["images"]["fused"][1 - worst] is None
 
 
 class TestRanks:

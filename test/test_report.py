@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import subprocess
@@ -13,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from report_runs import make_run
+from report_runs import make_run, page_data
 
 from mmcfusion_ros.evaluation.report import (
     Frame,
@@ -25,10 +24,6 @@ from mmcfusion_ros.evaluation.report import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-def data_of(path):
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text())[1])
 
 
 @pytest.fixture
@@ -56,31 +51,31 @@ class TestPage:
         write_report(tmp_path / "a.html", [run])
         assert "alert(1)" in (tmp_path / "a.html").read_text()
         assert "<script>alert" not in (tmp_path / "a.html").read_text()
-        (read,) = data_of(tmp_path / "a.html")["runs"]
+        (read,) = page_data(tmp_path / "a.html")["runs"]
         assert read["title"] == evil
         assert read["names"] == read["problems"] == [evil]
 
     def test_numbers_that_json_lacks_become_null(self, tmp_path):
         frames = [Frame("a", 0.0, {"x": math.nan, "y": math.inf}), Frame("b", 1.0, {"x": np.float32(1.5)})]
         write_report(tmp_path / "a.html", [Run("", {}, frames, [(math.nan, "late")])])
-        (read,) = data_of(tmp_path / "a.html")["runs"]
+        (read,) = page_data(tmp_path / "a.html")["runs"]
         assert read["values"] == [["x", [None, 1.5]], ["y", [None, None]]]
         assert read["drops"] == [[None, "late"]]
 
     def test_frames_are_in_order_of_time(self, tmp_path):
         frames = [Frame("b", 2.0, {"x": 2.0}), Frame("a", 1.0, {"x": 1.0})]
         write_report(tmp_path / "a.html", [Run("", {}, frames)])
-        (read,) = data_of(tmp_path / "a.html")["runs"]
+        (read,) = page_data(tmp_path / "a.html")["runs"]
         assert (read["names"], read["times"], read["values"]) == (["a", "b"], [1.0, 2.0], [["x", [1.0, 2.0]]])
 
     def test_without_a_time_the_order_stays(self, tmp_path):
         write_report(tmp_path / "a.html", [Run("", {}, [Frame("b", math.nan, {}), Frame("a", 1.0, {})])])
-        (read,) = data_of(tmp_path / "a.html")["runs"]
+        (read,) = page_data(tmp_path / "a.html")["runs"]
         assert (read["names"], read["times"]) == (["b", "a"], [0, 1])
 
     def test_an_image_of_two_runs_is_there_once(self, tmp_path):
         write_report(tmp_path / "a.html", [make_run("a"), make_run("b", fused=(0, 0, 200))])
-        data = data_of(tmp_path / "a.html")
+        data = page_data(tmp_path / "a.html")
         assert len(data["images"]) == 4
         assert [run["images"]["rgb"][0] for run in data["runs"]] == [1, 1]
         assert [run["images"]["fused"][0] for run in data["runs"]] == [2, 3]

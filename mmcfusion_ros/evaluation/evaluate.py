@@ -19,7 +19,7 @@ from mmcfusion_ros.evaluation.pictures import write_image
 from mmcfusion_ros.evaluation.report import Frame, Run, choose_previews, encode_preview, write_report
 from mmcfusion_ros.evaluation.rules import RULES, Fusion
 from mmcfusion_ros.evaluation.stress import degrade
-from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, people_table, read_peers
+from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table, people_table, read_peers
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
@@ -80,8 +80,8 @@ def evaluate(
 
     A model is a rule of ``RULES`` or what ``Fuser`` takes. Metrics are of the luminance, without any stretch. Writes to
     ``out``: ``SET/MODEL/metrics.csv``, ``SET/MODEL/fused/NAME.png`` (in colour), ``SET/index.html`` (the report that
-    compares the models), ``summary.json``, ``summary.md``. Raises what ``find_pairs``, ``read_peers`` and ``Fuser`` raise, and ``ValueError`` naming
-    the file for images that cannot be measured.
+    compares the models), ``summary.json``, ``summary.md``. Raises what ``find_pairs``, ``read_peers`` and ``Fuser``
+    raise, and ``ValueError`` naming the file for images that cannot be measured.
     """
     folder_names = _distinct("folders", ["/".join(folder.resolve().parts[-2:]) for folder in folders])
     pairs = [find_pairs(folder) for folder in folders]

@@ -33,7 +33,7 @@ def contact_sheet(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def encode_image(image: np.ndarray, suffix: str, flags: Sequence[int] = ()) -> bytes:
-    """A uint8 image, ``H x W`` or ``H x W x 3`` red first, as the content of a file; ``flags`` as for ``cv2.imwrite``."""
+    """Content of a file of a uint8 image, ``H x W`` or ``H x W x 3`` red first; ``flags`` as for ``cv2.imwrite``."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(suffix, image, flags)[1].tobytes()
