@@ -96,7 +96,7 @@ def evaluate(
         _write_rows(results[-1], out)
     _write_summary(results, methods, options, out)
     for result in results:
-        write_report(out / result.name / "index.html", [_run(result, method, out, options) for method in methods])
+        _write_page(result, methods, options, out)
     return results
 
 
@@ -204,29 +204,39 @@ def _write_summary(
     (out / "summary.md").write_text(summary_markdown(results, options))
 
 
-def _run(result: FolderResult, method: Method, out: Path, options: EvaluationOptions) -> Run:
-    """What a network saw and made, with pictures of the pairs that have the worst Qabf, and of some others."""
-    rows = result.rows[method.name]
-    first = next(iter(result.rows.values()))
-    pictured = choose_previews(len(rows), PICTURES, sorted(range(len(rows)), key=lambda i: first[i]["Qabf"]))
+def _write_page(result: FolderResult, methods: Sequence[Method], options: EvaluationOptions, out: Path) -> None:
+    """Compares the methods, with pictures of the pairs that have the worst Qabf of the first, and of some others."""
+    first = result.rows[methods[0].name]
+    worst = sorted(range(len(first)), key=lambda i: first[i]["Qabf"])
+    seen = {i: _seen(result.pairs[i], options) for i in choose_previews(len(first), PICTURES, worst)}
+    runs = [_run(result, method, seen, options, out) for method in methods]
+    write_report(out / result.name / "index.html", runs)
+
+
+def _seen(files: PairFiles, options: EvaluationOptions) -> tuple[bytes, bytes]:
+    """Previews of what the methods saw: thermal and RGB."""
+    thermal, luminance, chroma = read_pair(files)
+    thermal, luminance = _under_stress(thermal, luminance, files.name, options)
+    return encode_preview(thermal), encode_preview(merge_luminance(luminance, chroma))
+
+
+def _run(
+    result: FolderResult, method: Method, seen: dict[int, tuple[bytes, bytes]], options: EvaluationOptions, out: Path
+) -> Run:
     frames = []
-    for i, (files, row) in enumerate(zip(result.pairs, rows, strict=True)):
-        images = _previews(files, out / result.name / method.name, options) if i in pictured else ()
+    for i, (files, row) in enumerate(zip(result.pairs, result.rows[method.name], strict=True)):
+        images: tuple[bytes, ...] = ()
+        if i in seen:
+            fused = read_rgb(out / result.name / method.name / "fused" / f"{files.name}.png")
+            images = *seen[i], encode_preview(fused)
         frames.append(Frame(files.name, i, row, *images))
     header = {"set": result.name, "model": method.name}
     for key, value in method.origin.items():
         header[key] = ", ".join(" ".join(item) for item in value.items()) if isinstance(value, dict) else str(value)
     if options.stress:
         header["stress"] = f"{options.stress}, seed {options.seed}; measured against the clean images"
-    header |= {key: str(value) for key, value in machine().items()}
+    header["machine"] = "{processor}, {cores} cores, {system}".format(**machine())
     return Run(f"{result.name}{_under(options)}: {method.name}", header, frames)
-
-
-def _previews(files: PairFiles, out: Path, options: EvaluationOptions) -> tuple[bytes, bytes, bytes]:
-    thermal, luminance, chroma = read_pair(files)
-    thermal, luminance = _under_stress(thermal, luminance, files.name, options)
-    images = thermal, merge_luminance(luminance, chroma), read_rgb(out / "fused" / f"{files.name}.png")
-    return encode_preview(images[0]), encode_preview(images[1]), encode_preview(images[2])
 
 
 def _under(options: EvaluationOptions) -> str:

@@ -60,7 +60,7 @@ def _columns(run: Run, images: dict[bytes, int]) -> dict[str, object]:
     times: list[float] = list(range(len(frames)))
     if all(math.isfinite(frame.time_s) for frame in frames):
         frames = sorted(frames, key=lambda frame: frame.time_s)
-        times = [round(frame.time_s, 6) for frame in frames]
+        times = [round(float(frame.time_s), 6) for frame in frames]
     keys = dict.fromkeys(key for frame in frames for key in frame.values)
     previews = {kind: [getattr(frame, kind) for frame in frames] for kind in IMAGES}
     return {

@@ -59,8 +59,10 @@ function rateOf(times) {
 /** The frame of run B that has the name of A's. */
 const partner = (frame) => selected.b?.indexOf(selected.a.names[frame]);
 
-function build() {
+/** Builds everything anew for other runs, and stays at the frame of this name if there is one. */
+function build(shownName) {
   const { a, b } = selected;
+  selected.frame = a.indexOf(shownName) ?? -1;
   pause();
   const keys = [...a.values.keys()];
   selected.metric = ["Qabf", "total_ms", "skew_ms", keys[0]].find((key) => keys.includes(key)) ?? "";
@@ -74,7 +76,6 @@ function build() {
   worst.build(a, b, partner, selected.metric);
   fillStatistics(a, b);
   plots.build(a, b, partner);
-  selected.frame = -1;
   orderStops();
 }
 
@@ -108,7 +109,12 @@ function thumbnail(i) {
   const { a } = selected;
   const { url } = a.picture("fused", i) ?? a.picture("rgb", i) ?? a.picture("thermal", i);
   const label = element("span", {}, a.names[i]);
-  const button = element("button", { type: "button", tabIndex: -1 }, element("img", { src: url, alt: "", loading: "lazy" }), label);
+  const button = element(
+    "button",
+    { type: "button", tabIndex: -1 },
+    element("img", { src: url, alt: "", loading: "lazy" }),
+    label,
+  );
   button.addEventListener("click", () => jump(i));
   return element("li", {}, button);
 }
@@ -138,7 +144,14 @@ function positionOf(frame) {
   const position = stops.indexOf(frame);
   if (position >= 0) return position;
   const { a } = selected;
-  return stops.indexOf(a.pictured[nearest(a.pictured.map((i) => a.times[i]), a.times[frame])]);
+  return stops.indexOf(
+    a.pictured[
+      nearest(
+        a.pictured.map((i) => a.times[i]),
+        a.times[frame],
+      )
+    ],
+  );
 }
 
 function markThumbnail(position) {
@@ -164,11 +177,16 @@ function play() {
   const advance = () => {
     const position = positionOf(selected.frame);
     if (position === stops.length - 1) return pause();
-    const duration = selected.a.hasTime ? 1000 * Math.abs(selected.a.times[stops[position + 1]] - selected.a.times[stops[position]]) : PLAY_MS[1];
-    timer = setTimeout(() => {
-      step(1);
-      advance();
-    }, Math.min(PLAY_MS[1], Math.max(PLAY_MS[0], duration)));
+    const duration = selected.a.hasTime
+      ? 1000 * Math.abs(selected.a.times[stops[position + 1]] - selected.a.times[stops[position]])
+      : PLAY_MS[1];
+    timer = setTimeout(
+      () => {
+        step(1);
+        advance();
+      },
+      Math.min(PLAY_MS[1], Math.max(PLAY_MS[0], duration)),
+    );
   };
   advance();
 }
@@ -210,9 +228,10 @@ function fillChoice() {
   byId("run-b").replaceChildren(new Option("nothing", -1), ...options());
   byId("run-b").value = runs.indexOf(selected.b);
   byId("choice").addEventListener("change", () => {
+    const shownName = selected.a.names[selected.frame];
     selected.a = runs[byId("run-a").value];
     selected.b = runs[byId("run-b").value] ?? null;
-    build();
+    build(shownName);
   });
 }
 

@@ -34,7 +34,10 @@ function createPlots(onJump) {
     plots = a.names.length > 1 ? groups.map(draw) : [];
     byId("hint").hidden = !plots.length;
     byId("hint").querySelector(".lines").hidden = !b;
-    if (!plots.length) root.append(element("p", { className: "card empty" }, NOTHING[a.names.length] ?? "The frames have no values to plot."));
+    if (!plots.length)
+      root.append(
+        element("p", { className: "card empty" }, NOTHING[a.names.length] ?? "The frames have no values to plot."),
+      );
   }
 
   const rank = (group) => (GROUP_ORDER.indexOf(group.title) + GROUP_ORDER.length + 1) % (GROUP_ORDER.length + 1);
@@ -43,16 +46,16 @@ function createPlots(onJump) {
     const legend = element("ul", { className: "legend" });
     const hovered = element("span", { className: "muted" });
     const title = element("figcaption", {}, element("h2", {}, group.title), ` ${group.unit} `, hovered);
-    const box = element("div", { className: "plot" });
+    const box = element("div", { className: "plot", role: "img", "aria-label": `${group.title} over the frames` });
     root.append(element("figure", { className: "card" }, title, box, legend));
     const plot = new uPlot(options(group), group.table, box);
     const now = element("div", { className: "now" });
     plot.over.append(now);
     const entries = group.entries.map((entry, i) => legendEntry(plot, entry, i, legend));
     const view = { plot, now, entries, hovered };
-    plot.over.addEventListener("click", () => onJump(frameAt(plot)));
+    plot.over.addEventListener("click", (event) => onJump(frameAt(plot, event.offsetX)));
     plot.over.addEventListener("mouseleave", () => plots.forEach((other) => write(other, null)));
-    plot.hooks.setCursor.push(() => plot.cursor.left >= 0 && write(view, frameAt(plot)));
+    plot.hooks.setCursor.push(() => plot.cursor.left >= 0 && write(view, frameAt(plot, plot.cursor.left)));
     plot.hooks.setScale.push(() => moveLine(view));
     plot.hooks.setSize.push(() => moveLine(view));
     box.plot = plot;
@@ -60,7 +63,7 @@ function createPlots(onJump) {
     return view;
   }
 
-  const frameAt = (plot) => nearest(runs[0].times, plot.posToVal(plot.cursor.left, "x"));
+  const frameAt = (plot, left) => nearest(runs[0].times, plot.posToVal(left, "x"));
 
   function options(group) {
     const axis = { stroke: () => colour("--muted"), font: "11px system-ui, sans-serif", ticks: { show: false } };
@@ -83,10 +86,18 @@ function createPlots(onJump) {
       height: HEIGHT,
       legend: { show: false },
       padding: [10, 12, 0, 0],
-      scales: { x: { time: false, range: (_, low, high) => (dots ? [low - 0.5, high + 0.5] : [low, high]) }, y: { range: group.fromZero ? rangeFromZero : paddedRange } },
+      scales: {
+        x: { time: false, range: (_, low, high) => (dots ? [low - 0.5, high + 0.5] : [low, high]) },
+        y: { range: group.fromZero ? rangeFromZero : paddedRange },
+      },
       axes: [
-        { ...axis, grid: { show: false }, size: 28, incrs: dots ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined,
-          values: (_, splits) => splits.map((value) => (dots ? value : `${value} s`)) },
+        {
+          ...axis,
+          grid: { show: false },
+          size: 28,
+          incrs: dots ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined,
+          values: (_, splits) => splits.map((value) => (dots ? value : `${value} s`)),
+        },
         { ...axis, grid, size: 46, space: 34 },
       ],
       series: [{}, ...series],
@@ -170,7 +181,11 @@ function valueGroups(runs, partner) {
       title,
       unit: units.filter(Boolean).join(", "),
       fromZero: ["ms", "Hz"].includes(units[0]),
-      table: alignedTable(runs, members.map(({ columns }) => columns), partner),
+      table: alignedTable(
+        runs,
+        members.map(({ columns }) => columns),
+        partner,
+      ),
       entries: members.map(({ value, columns }) => ({
         label: value.label,
         format: formatterOf(columns.flat()),
@@ -195,19 +210,26 @@ function dropGroup(runs) {
   const reasons = [...new Set(runs.flatMap((run) => run.drops.map(([, reason]) => reason)))].sort();
   if (!reasons.length) return [];
   const when = runs.map((run) =>
-    reasons.map((reason) => run.drops.filter((drop) => drop[1] === reason && drop[0] !== null).map(([time]) => time).sort((x, y) => x - y)),
+    reasons.map((reason) =>
+      run.drops
+        .filter((drop) => drop[1] === reason && drop[0] !== null)
+        .map(([time]) => time)
+        .sort((x, y) => x - y),
+    ),
   );
   const times = [...new Set([...runs.flatMap((run) => run.times), ...when.flat(2)])].sort((x, y) => x - y);
-  return [{
-    title: GROUP_ORDER[3],
-    unit: "",
-    fromZero: true,
-    stepped: true,
-    table: [times, ...reasons.flatMap((_, i) => when.map((ofRun) => times.map((time) => countUpTo(ofRun[i], time))))],
-    entries: reasons.map((reason, i) => ({
-      label: reason,
-      format: String,
-      values: when.map((ofRun) => (frame) => countUpTo(ofRun[i], runs[0].times[frame])),
-    })),
-  }];
+  return [
+    {
+      title: GROUP_ORDER[3],
+      unit: "",
+      fromZero: true,
+      stepped: true,
+      table: [times, ...reasons.flatMap((_, i) => when.map((ofRun) => times.map((time) => countUpTo(ofRun[i], time))))],
+      entries: reasons.map((reason, i) => ({
+        label: reason,
+        format: String,
+        values: when.map((ofRun) => (frame) => countUpTo(ofRun[i], runs[0].times[frame])),
+      })),
+    },
+  ];
 }

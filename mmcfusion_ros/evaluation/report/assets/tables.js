@@ -20,13 +20,19 @@ function createWorstTable(onJump, onMetric) {
     hasPictures = a.pictured.length > 0;
     picture = (i) => a.picture("fused", i) ?? a.picture("rgb", i) ?? a.picture("thermal", i);
     const keys = [...a.values.keys()];
-    metric.replaceChildren(...keys.map((key) => new Option([describe(key).label, describe(key).unit].join(" "), key, false, key === selected)));
+    metric.replaceChildren(
+      ...keys.map(
+        (key) => new Option([describe(key).label, describe(key).unit].join(" "), key, false, key === selected),
+      ),
+    );
     byId("worst").hidden = !frames || !keys.length;
     if (byId("worst").hidden) return;
     columns = [
       { title: "frame", value: (i) => i, text: (i) => a.names[i] },
       ...(a.hasTime ? [column("time", "s", a.times, false)] : []),
-      ...(b ? comparedColumns(a, b, partner, selected) : [selected, ...keys.filter((key) => key !== selected)].map((key) => valueColumn(a, key))),
+      ...(b
+        ? comparedColumns(a, b, partner, selected)
+        : [selected, ...keys.filter((key) => key !== selected)].map((key) => valueColumn(a, key))),
     ];
     const place = columns.findIndex(({ key }) => key === selected);
     sorting = { column: place, descending: columns[place].worstIsLargest };
