@@ -283,6 +283,8 @@ class TestTables:
             assert self.names(page)[:3] == ["00007", "00000", "00001"]
             page.get_by_label("Metric").select_option("total_ms")
             assert self.names(page)[0] == "00003"
+            page.get_by_label("Metric").select_option("skew_ms")
+            assert self.names(page)[:5] == ["00011", "00010", "00009", "00000", "00008"]
 
     def test_sorted_by_a_column_and_back(self, opened):
         with opened(make_run()) as page:

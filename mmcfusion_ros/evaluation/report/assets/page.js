@@ -141,17 +141,13 @@ function jump(frame) {
 
 /** Where in `stops` a frame is, or else the stop that is nearest in time. */
 function positionOf(frame) {
-  const position = stops.indexOf(frame);
-  if (position >= 0) return position;
-  const { a } = selected;
-  return stops.indexOf(
-    a.pictured[
-      nearest(
-        a.pictured.map((i) => a.times[i]),
-        a.times[frame],
-      )
-    ],
+  if (stops.includes(frame)) return stops.indexOf(frame);
+  const { pictured, times } = selected.a;
+  const place = nearest(
+    pictured.map((i) => times[i]),
+    times[frame],
   );
+  return stops.indexOf(pictured[place]);
 }
 
 function markThumbnail(position) {
@@ -171,24 +167,13 @@ function step(by) {
 }
 
 function play() {
-  if (stops.length < 2) return;
-  if (positionOf(selected.frame) === stops.length - 1) jump(stops[0]);
+  const position = positionOf(selected.frame);
+  if (position === stops.length - 1) return pause();
+  const [now, next] = [stops[position], stops[position + 1]].map((i) => selected.a.times[i]);
+  const [shortest, longest] = PLAY_MS;
+  const duration = selected.a.hasTime ? 1000 * Math.abs(next - now) : longest;
   setPlaying(true);
-  const advance = () => {
-    const position = positionOf(selected.frame);
-    if (position === stops.length - 1) return pause();
-    const duration = selected.a.hasTime
-      ? 1000 * Math.abs(selected.a.times[stops[position + 1]] - selected.a.times[stops[position]])
-      : PLAY_MS[1];
-    timer = setTimeout(
-      () => {
-        step(1);
-        advance();
-      },
-      Math.min(PLAY_MS[1], Math.max(PLAY_MS[0], duration)),
-    );
-  };
-  advance();
+  timer = setTimeout(() => (step(1), play()), Math.min(longest, Math.max(shortest, duration)));
 }
 
 function pause() {
@@ -203,11 +188,15 @@ function setPlaying(playing) {
   byId("where").setAttribute("aria-live", playing ? "off" : "polite");
 }
 
-const togglePlay = () => (timer ? pause() : play());
+function togglePlay() {
+  if (timer) return pause();
+  if (positionOf(selected.frame) === stops.length - 1) jump(stops[0]);
+  play();
+}
 
 function onKey(event) {
-  const inField = event.target.closest("input, select, textarea");
-  if (inField || event.altKey || event.ctrlKey || event.metaKey) return;
+  const ownKeys = event.target.matches("input, select, .scroll");
+  if (ownKeys || event.altKey || event.ctrlKey || event.metaKey) return;
   const actions = {
     ArrowLeft: () => step(-1),
     ArrowRight: () => step(1),

@@ -34,13 +34,11 @@ function createPlots(onJump) {
     plots = a.names.length > 1 ? groups.map(draw) : [];
     byId("hint").hidden = !plots.length;
     byId("hint").querySelector(".lines").hidden = !b;
-    if (!plots.length)
-      root.append(
-        element("p", { className: "card empty" }, NOTHING[a.names.length] ?? "The frames have no values to plot."),
-      );
+    const nothing = NOTHING[a.names.length] ?? "The frames have no values to plot.";
+    if (!plots.length) root.append(element("p", { className: "card empty" }, nothing));
   }
 
-  const rank = (group) => (GROUP_ORDER.indexOf(group.title) + GROUP_ORDER.length + 1) % (GROUP_ORDER.length + 1);
+  const rank = ({ title }) => (GROUP_ORDER.includes(title) ? GROUP_ORDER.indexOf(title) : GROUP_ORDER.length);
 
   function draw(group) {
     const legend = element("ul", { className: "legend" });
@@ -165,7 +163,7 @@ const ink = ({ label }, i) => (label === "total" ? "--text" : `--series-${i % CO
 const rangeFromZero = (_, low, high) => (low < 0 ? paddedRange(_, low, high) : [0, high ? 1.08 * high : 1]);
 const paddedRange = (_, low, high) => (low === null ? [0, 1] : uPlot.rangeNum(low, high, 0.12, true));
 
-/** Plots of the frames' values: {title, unit, table, entries of {label, format, values: a function of the frame a run}}. */
+/** Plots of the frames' values: {title, unit, table, entries of {label, format, values: a function a run}}. */
 function valueGroups(runs, partner) {
   const groups = new Map();
   for (const key of new Set(runs.flatMap((run) => [...run.values.keys()]))) {

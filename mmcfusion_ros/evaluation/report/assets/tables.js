@@ -103,9 +103,11 @@ function createWorstTable(onJump, onMetric) {
   return { build, show };
 }
 
+/** A column that is sorted by size, whatever the sign, where large is bad. */
 function column(title, unit, values, worstIsLargest, key) {
   const format = formatterOf(values);
-  return { title, unit, key, worstIsLargest, value: (i) => values[i], text: (i) => format(values[i]) };
+  const value = (i) => (worstIsLargest && values[i] < 0 ? -values[i] : values[i]);
+  return { title, unit, key, worstIsLargest, value, text: (i) => format(values[i]) };
 }
 
 function valueColumn(run, key) {
@@ -122,7 +124,7 @@ function comparedColumns(a, b, partner, key) {
   return [
     column(`${label} A`, unit, ofA, largerIsWorse, key),
     column(`${label} B`, unit, ofB, largerIsWorse),
-    column("B − A", unit, difference, largerIsWorse),
+    { ...column("B − A", unit, difference, largerIsWorse), value: (i) => difference[i] },
   ];
 }
 
@@ -130,7 +132,7 @@ function comparedColumns(a, b, partner, key) {
 function fillStatistics(a, b) {
   const runs = b ? [a, b] : [a];
   const keys = [...new Set(runs.flatMap((run) => [...run.values.keys()]))];
-  const titles = b ? ["mean A", "mean B", "B − A", ""] : ["mean", "median", "p95", "min", "max"];
+  const titles = b ? ["mean A", "mean B", "B − A", "verdict"] : ["mean", "median", "p95", "min", "max"];
   const rows = keys.map((key) => {
     const { label, unit, largerIsWorse } = describe(key);
     const each = runs.map((run) => statistics(run.values.get(key) ?? []));

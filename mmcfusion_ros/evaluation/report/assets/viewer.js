@@ -2,7 +2,7 @@
 
 const STEP = 2; // percent that an arrow key moves a divider
 
-/** `layers` of `build` are {label, short, on, picture(frame)}, where picture gives {url, name} or null. */
+/** `layers` of `build` are {label, on, picture(frame)}, where picture gives {url, name} or null. */
 function createViewer() {
   const stage = byId("stage");
   let layers = [];
@@ -13,6 +13,7 @@ function createViewer() {
 
   function build(newLayers) {
     layers = newLayers;
+    frame = null;
     byId("layers").replaceChildren(...layers.map(chip));
     stage.hidden = !layers.length;
     for (const bar of [byId("layers"), byId("mode")]) bar.hidden = layers.length < 2;
@@ -36,10 +37,12 @@ function createViewer() {
       layer.image = element("img", { draggable: false, alt: "" });
       layer.figure = element("figure", {}, layer.image, element("figcaption", {}, layer.label));
     }
+    shown.at(-1)?.image.addEventListener("load", ({ target }) => {
+      stage.style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
+    });
     places = shown.slice(1).map((_, i) => (100 * (i + 1)) / shown.length);
     const dividers = mode === "divider" ? places.map((_, i) => divider(i)) : [];
     stage.className = mode;
-    stage.style.setProperty("--count", shown.length);
     stage.replaceChildren(...shown.map((layer) => layer.figure), ...dividers);
     place();
     if (frame !== null) show(frame);
@@ -47,7 +50,6 @@ function createViewer() {
 
   function divider(i) {
     const node = element("div", {
-      className: "divider",
       role: "separator",
       tabIndex: 0,
       "aria-orientation": "vertical",
@@ -82,7 +84,7 @@ function createViewer() {
       caption.style.left = `${edges[i]}%`;
       caption.style.maxWidth = `${edges[i + 1] - edges[i]}%`;
     });
-    stage.querySelectorAll(".divider").forEach((node, i) => {
+    stage.querySelectorAll("[role='separator']").forEach((node, i) => {
       node.style.left = `${places[i]}%`;
       node.setAttribute("aria-valuenow", Math.round(places[i]));
     });
@@ -96,9 +98,6 @@ function createViewer() {
       layer.image.alt = picture ? `${layer.label}, frame ${picture.name}` : "";
       if (picture) layer.image.src = picture.url;
       else layer.image.removeAttribute("src");
-      layer.image.onload = (event) => {
-        stage.style.setProperty("--ratio", event.target.naturalWidth / event.target.naturalHeight);
-      };
     }
   }
 
@@ -119,7 +118,7 @@ function createViewer() {
     if (mode !== "divider" || !places.length || event.button !== 0) return;
     dragged = grabbed(percent(event));
     stage.setPointerCapture(event.pointerId);
-    stage.querySelectorAll(".divider")[dragged].focus({ preventScroll: true });
+    stage.querySelectorAll("[role='separator']")[dragged].focus({ preventScroll: true });
     event.preventDefault();
     move(dragged, percent(event));
   });
