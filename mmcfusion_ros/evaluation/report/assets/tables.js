@@ -87,7 +87,9 @@ function createWorstTable(onJump, onMetric) {
 
   table.addEventListener("click", (event) => {
     const node = event.target.closest("tbody tr");
-    if (node) onJump(Number(node.dataset.frame));
+    if (!node) return;
+    node.querySelector("button").focus({ preventScroll: true }); // else the table around it takes the arrow keys
+    onJump(Number(node.dataset.frame));
   });
   metric.addEventListener("change", () => onMetric(metric.value));
   byId("more").addEventListener("click", () => {
