@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmcfusion_ros.evaluation.files import write_file
+
 PANEL = (320, 240)
 TITLES = ("thermal", "RGB", "fused")
 
@@ -33,7 +35,7 @@ def contact_sheet(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 def write_image(path: Path, rgb: np.ndarray) -> None:
     """Writes ``H x W x 3``, red first; the suffix tells the format. ``OSError`` if it cannot be written."""
-    path.write_bytes(cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
+    write_file(path, cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def write_video(path: Path, frames: Sequence[np.ndarray], frames_per_second: float) -> None:
