@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmcfusion_ros.evaluation.benchmark import machine
+from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.people import PeopleTest, read_labels
 from mmcfusion_ros.evaluation.pictures import write_image
@@ -24,7 +26,7 @@ from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
-from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_pair, read_rgb
 from mmcfusion_ros.network.hashes import sha256_of
 
 PICTURES = 40  # of a folder, on the page
@@ -119,17 +121,6 @@ def load_method(model: str, precision: str = "auto") -> Method:
     return Method(name, fuser.fuse_luminance, origin)
 
 
-def read_pair(files: PairFiles) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Thermal, luminance and chroma; ``ValueError`` naming the file if they are not 8-bit images of one size."""
-    thermal, (luminance, chroma) = read_thermal(files.thermal), split_luminance(read_rgb(files.rgb))
-    if thermal.dtype != np.uint8:
-        raise ValueError(f"{files.thermal}: 16-bit pixels; the metrics are of 8-bit images")
-    if thermal.shape != luminance.shape:
-        sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (thermal, luminance)]
-        raise ValueError(f"{files.thermal} is {sizes[0]}, {files.rgb} is {sizes[1]}; a pair must have one size")
-    return thermal, luminance, chroma
-
-
 def summary_markdown(results: Sequence[FolderResult], options: EvaluationOptions) -> str:
     """All tables of an evaluation."""
     parts = []
@@ -147,7 +138,8 @@ def _measure(
     rows: dict[str, list[dict[str, float]]] = {method.name: [] for method in methods}
     people = {name: PeopleTest() for name in ("thermal", "luminance", *rows)}
     for files in tqdm(pairs, desc="/".join(out.parts[-2:]), unit="pair", disable=None):
-        thermal, luminance, chroma = read_pair(files)
+        thermal, rgb = read_pair(files)
+        luminance, chroma = split_luminance(rgb)
         seen = _under_stress(thermal, luminance, files.name, options)
         images = dict(zip(("thermal", "luminance"), seen, strict=True))
         for method in methods:
@@ -174,13 +166,14 @@ def _under_stress(
 
 def _write_rows(result: FolderResult, out: Path) -> None:
     for method, mean in result.means.items():
-        with open(out / result.name / method / "metrics.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, ["image", *mean])
-            writer.writeheader()
-            writer.writerows(
-                {"image": files.name, **row} for files, row in zip(result.pairs, result.rows[method], strict=True)
-            )
-            writer.writerow({"image": "mean", **mean})
+        table = io.StringIO()
+        writer = csv.DictWriter(table, ["image", *mean])
+        writer.writeheader()
+        writer.writerows(
+            {"image": files.name, **row} for files, row in zip(result.pairs, result.rows[method], strict=True)
+        )
+        writer.writerow({"image": "mean", **mean})
+        write_file(out / result.name / method / "metrics.csv", table.getvalue())
 
 
 def _write_summary(
@@ -200,8 +193,8 @@ def _write_summary(
             for result in results
         },
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    (out / "summary.md").write_text(summary_markdown(results, options))
+    write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_file(out / "summary.md", summary_markdown(results, options))
 
 
 def _write_page(result: FolderResult, methods: Sequence[Method], options: EvaluationOptions, out: Path) -> None:
@@ -215,7 +208,8 @@ def _write_page(result: FolderResult, methods: Sequence[Method], options: Evalua
 
 def _seen(files: PairFiles, options: EvaluationOptions) -> tuple[bytes, bytes]:
     """Previews of what the methods saw: thermal and RGB."""
-    thermal, luminance, chroma = read_pair(files)
+    thermal, rgb = read_pair(files)
+    luminance, chroma = split_luminance(rgb)
     thermal, luminance = _under_stress(thermal, luminance, files.name, options)
     return encode_preview(thermal), encode_preview(merge_luminance(luminance, chroma))
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmcfusion_ros.evaluation.files import write_file
+
 PANEL = (320, 240)
 TITLES = ("thermal", "RGB", "fused")
 
@@ -41,7 +43,7 @@ def encode_image(image: np.ndarray, suffix: str, flags: Sequence[int] = ()) -> b
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """Writes an image as ``encode_image`` takes it; the suffix tells the format. ``OSError`` if that fails."""
-    path.write_bytes(encode_image(image, path.suffix))
+    write_file(path, encode_image(image, path.suffix))
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], frames_per_second: float) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.report.run import Run
 
 ASSETS = Path(__file__).parent / "assets"
@@ -38,7 +39,7 @@ def write_report(path: Path, runs: Sequence[Run]) -> None:
     }
     template = (ASSETS / "page.html").read_text(encoding="utf-8")
     page = re.sub(r"{{(\w+)}}", lambda match: parts[match[1]], template)
-    path.write_text(page, encoding="utf-8", newline="\n")
+    write_file(path, page)
 
 
 def _digest(text: str) -> str:
