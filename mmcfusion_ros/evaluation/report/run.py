@@ -11,8 +11,8 @@ class Frame:
 
     ``time_s`` is since the start of the run, or the index in a folder of images. ``values`` is all that is plotted and
     tabled: metrics under their names (``EN``, ``Qabf``, ...; larger is better) and quantities under names that end in
-    their unit (``skew_ms``, ``network_ms``, ``thermal_hz``, ``residual_px``; larger is worse except for Hz). The images
-    come from ``encode_preview``.
+    their unit (``skew_ms``, ``network_ms``, ``thermal_hz``, ``residual_px``; larger is worse except for Hz). The page
+    works out ``fused_hz`` itself where it is not given. The images come from ``encode_preview``.
     """
 
     name: str

@@ -30,7 +30,7 @@ function loadRuns({ runs, images }) {
     const hasPicture = (i) => Object.keys(KINDS).some((kind) => run.images[kind][i] !== null);
     const hasTime = run.times.some((time, i) => time !== i);
     const values = new Map(run.values);
-    if (hasTime && ![...values.keys()].some((key) => key.endsWith("_hz"))) values.set("fused_hz", rateOf(run.times));
+    if (hasTime && !values.has("fused_hz")) values.set("fused_hz", rateOf(run.times));
     return {
       ...run,
       hasTime,
