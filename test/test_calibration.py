@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcfusion_ros.calibration.parallax import parallax_markdown, parallax_pixels
-from mmcfusion_ros.fusion.calibration import Calibration, as_homography, load_calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import (
+    Calibration,
+    _from_content,
+    as_homography,
+    load_calibration,
+    save_calibration,
+)
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.geometry import Geometry
 from mmcfusion_ros.fusion.registration import Registration
@@ -156,9 +163,7 @@ class TestGeometry:
 
     def test_far_away_only_the_rotation_counts(self):
         near_zero = rig("pinhole", "pinhole", plane_distance=np.inf)
-        homography = (
-            near_zero.rgb.camera_matrix @ near_zero.rotation @ np.linalg.inv(near_zero.thermal.camera_matrix)
-        )
+        homography = near_zero.rgb.camera_matrix @ near_zero.rotation @ np.linalg.inv(near_zero.thermal.camera_matrix)
         pixels = grid((960, 600), 100)
         one = Geometry(near_zero, (640, 512), (960, 600)).thermal_pixels(pixels)
         two = Geometry(Calibration(homography=homography), (640, 512), (960, 600)).thermal_pixels(pixels)
@@ -347,7 +352,10 @@ class TestFiles:
             (RIG.replace("image_width: 640, image_height: 480, ", ""), "rgb has no key image_width"),
             (RIG.replace("image_height: 480", "image_height: x"), "rgb.image_width and image_height must be"),
             (RIG.replace("480, camera", "480, distortion_model: [1], camera"), r"rgb: distortion_model is '\[1\]'"),
-            (RIG.replace("480, camera", "480, distortion_coefficients: [k], camera"), "rgb.distortion_coefficients must"),
+            (
+                RIG.replace("480, camera", "480, distortion_coefficients: [k], camera"),
+                "rgb.distortion_coefficients must",
+            ),
         ],
     )
     def test_file_that_is_no_calibration(self, tmp_path, text, complaint):
@@ -371,12 +379,8 @@ class TestFiles:
     @given(st.dictionaries(st.sampled_from([*yaml.safe_load(RIG), "homography", "rgb_size"]), yaml_values, min_size=1))
     @settings(deadline=None)
     def test_no_content_crashes(self, content):
-        from mmcfusion_ros.fusion.calibration import _from_content
-
-        try:
-            _from_content(yaml.safe_load(RIG) | content)
-        except ValueError as error:
-            assert str(error)
+        with contextlib.suppress(ValueError):
+            assert _from_content(yaml.safe_load(RIG) | content).kind in ("homography", "calibrated")
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1, 1e8])

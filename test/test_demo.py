@@ -10,7 +10,7 @@ import pytest
 
 from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.resources import package_file
-from mmcfusion_ros.simulation.rig import THERMAL_TO_RGB
+from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 
 
 @pytest.fixture

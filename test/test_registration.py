@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mmcfusion_ros.fusion import registration
@@ -80,10 +80,9 @@ def test_a_point_lands_where_the_matrix_says(point, scale):
 @settings(deadline=None)
 def test_weight_is_positive_where_the_thermal_camera_sees(homography):
     height, width = THERMAL
-    try:
-        cameras = Registration(homography)
-    except ValueError as error:
-        assert "mirrors" in str(error)
+    if np.linalg.det(homography) < 0:
+        with pytest.raises(ValueError, match="mirrors"):
+            Registration(homography)
         return
     inverse = np.linalg.inv(homography)
     in_front = np.sign(homography[2] @ ((width - 1) / 2, (height - 1) / 2, 1))
@@ -91,12 +90,12 @@ def test_weight_is_positive_where_the_thermal_camera_sees(homography):
     x, y, depth = np.tensordot(inverse, np.stack([columns, rows, np.ones_like(rows)]), 1) * in_front
     margin = np.minimum.reduce([x / depth + 0.5, width - 0.5 - x / depth, y / depth + 0.5, height - 0.5 - y / depth])
     margin[depth <= 0] = -1
-    try:
-        warped, weight = cameras.warp(np.full(THERMAL, 200, np.uint8), RGB)
-    except ValueError as error:
-        assert "outside" in str(error)
-        assert (margin < 0.5).all()
+    assume(abs(margin.max()) > 0.5)
+    if margin.max() < 0:
+        with pytest.raises(ValueError, match="outside"):
+            Registration(homography).warp(noise(*THERMAL), RGB)
         return
+    warped, weight = Registration(homography).warp(np.full(THERMAL, 200, np.uint8), RGB)
     assert (warped == 200).all()
     weight = np.full(RGB, 255, np.uint8) if weight is None else weight
     steep = np.maximum(*(np.abs(np.gradient(a / np.maximum(depth, 1e-9), axis=i)) for i, a in ((0, y), (1, x))))

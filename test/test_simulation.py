@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mmcfusion_ros.simulation import rig
+from mmcfusion_ros.simulation.optics import THERMAL_SIZE, THERMAL_TO_RGB
 from mmcfusion_ros.simulation.playback import folder_frames
-from mmcfusion_ros.simulation.rig import THERMAL_SIZE, THERMAL_TO_RGB, RigOptions, rig_frames
+from mmcfusion_ros.simulation.rig import RigOptions, rig_frames
 from mmcfusion_ros.simulation.scene import StreetScene
 from mmcfusion_ros.simulation.traffic import CYCLE_S
 

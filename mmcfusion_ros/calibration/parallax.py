@@ -45,9 +45,7 @@ def parallax_markdown(calibration: Calibration) -> str:
     """A table of the error over range, and between which ranges it stays small; raises as ``parallax_pixels``."""
     middle, worst = parallax_pixels(calibration, np.array(RANGES_M))
     lines = ["| range in m | in the middle, in px | at worst, in px |", "|---|---|---|"]
-    lines += [
-        f"| {range_m:g} | {a:.1f} | {b:.1f} |" for range_m, a, b in zip(RANGES_M, middle, worst, strict=True)
-    ]
+    lines += [f"| {range_m:g} | {a:.1f} | {b:.1f} |" for range_m, a, b in zip(RANGES_M, middle, worst, strict=True)]
     ranges = np.geomspace(RANGES_M[0], RANGES_M[-1], 400)
     _, worst = parallax_pixels(calibration, ranges)
     lines.append("")
