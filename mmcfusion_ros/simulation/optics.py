@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import cv2
 import numpy as np
 
@@ -45,9 +47,7 @@ class Optics:
         self.rgb = Intrinsics(
             *RGB_SIZE, RGB_INTRINSICS @ lens, "plumb_bob", RGB_DISTORTION if distorted else (0.0,) * 5
         )
-        self._baseline_m = baseline_m
-        self._thermal_places = _places(self.thermal, _rotation())
-        self._rgb_places = _places(self.rgb, np.eye(3)) if distorted else None
+        self._baseline_m, self._distorted = baseline_m, distorted
 
     def calibration(self, plane_distance: float = np.inf) -> Calibration:
         """The truth, with a plane across the street at a distance in metres."""
@@ -61,7 +61,7 @@ class Optics:
 
     def rgb_view(self, picture: np.ndarray) -> np.ndarray:
         """The drawn picture, ``480 x 640 [x 3]``, as the RGB camera sees it."""
-        if self._rgb_places is None:
+        if not self._distorted:
             return picture
         return cv2.remap(picture, *self._rgb_places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
@@ -82,6 +82,14 @@ class Optics:
                 shifted = x + shift * cv2.remap(inverse_depth, shifted, y, cv2.INTER_LINEAR)
             x = shifted
         return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    @cached_property
+    def _thermal_places(self) -> tuple[np.ndarray, np.ndarray]:
+        return _places(self.thermal, _rotation())
+
+    @cached_property
+    def _rgb_places(self) -> tuple[np.ndarray, np.ndarray]:
+        return _places(self.rgb, np.eye(3))
 
 
 def _places(camera: Intrinsics, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

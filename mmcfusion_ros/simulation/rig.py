@@ -148,9 +148,9 @@ class _ThermalCamera:
         rate_hz, period_s = self._options.thermal_rate_hz, self._options.ffc_period_s
         if not period_s or index / rate_hz < period_s:
             return index
-        since_s = index / rate_hz % period_s
-        closed = since_s < self._options.ffc_duration_s
-        return max(0, index - 1 - int(since_s * rate_hz + 1e-6)) if closed else index
+        since = index % (period_s * rate_hz)
+        closed = since < self._options.ffc_duration_s * rate_hz - 1e-6
+        return max(0, index - 1 - int(since)) if closed else index
 
     def _telemetry(self, index: int) -> np.ndarray:
         """Rows with a frame counter and the like, which change while the image stands still."""
