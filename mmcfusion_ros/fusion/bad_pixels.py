@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 
 LOOKS_TO_LEARN, FRAMES_BETWEEN_LOOKS = 8, 10
-CONTRAST = 3.0  # a lens blurs a hot point: its neighbours differ by a third of what it stands out by, or more
+CONTRAST = 4.0  # a lens blurs a hot point: one of its neighbours stands out by a quarter as much, or more
 LEAST_STEP = 8
 LARGEST_SHARE = 0.01
 NEIGHBOURS = 4
 _RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
+_WIDE_RING = np.array([[1] * 5] * 2 + [[1, 1, 0, 1, 1]] + [[1] * 5] * 2, np.uint8)
 _AROUND = np.array([(y, x) for y in range(-2, 3) for x in range(-2, 3) if (y, x) != (0, 0)])
 _AROUND = _AROUND[np.argsort((_AROUND**2).sum(axis=1), kind="stable")]
 
@@ -18,8 +19,9 @@ _AROUND = _AROUND[np.argsort((_AROUND**2).sum(axis=1), kind="stable")]
 class BadPixels:
     """Replaces the pixels of one stream that stood out look after look, by the median of their nearest good ones.
 
-    A pixel stands out if it is outside the range of its eight neighbours by more than ``CONTRAST`` times that range,
-    or if it is 0 in a 16-bit image. A look is taken at the first ``LOOKS_TO_LEARN`` frames, then at every tenth.
+    A pixel stands out if it is outside the range of its eight neighbours by more than ``CONTRAST`` times that of the
+    twenty-four around it, or if it is 0 in a 16-bit image. A look is taken at every tenth frame, so that what only
+    looks like a bad pixel has time to move on.
     """
 
     def __init__(self) -> None:
@@ -41,7 +43,7 @@ class BadPixels:
         """``H x W`` uint8 or uint16; a copy where something is replaced."""
         if self._score.shape != thermal.shape:
             self._begin(thermal.shape)
-        if self._frames < LOOKS_TO_LEARN or self._frames % FRAMES_BETWEEN_LOOKS == 0:
+        if self._frames % FRAMES_BETWEEN_LOOKS == 0:
             self._look(thermal)
         self._frames += 1
         if not self.count:
@@ -73,6 +75,8 @@ class BadPixels:
 
 def _stands_out(thermal: np.ndarray) -> np.ndarray:
     highest, lowest = cv2.dilate(thermal, _RING), cv2.erode(thermal, _RING)
-    limit = cv2.addWeighted(highest, CONTRAST, lowest, -CONTRAST, LEAST_STEP)
-    outlier = (cv2.subtract(thermal, highest) > limit) | (cv2.subtract(lowest, thermal) > limit)
+    floor, ceiling = cv2.erode(thermal, _WIDE_RING), cv2.dilate(thermal, _WIDE_RING)
+    above = cv2.addWeighted(highest, CONTRAST, floor, -CONTRAST, LEAST_STEP)
+    below = cv2.addWeighted(ceiling, CONTRAST, lowest, -CONTRAST, LEAST_STEP)
+    outlier = (cv2.subtract(thermal, highest) > above) | (cv2.subtract(lowest, thermal) > below)
     return outlier | (thermal == 0) if thermal.dtype == np.uint16 else outlier

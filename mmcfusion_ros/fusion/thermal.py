@@ -19,6 +19,7 @@ ZERO_CELSIUS = 273.15
 STILL = 0.01  # a range that would move by less, relative to its width, stays: a static scene does not flicker
 STILL_CURVE = 0.5 / 255
 BINS = 256
+LINEAR_PART = 0.25
 FOREIGN_COLOURS = 40.0
 
 
@@ -29,9 +30,9 @@ class ThermalOptions:
     Mode ``percentile`` spreads the counts between two percentiles of the frame, but at least ``min_span`` counts
     (about 20 times the camera's noise: a flat scene stays flat), over 0..255; ``smoothing`` is the share of the
     previous range that is kept at each frame (0: none). Mode ``equalize`` shares out the grey values within the same
-    range by how many pixels need them, with at most about ``plateau`` times the contrast of ``percentile``. Mode
-    ``fixed`` spreads ``fixed_low..fixed_high``: counts, or degrees Celsius where ``kelvin_per_count`` is given, of
-    which count 0 is ``kelvin_at_zero`` (centikelvin, TLinear high: 0.01; TLinear low: 0.04).
+    range by how many pixels need them; a temperature counts at most ``plateau`` times as much as the average one.
+    Mode ``fixed`` spreads ``fixed_low..fixed_high``: counts, or degrees Celsius where ``kelvin_per_count`` is given,
+    of which count 0 is ``kelvin_at_zero`` (centikelvin, TLinear high: 0.01; TLinear low: 0.04).
 
     ``polarity`` is how the camera sends warm things. ``palette`` is how it colours them, for streams in colour.
     ``crop_top`` and ``crop_bottom`` are rows of telemetry.
@@ -185,13 +186,13 @@ class ThermalScaler:
     def _equalize(self, sample: np.ndarray) -> None:
         """Moves the curve towards the frame's cumulative histogram with a plateau.
 
-        No bin gets more than the plateau, nor noise more contrast than ``min_span`` allows; what is cut off is shared
-        out evenly, as CLAHE does (Zuiderveld, Graphics Gems IV, 1994), but for the whole image, so that equal
-        temperatures stay equal greys.
+        Plateau equalization as thermal cameras do it (Vickers, Optical Engineering 35, 1996): bins count up to the
+        plateau, a part is shared out evenly, and none gets more contrast than ``min_span`` allows to noise.
         """
         low, high = self.range or (DEAD, SATURATED)
-        share = np.histogram(sample, BINS, (low, high))[0] / sample.size
-        share = np.minimum(share, min(self.options.plateau / BINS, (high - low) / BINS / self.options.min_span))
+        share = np.minimum(np.histogram(sample, BINS, (low, high))[0] * BINS / sample.size, self.options.plateau)
+        share = LINEAR_PART + (1 - LINEAR_PART) * share / max(share.mean(), 1e-9)
+        share = np.minimum(share, (high - low) / self.options.min_span) / BINS
         share += (1 - share.sum()) / BINS
         curve = np.concatenate([[0.0], np.cumsum(share)])
         if self._curve is not None:

@@ -80,7 +80,7 @@ PARAMETERS = (
         "thermal.min_span", 100.0, "least range that is spread, in counts; 20 times the noise", low=1, high=65535
     ),
     Parameter("thermal.smoothing", 0.9, "share of the former range that is kept at each frame", low=0, high=0.999),
-    Parameter("thermal.plateau", 4.0, "largest contrast of equalize, relative to percentile", low=1, high=100),
+    Parameter("thermal.plateau", 4.0, "equalize: most that one temperature counts, to the average", low=1, high=100),
     Parameter(
         "thermal.fixed_low", 0.0, "counts or Celsius that become black with scaling fixed", low=-273.15, high=65535
     ),
