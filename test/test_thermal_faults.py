@@ -286,10 +286,11 @@ class TestFrozen:
         pipeline.reset()
         assert pipeline.problems() == []
 
-    def test_fuse_goes_on_and_says_so(self):
+    def test_fuse_goes_on_and_counts(self):
         pipeline = self.pipeline("fuse")
         assert all((fused == thermal).all() for fused, thermal, _ in self.images((0.0, 0.1, 0.2), pipeline))
-        assert pipeline.problems()
+        assert pipeline.report()["thermal_frozen_frames"] == "1"
+        assert pipeline.problems() == []
 
     def test_drop_raises(self):
         with pytest.raises(FrozenThermalError, match="has sent the same frame"):

@@ -92,8 +92,10 @@ class FusionPipeline:
 
     def problems(self) -> list[str]:
         """What looks wrong with the cameras or their calibration, in words."""
-        frozen = [f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s"] * self.frozen.is_frozen
-        return frozen + self.scaler.problems() + self._doubts
+        problems = self.scaler.problems() + self._doubts
+        if self.frozen.is_frozen and self._frozen_policy != "fuse":
+            problems.insert(0, f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s")
+        return problems
 
     def report(self) -> dict[str, str]:
         """Counts for diagnostics, by key."""
