@@ -358,6 +358,13 @@ class TestPalette:
         scaler(coloured)
         assert scaler.problems() == []
 
+    def test_a_colour_camera_in_place_of_the_thermal_one_is_noticed(self):
+        grey = ThermalScaler()(frame(0))
+        natural = np.dstack([grey, grey * 0.9, grey * 0.8 + 20]).astype(np.uint8)
+        scaler = ThermalScaler()
+        scaler(natural)
+        assert "the cameras are exchanged" in scaler.problems()[0]
+
     def test_a_grey_image_in_colours_needs_no_palette(self):
         grey = ThermalScaler()(frame(0))
         scaler = ThermalScaler()

@@ -20,7 +20,7 @@ STILL = 0.01  # a range that would move by less, relative to its width, stays: a
 STILL_CURVE = 0.5 / 255
 BINS = 256
 LINEAR_PART = 0.25
-FOREIGN_COLOURS = 40.0
+FOREIGN_COLOURS = {True: 12.0, False: 40.0}  # levels; whether the palette is grey
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class ThermalScaler:
 
     def problems(self) -> list[str]:
         """What looks wrong in the last frame, in words."""
-        if self._foreign <= FOREIGN_COLOURS:
+        if self._foreign <= FOREIGN_COLOURS[self._palette is None]:
             return []
         return [
             f"the thermal image's colours are {self._foreign:.0f} levels away from thermal.palette "
