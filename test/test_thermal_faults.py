@@ -317,12 +317,12 @@ class TestPalette:
     def test_through_a_video(self, name, tolerance):
         """JPEG with its coarser colours, of a natural picture."""
         palette = Palette.from_name(name)
-        grey = ThermalScaler()(frame(0))
-        bgr = palette.apply(cv2.GaussianBlur(grey, (0, 0), 1.5))[..., ::-1]
+        grey = cv2.GaussianBlur(ThermalScaler(ThermalOptions(mode="equalize"))(frame(0)), (0, 0), 1.5)
+        bgr = palette.apply(grey)[..., ::-1]
         decoded = cv2.imdecode(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1], cv2.IMREAD_COLOR)
-        error = palette.luminance(decoded[..., ::-1]).astype(int) - cv2.GaussianBlur(grey, (0, 0), 1.5)
+        error = palette.luminance(decoded[..., ::-1]).astype(int) - grey
         assert np.abs(error).mean() < tolerance
-        grey_error = cv2.cvtColor(decoded, cv2.COLOR_BGR2GRAY).astype(int) - cv2.GaussianBlur(grey, (0, 0), 1.5)
+        grey_error = cv2.cvtColor(decoded, cv2.COLOR_BGR2GRAY).astype(int) - grey
         assert np.abs(error).mean() < 0.3 * np.abs(grey_error).mean()
 
     @pytest.mark.parametrize("upright", [False, True])
