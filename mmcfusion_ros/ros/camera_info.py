@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from sensor_msgs.msg import CameraInfo
 
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.registration import Registration
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo
 
 
 class CameraInfoRegistration:

@@ -66,7 +66,7 @@ def thermal_from_message(message: Image | CompressedImage, colour: bool = False)
     Colour-coded images are taken as grey, or with ``colour`` given as ``H x W x 3`` uint8, red first. Read-only where
     it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
     """
-    pixels, letters = _pixels(message, other="mono8")
+    pixels, letters = _pixels(message, other="rgb8" if colour else "mono8")
     target = "RGB" if colour else "GRAY"
     if letters in ("y", target.lower()):
         return pixels
