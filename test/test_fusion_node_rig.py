@@ -106,6 +106,11 @@ def test_a_calibrated_rig_waits_for_camera_info_and_then_fuses(extrinsics):
         difference = np.abs(pixels_of(rig.fused[-1]).astype(int) - grey)
         assert difference[:, 0].max() <= 1
         assert difference[:, 10:].mean() > 4
+        assert rig.change("deactivate")
+        assert rig.change("activate")
+        rig.wait(lambda: "thermal/camera_info" in rig.inputs())
+        fused = len(rig.fused)
+        rig.wait(lambda: len(rig.fused) > fused, rig.publish)
 
 
 @pytest.mark.parametrize("policy", ["drop", "pass_through"])

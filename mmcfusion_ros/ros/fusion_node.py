@@ -81,6 +81,7 @@ class FusionNode(LifecycleNode):
             self._settings = Settings(read_parameters(self))
             self._pairing_options = self._settings.pairing()
             self._pipeline = self._settings.pipeline()
+            self._camera_infos = CameraInfoRegistration(self._pipeline.registration.calibration)
             self._create_outputs()
         except Exception as error:
             self.get_logger().error(f"cannot configure: {one_line(error)}")
@@ -94,8 +95,6 @@ class FusionNode(LifecycleNode):
         assert self._pipeline is not None
         try:
             self._pipeline.reset()
-            self._camera_infos = CameraInfoRegistration(self._pipeline.registration.calibration)
-            self._pipeline.registration = self._camera_infos.registration
             self._health = Health()
             self._pairs = PairFilter(self._pairing_options, lambda: self.get_clock().now().nanoseconds)
             self._pairs.registerPairCallback(lambda pair: self._health.count("pairs"))
