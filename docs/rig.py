@@ -13,7 +13,8 @@ from mmcfusion_ros.fusion import Fuser
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
-from mmcfusion_ros.simulation.rig import THERMAL_TO_RGB, RigOptions, rig_frames
+from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
+from mmcfusion_ros.simulation.rig import RigOptions, rig_frames
 
 PANEL = (400, 300)
 SECONDS = 14

@@ -24,6 +24,7 @@ IMAGES = {
 }
 TOPICS = {
     **IMAGES,
+    "thermal_camera_info": ("thermal/camera_info", "camera_info topic of the thermal camera, for a calibrated rig"),
     "rgb_camera_info": ("rgb/camera_info", "camera_info topic of the RGB camera"),
     "fused_camera_info": ("fused/camera_info", "camera_info topic of the fused image"),
 }

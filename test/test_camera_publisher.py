@@ -24,10 +24,12 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
+from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.ros.camera_publisher import Count, publish_frames
 from mmcfusion_ros.simulation.frame import Frame
 
-INTRINSICS = {"thermal": np.array([[40.0, 0, 15.5], [0, 41.0, 11.5], [0, 0, 1]])}
+MATRIX = np.array([[40.0, 0, 15.5], [0, 41.0, 11.5], [0, 0, 1]])
+INTRINSICS = {"thermal": Intrinsics(32, 24, MATRIX, "equidistant", (0.1, 0.02, 0.003, 0.0004))}
 RELIABLE = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 CHILD = """
 import itertools, numpy
@@ -132,8 +134,9 @@ def test_camera_info_goes_with_each_image(listener):
             assert info.header.frame_id == image.header.frame_id
             assert (info.height, info.width) == (image.height, image.width)
     thermal, rgb = listener.infos["thermal"][0], listener.infos["rgb"][0]
-    np.testing.assert_array_equal(thermal.k.reshape(3, 3), INTRINSICS["thermal"])
-    np.testing.assert_array_equal(thermal.p.reshape(3, 4)[:, :3], INTRINSICS["thermal"])
+    np.testing.assert_array_equal(thermal.k.reshape(3, 3), MATRIX)
+    np.testing.assert_array_equal(thermal.p.reshape(3, 4)[:, :3], MATRIX)
+    assert (thermal.distortion_model, list(thermal.d)) == ("equidistant", [0.1, 0.02, 0.003, 0.0004])
     assert not rgb.k.any()
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mmcfusion_ros.cli import main
+from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.network.checkpoint import authors_key
 from mmcfusion_ros.network.mmcfusion import MMCFusion
@@ -41,6 +42,16 @@ def pairs(tmp_path):
 
 
 class TestTools:
+    def test_simulate_writes_its_true_calibration(self, tmp_path):
+        pytest.importorskip("rclpy", reason="rclpy is not installed")
+        path = tmp_path / "truth.yaml"
+        flags = "--duration 0.05 --baseline 0.1 --distorted --plane 8 --bad-pixels 9 --telemetry-rows 2 --ffc-period 5"
+        assert exit_of("simulate", *flags.split(), "--calibration", path) == 0
+        calibration = load_calibration(path)
+        assert calibration.kind == "calibrated"
+        assert calibration.plane_distance == 8
+        np.testing.assert_allclose(calibration.translation, [0.1, 0, 0])
+
     def test_export_writes_a_graph_that_runs(self, random_lite, tmp_path, private_cache, capsys):
         target = tmp_path / "a.xml"
         assert exit_of("export", random_lite, target) == 0

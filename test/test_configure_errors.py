@@ -39,6 +39,16 @@ WRONG = {
         "registration.file is empty; name the YAML file",
         {"registration.type": "identity"},
     ),
+    "registration of another type": (
+        {"registration.type": "calibrated", "registration.file": str(package_file("config/simulated_rig.yaml"))},
+        "simulated_rig.yaml is of type homography; correct one",
+        {"registration.type": "homography"},
+    ),
+    "unknown palette": (
+        {"thermal.palette": "lava"},
+        "thermal palette is 'lava'; it must be white_hot, ironbow, rainbow or a picture file",
+        {"thermal.palette": "ironbow"},
+    ),
     "missing registration file": (
         {"registration.type": "homography", "registration.file": "/no/such.yaml"},
         "calibration file /no/such.yaml does not exist",

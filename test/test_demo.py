@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mmcfusion_ros.fusion.registration import load_homography
+from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.resources import package_file
-from mmcfusion_ros.simulation.rig import THERMAL_TO_RGB
+from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 
 
 @pytest.fixture
@@ -67,4 +67,5 @@ def test_demo_names_a_wrong_folder_before_it_starts_anything(tmp_path):
 
 
 def test_shipped_calibration_is_the_geometry_of_the_rig():
-    np.testing.assert_allclose(load_homography(package_file("config/simulated_rig.yaml")), THERMAL_TO_RGB, rtol=1e-9)
+    shipped = load_calibration(package_file("config/simulated_rig.yaml"))
+    np.testing.assert_allclose(shipped.homography, THERMAL_TO_RGB, rtol=1e-9)

@@ -454,7 +454,8 @@ class TestPipeline:
     @pytest.mark.parametrize(
         ("thermal", "visible"),
         [
-            (np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)),
+            (np.zeros((64, 64, 4), np.uint8), np.zeros((64, 64, 3), np.uint8)),
+            (np.zeros((64, 64, 3), np.uint16), np.zeros((64, 64, 3), np.uint8)),
             (np.zeros((0, 64), np.uint16), np.zeros((64, 64, 3), np.uint8)),
             (np.zeros((64, 64), np.float32), np.zeros((64, 64, 3), np.uint8)),
             (np.zeros((64, 64), np.uint8), np.zeros((64, 64, 4), np.uint8)),

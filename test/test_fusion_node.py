@@ -160,7 +160,10 @@ class Gate:
 
     def __init__(self, pipeline) -> None:
         self.entered, self.let_go = threading.Event(), threading.Event()
-        self.fuser, self.scaler, self._pipeline = pipeline.fuser, pipeline.scaler, pipeline
+        self._pipeline = pipeline
+
+    def __getattr__(self, name):
+        return getattr(self._pipeline, name)
 
     def __call__(self, *arguments):
         self.entered.set()

@@ -95,6 +95,7 @@ class TestRead:
         np.testing.assert_array_equal(rgb_from_message(message), rgba[..., :3])
         grey = cv2.cvtColor(np.ascontiguousarray(rgba[..., :3]), cv2.COLOR_RGB2GRAY)
         np.testing.assert_array_equal(thermal_from_message(message), grey)
+        np.testing.assert_array_equal(thermal_from_message(message, colour=True), rgb_from_message(message))
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 
 import cv2
 import numpy as np
 import pytest
 
+from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.simulation import rig
+from mmcfusion_ros.simulation.canvas import CAMERA, FOCAL_PX, PITCH_UP
+from mmcfusion_ros.simulation.optics import THERMAL_SIZE, THERMAL_TO_RGB, Optics
 from mmcfusion_ros.simulation.playback import folder_frames
-from mmcfusion_ros.simulation.rig import THERMAL_SIZE, THERMAL_TO_RGB, RigOptions, rig_frames
+from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames
 from mmcfusion_ros.simulation.scene import StreetScene
 from mmcfusion_ros.simulation.traffic import CYCLE_S
 
@@ -174,6 +178,81 @@ def test_lost_frames_leave_gaps(even_scene):
         assert (np.diff([frame.stamp_ns for frame in of(camera, frames)]) > 0).all()
 
 
+@pytest.mark.parametrize("distorted", [False, True])
+def test_the_true_calibration_is_exact_on_its_plane_and_nowhere_else(monkeypatch, scene, distorted):
+    monkeypatch.setattr(rig, "StreetScene", lambda *_: scene)
+    options = RigOptions(baseline_m=0.2, distorted=distorted)
+    thermal, optics = next(rig_frames(options)).image, Optics(0.2, distorted)
+    celsius, inverse_depth = (optics.rgb_view(view) for view in (scene.celsius(0.0), scene.inverse_depth(0.0)))
+    edges = cv2.dilate(np.abs(cv2.Laplacian(celsius, cv2.CV_32F)), np.ones((5, 5))) > 2
+
+    def error(plane, depth):
+        warped, weight = Registration(rig_calibration(options, plane)).warp(thermal, (480, 640))
+        there = (np.abs(inverse_depth - 1 / depth) < 0.002) & (weight == 255) & edges
+        assert there.sum() > 300
+        return np.abs(warped / 100 - 273.15 - celsius)[there].mean()
+
+    for depth, other in ((15.0, 40.0), (40.0, 15.0)):
+        on_the_plane = error(depth, depth)
+        assert on_the_plane < 1.5
+        assert on_the_plane < 0.75 * error(other, depth)
+
+
+def test_inverse_depth_is_that_of_what_is_seen(scene):
+    inverse_depth = scene.inverse_depth(CROSSING_TIME_S)
+    assert inverse_depth.shape == (480, 640)
+    assert inverse_depth.min() == 0
+    ground = 1 / (CAMERA[1] * FOCAL_PX / (np.arange(440, 480) - 239.5 - FOCAL_PX * np.tan(PITCH_UP)))
+    np.testing.assert_allclose(inverse_depth[440:, 300], ground, rtol=0.03)
+    warm = scene.celsius(CROSSING_TIME_S) > 32
+    warm[:, :500] = False
+    assert 0.15 < np.median(inverse_depth[warm]) < 0.5
+
+
+def test_the_shutter_freezes_the_image_but_not_the_telemetry(even_scene):
+    options = RigOptions(thermal_rate_hz=20, ffc_period_s=0.5, ffc_duration_s=0.2, telemetry_rows=2)
+    images = [frame.image for frame in of("thermal", first_second(options))]
+    assert {image.shape for image in images} == {(514, 640)}
+    frozen = [np.array_equal(a[2:], b[2:]) for a, b in pairwise(images)]
+    assert [i + 1 for i, same in enumerate(frozen) if same] == [10, 11, 12, 13]
+    assert [int(image[0, 0]) for image in images] == list(range(20))
+    assert all((a[:2] != b[:2]).any() for a, b in pairwise(images))
+
+
+def test_palette_colours_are_those_of_the_temperatures(monkeypatch, scene):
+    monkeypatch.setattr(rig, "StreetScene", lambda *_: scene)
+    coloured, counts = (next(rig_frames(RigOptions(palette=name))).image for name in ("ironbow", ""))
+    assert (coloured.shape, coloured.dtype) == ((512, 640, 3), np.uint8)
+    low, high = rig.PALETTE_COUNTS[False]
+    grey = ThermalScaler(ThermalOptions(mode="fixed", fixed_low=low, fixed_high=high))(counts)
+    recovered = ThermalScaler(ThermalOptions(palette="ironbow"))(coloured)
+    assert np.abs(recovered.astype(int) - grey).max() <= 3
+
+
+def test_bad_pixels_stay_where_they_are(even_scene):
+    images = [frame.image for frame in of("thermal", islice(rig_frames(RigOptions(bad_pixels=50)), 6))]
+    for image in images:
+        bad = np.abs(image.astype(int) - 29315) > 200
+        assert bad.sum() == 50
+        np.testing.assert_array_equal(bad, np.abs(images[0].astype(int) - 29315) > 200)
+
+
+def test_the_thermal_clock_is_off_and_drifts_but_frames_come_in_time(even_scene):
+    options = RigOptions(thermal_rate_hz=10, clock_offset_s=-0.25, clock_drift_ppm=2000, thermal_latency_s=0.02)
+    frames = first_second(options)
+    thermal, taken_s = of("thermal", frames), np.arange(10) / 10
+    np.testing.assert_allclose([f.stamp_ns * 1e-9 for f in thermal], taken_s * 1.002 - 0.25, atol=1e-6)
+    np.testing.assert_allclose([f.delivery_ns * 1e-9 for f in thermal], taken_s + 0.02, atol=1e-6)
+    np.testing.assert_allclose([f.stamp_ns * 1e-9 for f in of("rgb", frames)], np.arange(30) / 30, atol=1e-6)
+
+
+def test_unknown_palettes_are_refused():
+    with pytest.raises(ValueError, match="palette is 'lava'; it must be one of white_hot, ironbow, rainbow, or empty"):
+        RigOptions(palette="lava")
+    with pytest.raises(ValueError, match="telemetry_rows is 1"):
+        RigOptions(palette="ironbow", telemetry_rows=1)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -186,6 +265,11 @@ def test_lost_frames_leave_gaps(even_scene):
         ("thermal_latency_s", -1.0),
         ("rgb_latency_s", 11.0),
         ("loss_probability", 1.0),
+        ("clock_offset_s", 11.0),
+        ("baseline_m", -0.1),
+        ("ffc_duration_s", -1.0),
+        ("telemetry_rows", 17),
+        ("bad_pixels", 1001),
     ],
 )
 def test_wrong_options_are_refused_by_name(name, value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,12 +38,24 @@ def add_simulate(commands: Commands) -> None:
     parser.add_argument("--thermal-latency", type=float, default=0.0, help="from stamp to delivery, in s")
     parser.add_argument("--rgb-latency", type=float, default=0.0, help="from stamp to delivery, in s")
     parser.add_argument("--loss", type=float, default=0.0, help="share of frames that are lost, 0 to 0.99")
+    parser.add_argument("--clock-offset", type=float, default=0.0, help="of the thermal stamps, in s")
+    parser.add_argument("--clock-drift", type=float, default=0.0, help="of the thermal stamps, in microseconds per s")
+    parser.add_argument("--baseline", type=float, default=0.0, help="from the RGB to the thermal camera, in m")
+    parser.add_argument("--distorted", action="store_true", help="lenses that bend")
+    parser.add_argument("--ffc-period", type=float, default=0.0, help="of the thermal camera's freezes, in s; 0: none")
+    parser.add_argument("--ffc-duration", type=float, default=0.5, help="of one freeze, in s")
+    parser.add_argument("--telemetry-rows", type=int, default=0, help="above the thermal image")
+    parser.add_argument("--palette", default="", help="send thermal colours: white_hot, ironbow, rainbow")
+    parser.add_argument("--bad-pixels", type=int, default=0, help="dead and stuck ones of the thermal camera")
+    parser.add_argument("--calibration", type=Path, help="write the true calibration to this YAML file first")
+    parser.add_argument("--plane", type=float, default=math.inf, help="distance at which that is exact, in m")
     _add_camera_options(parser)
     parser.set_defaults(run=_simulate)
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.simulation.rig import RGB_INTRINSICS, THERMAL_INTRINSICS, RigOptions, rig_frames
+    from mmcfusion_ros.fusion.calibration import save_calibration
+    from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames
 
     rig = RigOptions(
         seed=options.seed,
@@ -53,8 +66,20 @@ def _simulate(options: argparse.Namespace) -> None:
         thermal_latency_s=options.thermal_latency,
         rgb_latency_s=options.rgb_latency,
         loss_probability=options.loss,
+        clock_offset_s=options.clock_offset,
+        clock_drift_ppm=options.clock_drift,
+        baseline_m=options.baseline,
+        distorted=options.distorted,
+        ffc_period_s=options.ffc_period,
+        ffc_duration_s=options.ffc_duration,
+        telemetry_rows=options.telemetry_rows,
+        palette=options.palette,
+        bad_pixels=options.bad_pixels,
     )
-    intrinsics = {"thermal": THERMAL_INTRINSICS, "rgb": RGB_INTRINSICS}
+    calibration = rig_calibration(rig, options.plane)
+    if options.calibration:
+        save_calibration(calibration, options.calibration, "The true geometry of mmcfusion simulate.")
+    intrinsics = {"thermal": calibration.thermal, "rgb": calibration.rgb}
     _publish(options, rig_frames(rig), "simulated_rig", intrinsics=intrinsics)
 
 

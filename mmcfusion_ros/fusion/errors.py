@@ -11,6 +11,10 @@ class FusionError(RuntimeError):
     """A frame could not be fused: the backend failed or its output is not finite."""
 
 
+class FrozenThermalError(ValueError):
+    """The thermal camera repeats an old frame, and ``frozen_policy`` is drop."""
+
+
 def one_line(error: Exception) -> str:
     """An error's text without its line breaks; its type where it has none."""
     return " ".join(str(error).split()) or repr(error)

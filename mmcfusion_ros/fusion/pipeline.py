@@ -7,8 +7,10 @@ import time
 import numpy as np
 
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
+from mmcfusion_ros.fusion.errors import FrozenThermalError
+from mmcfusion_ros.fusion.frozen import FROZEN_POLICIES, FrozenDetector
 from mmcfusion_ros.fusion.fuser import Fuser, check_visible
-from mmcfusion_ros.fusion.registration import Registration, fill_outside
+from mmcfusion_ros.fusion.registration import Registration, blend
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 
 
@@ -31,32 +33,90 @@ class StageClock:
 
 
 class FusionPipeline:
-    """Thermal scaling, registration, fusion and colour with fixed settings."""
+    """Thermal scaling, registration, fusion and colour with fixed settings.
 
-    def __init__(self, fuser: Fuser, scaler: ThermalScaler, registration: Registration) -> None:
+    ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
+    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``.
+    """
+
+    def __init__(
+        self,
+        fuser: Fuser,
+        scaler: ThermalScaler,
+        registration: Registration,
+        frozen: FrozenDetector | None = None,
+        frozen_policy: str = "pass_through",
+    ) -> None:
+        if frozen_policy not in FROZEN_POLICIES:
+            raise ValueError(f"frozen_policy is {frozen_policy!r}; it must be one of {', '.join(FROZEN_POLICIES)}")
         self.fuser = fuser
         self.scaler = scaler
         self.registration = registration
+        self.frozen = frozen or FrozenDetector()
+        self._frozen_policy = frozen_policy
+        self._doubts: list[str] = []
 
-    def __call__(self, thermal: np.ndarray, visible: np.ndarray, clock: StageClock) -> np.ndarray:
-        """``h x w`` uint8 or uint16 thermal and ``H x W [x 3]`` uint8 visible (red first) to a fused image like it.
+    def __call__(
+        self, thermal: np.ndarray, visible: np.ndarray, clock: StageClock, stamp_s: float | None = None
+    ) -> np.ndarray:
+        """A thermal and a visible image (``H x W [x 3]`` uint8, red first) to a fused image like the visible one.
 
-        Raises ``ValueError`` for images that do not fit, ``FusionError`` if the backend fails.
+        Thermal: ``h x w`` uint8 or uint16, or ``h x w x 3`` uint8, red first, in the colours of a palette, with its
+        stamp in seconds; without one it is taken as new. Raises ``ValueError`` for images that do not fit,
+        ``FusionError`` if the backend fails.
         """
-        if thermal.ndim != 2 or not thermal.size or thermal.dtype not in (np.uint8, np.uint16):
-            raise ValueError(
-                f"thermal image of {thermal.dtype}, shape {thermal.shape}; it must be h x w uint8 or uint16"
-            )
+        _check_thermal(thermal)
         check_visible(visible)
+        thermal = self.scaler.crop(thermal)
+        if stamp_s is not None and self.frozen(thermal, stamp_s) and self._frozen_policy != "fuse":
+            if self._frozen_policy == "drop":
+                raise FrozenThermalError(f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s")
+            clock.lap("thermal")
+            return visible
         thermal = self.scaler(thermal)
         clock.lap("thermal")
         luminance, chroma = split_luminance(visible)
         clock.lap("luminance")
-        thermal, valid = self.registration.warp(thermal, luminance.shape)
-        thermal = fill_outside(thermal, luminance, valid)
+        thermal, weight = self._register(thermal, luminance)
         clock.lap("registration")
         fused = self.fuser.fuse_luminance(thermal, luminance)
         clock.lap("network")
-        fused = merge_luminance(fill_outside(fused, luminance, valid), chroma)
+        fused = merge_luminance(blend(fused, luminance, weight), chroma)
         clock.lap("colour")
         return fused
+
+    def reset(self) -> None:
+        """Forgets the frames before, as after a jump of the clock."""
+        self.scaler.reset()
+        self.frozen.reset()
+
+    def problems(self) -> list[str]:
+        """What looks wrong with the cameras or their calibration, in words."""
+        problems = self.scaler.problems() + self._doubts
+        if self.frozen.is_frozen and self._frozen_policy != "fuse":
+            problems.insert(0, f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s")
+        return problems
+
+    def report(self) -> dict[str, str]:
+        """Counts for diagnostics, by key."""
+        return {
+            "thermal_frozen_frames": str(self.frozen.frames),
+            "thermal_freezes": str(self.frozen.freezes),
+            "thermal_bad_pixels": str(self.scaler.bad_pixels.count),
+        }
+
+    def _register(self, thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        registration = self.registration
+        warped, weight = registration.warp(thermal, luminance.shape)
+        self._doubts = registration.doubts(thermal.shape, luminance.shape)
+        return blend(warped, luminance, weight), weight
+
+
+def _check_thermal(thermal: np.ndarray) -> None:
+    raw = thermal.ndim == 2 and thermal.dtype in (np.uint8, np.uint16)
+    coloured = thermal.ndim == 3 and thermal.shape[2] == 3 and thermal.dtype == np.uint8
+    if not thermal.size or not (raw or coloured):
+        raise ValueError(
+            f"thermal image of {thermal.dtype}, shape {thermal.shape}; it must be h x w uint8 or uint16, "
+            "or h x w x 3 uint8"
+        )

@@ -2,115 +2,163 @@
 
 from __future__ import annotations
 
-import reprlib
-from functools import lru_cache, partial
-from pathlib import Path
+from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
-import yaml
 
-Size = tuple[int, int]
+from mmcfusion_ros.fusion.calibration import Calibration, as_homography
+from mmcfusion_ros.fusion.geometry import Geometry, apply_homography
 
-MAX_CONDITION = 1e4
+Shape = tuple[int, int]
+
+SEAM = 1 / 40
+GRID_STEP = 4
+LEAST_SEEN = 0.1
 
 
 class Registration:
     """Brings thermal images onto the RGB pixel grid.
 
-    ``homography`` (3x3) takes thermal pixels to RGB pixels, ``(x, y)`` from 0 at the centre of the top left pixel.
-    Without one, both cameras see the same field of view. ``ValueError`` if the matrix is none.
+    ``calibration`` says where the cameras are; a bare 3x3 array is a homography from thermal to RGB pixels, None
+    means that both see the same field of view. ``ValueError`` if the matrix is none.
     """
 
-    def __init__(self, homography: np.ndarray | None = None) -> None:
-        self.homography = None
-        if homography is not None:
-            self.homography = as_homography(homography)
-            self._maps = lru_cache(maxsize=1)(partial(_build_maps, self.homography))
+    def __init__(self, calibration: Calibration | np.ndarray | None = None) -> None:
+        if not isinstance(calibration, Calibration):
+            calibration = Calibration(homography=calibration)
+        self.calibration = calibration
+        self._correction: np.ndarray | None = None
+        self._maps = lru_cache(maxsize=2)(self._build_maps)
 
-    def warp(self, thermal: np.ndarray, rgb_size: Size) -> tuple[np.ndarray, np.ndarray | None]:
-        """``H x W`` uint8 or uint16 onto the grid of ``rgb_size`` (height, width), and where it is valid.
+    def corrected(self, correction: np.ndarray) -> Registration:
+        """This registration followed by a homography (3x3) from RGB pixels to RGB pixels, of the images that come."""
+        registration = Registration(self.calibration)
+        correction = as_homography(correction)
+        registration._correction = correction if self._correction is None else correction @ self._correction
+        return registration
 
-        The mask is uint8 of that size: 255 where the thermal camera sees the pixel, 0 where it does not and the
-        nearest edge of the thermal image is repeated; ``None`` if it sees them all. An image that is on the grid
-        already is returned as it is, not copied. ``ValueError`` if the thermal camera sees nothing of the RGB image.
+    def prepare(self, thermal_shape: Shape, rgb_shape: Shape) -> None:
+        """Builds what :meth:`warp` needs for images of these shapes (height, width), ahead of the first one."""
+        self._maps(thermal_shape, rgb_shape)
+
+    def warp(self, thermal: np.ndarray, rgb_shape: Shape) -> tuple[np.ndarray, np.ndarray | None]:
+        """``h x w`` uint8 or uint16 onto the grid of ``rgb_shape`` (height, width), and its weight in a blend.
+
+        The weight is ``H x W`` uint8: 0 where the thermal camera does not see the pixel and the nearest edge of what
+        it sees is repeated, rising to 255 over a short seam; ``weight > 0`` is the valid mask. It is None if the
+        thermal camera sees them all. An image that is on the grid already is returned as it is, not copied.
+        ``ValueError`` for sizes that the calibration does not fit, or if it sees nothing of the RGB image.
         """
-        if self.homography is not None:
-            positions, weights, valid = self._maps(thermal.shape, rgb_size)
-            return cv2.remap(thermal, positions, weights, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), valid
-        if thermal.shape == rgb_size:
-            return thermal, None
-        return cv2.resize(thermal, rgb_size[::-1], interpolation=cv2.INTER_LINEAR), None
+        if self._same_view:
+            if thermal.shape == rgb_shape:
+                return thermal, None
+            return cv2.resize(thermal, rgb_shape[::-1], interpolation=cv2.INTER_LINEAR), None
+        maps = self._maps(thermal.shape, rgb_shape)
+        positions, weights = maps.positions
+        warped = cv2.remap(thermal, positions, weights, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        if warped.shape != maps.box_shape:
+            warped = cv2.resize(warped, maps.box_shape[::-1], interpolation=cv2.INTER_LINEAR)
+        if any(maps.border):
+            warped = cv2.copyMakeBorder(warped, *maps.border, cv2.BORDER_REPLICATE)
+        return warped, maps.weight
+
+    def doubts(self, thermal_shape: Shape, rgb_shape: Shape) -> list[str]:
+        """What looks wrong for images of these shapes (height, width), in words; raises as :meth:`warp` does."""
+        return [] if self._same_view else self._maps(thermal_shape, rgb_shape).doubts
+
+    @property
+    def _same_view(self) -> bool:
+        return self.calibration.kind == "identity" and self._correction is None
+
+    def _build_maps(self, thermal_shape: Shape, rgb_shape: Shape) -> _Maps:
+        (thermal_height, thermal_width), (height, width) = thermal_shape, rgb_shape
+        x, y = self._positions(thermal_shape, rgb_shape)
+        seen = (x > -0.5) & (x < thermal_width - 0.5) & (y > -0.5) & (y < thermal_height - 0.5)
+        if not seen.any():
+            raise ValueError(
+                f"the {self.calibration.kind} registration maps the {thermal_width}x{thermal_height} thermal image "
+                f"outside of the {width}x{height} RGB image; it must take thermal pixels to RGB pixels"
+            )
+        (top, bottom), (left, right) = (np.flatnonzero(seen.any(axis))[[0, -1]].tolist() for axis in (1, 0))
+        # A thermal image that is enlarged twice or more is warped onto fewer pixels, then enlarged: far cheaper.
+        enlarged = np.sqrt(seen.sum() / ((np.ptp(x[seen]) + 1) * (np.ptp(y[seen]) + 1)))
+        box_shape = (bottom - top + 1, right - left + 1)
+        reduced = [max(1, round(side / max(1, int(enlarged)))) for side in reversed(box_shape)]
+        x, y = (
+            cv2.resize(
+                np.nan_to_num(position[top : bottom + 1, left : right + 1], nan=-1.0).clip(-1.0, side),
+                reduced,
+                interpolation=cv2.INTER_AREA,
+            )
+            for position, side in ((x, thermal_width), (y, thermal_height))
+        )
+        return _Maps(
+            positions=cv2.convertMaps(x, y, cv2.CV_16SC2),
+            box_shape=box_shape,
+            border=(top, height - 1 - bottom, left, width - 1 - right),
+            weight=None if seen.all() else _weight(seen),
+            doubts=_doubts(self.calibration, thermal_shape, rgb_shape, float(seen.mean())),
+        )
+
+    def _positions(self, thermal_shape: Shape, rgb_shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+        """For every RGB pixel the thermal pixel (x, y), ``H x W`` float32 each; NaN where there is none.
+
+        Calculated on every fourth pixel and interpolated: a lens bends less than 0.01 pixels between them.
+        """
+        geometry = Geometry(self.calibration, thermal_shape[::-1], rgb_shape[::-1])
+        height, width = rgb_shape
+        columns, rows = (np.arange(0, side + GRID_STEP - 1, GRID_STEP, dtype=np.float64) for side in (width, height))
+        points = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+        if self._correction is not None:
+            inverse = np.linalg.inv(self._correction)
+            points = apply_homography(inverse * np.sign(inverse[2] @ (width / 2, height / 2, 1)), points)
+        nodes = geometry.thermal_pixels(points).reshape(len(rows), len(columns), 2).astype(np.float32)
+        across, down = np.meshgrid(*(np.arange(side, dtype=np.float32) / GRID_STEP for side in (width, height)))
+        x, y = (cv2.remap(np.ascontiguousarray(nodes[..., i]), across, down, cv2.INTER_LINEAR) for i in (0, 1))
+        return x, y
 
 
-def fill_outside(image: np.ndarray, luminance: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """``image`` where ``valid`` is 255, ``luminance`` elsewhere; all ``H x W`` uint8.
+@dataclass(frozen=True)
+class _Maps:
+    """For ``cv2.remap`` onto the part of the RGB image that the thermal camera sees, and what surrounds it."""
+
+    positions: tuple[np.ndarray, np.ndarray]
+    box_shape: Shape
+    border: tuple[int, int, int, int]
+    weight: np.ndarray | None
+    doubts: list[str]
+
+
+def blend(image: np.ndarray, luminance: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """``image`` where ``weight`` is 255, ``luminance`` where it is 0, a mixture between; all ``H x W`` uint8.
 
     Before the network it keeps the border of the thermal image from being seen as an edge, after it it passes the
-    RGB camera's luminance through. Without a mask ``image`` is returned as it is.
+    RGB camera's luminance through. Without a weight ``image`` is returned as it is.
     """
-    return image if valid is None else cv2.copyTo(image, valid, luminance.copy())
+    if weight is None:
+        return image
+    rest = cv2.bitwise_not(weight)
+    return cv2.add(cv2.multiply(image, weight, scale=1 / 255), cv2.multiply(luminance, rest, scale=1 / 255))
 
 
-def load_homography(path: str | Path) -> np.ndarray:
-    """The 3x3 float64 matrix under the key ``homography`` of a YAML file, see ``config/calibration.example.yaml``.
-
-    Raises ``FileNotFoundError``, or ``ValueError`` naming the file and what is wrong in it.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"calibration file {path} does not exist")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or "homography" not in content:
-        raise ValueError(f"{path} has no key homography; write 'homography: [nine numbers, row by row]'")
-    try:
-        return as_homography(content["homography"])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+def _weight(seen: np.ndarray) -> np.ndarray:
+    """From 0 where not ``seen`` to 255 a seam's width further in."""
+    distance = cv2.distanceTransform(seen.astype(np.uint8), cv2.DIST_L2, 3)
+    return np.ceil(np.minimum(distance / (SEAM * seen.shape[1] + 1), 1) * 255).astype(np.uint8)
 
 
-def as_homography(values: object) -> np.ndarray:
-    """Nine numbers, row by row, or three rows of three, as a 3x3 float64 matrix; ``ValueError`` if it is none."""
-    shape_error = f"homography must be nine numbers, row by row, not {reprlib.repr(values)}"
-    try:
-        matrix = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(shape_error) from error
-    if matrix.shape not in ((9,), (3, 3)):
-        raise ValueError(shape_error)
-    if not np.isfinite(matrix).all():
-        raise ValueError("homography has a number that is not finite; calibrate again")
-    matrix = matrix.reshape(3, 3)
-    kilopixels = np.diag([1e-3, 1e-3, 1])
-    if not np.linalg.cond(kilopixels @ matrix @ np.linalg.inv(kilopixels)) < MAX_CONDITION:
-        raise ValueError("homography is singular, or nearly: it maps the thermal image to a line; calibrate again")
-    return matrix
-
-
-def _build_maps(
-    homography: np.ndarray, thermal_size: Size, rgb_size: Size
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The two fixed-point maps for ``cv2.remap`` and the mask of ``Registration.warp``."""
-    (thermal_height, thermal_width), (height, width) = thermal_size, rgb_size
-    # Scaled such that the third coordinate is positive on the side of the camera where the thermal centre lies.
-    centre = np.array([(thermal_width - 1) / 2, (thermal_height - 1) / 2, 1])
-    inverse = np.linalg.inv(homography) * (homography[2] @ centre)
-    columns, rows = np.arange(width), np.arange(height)[:, None]
-    x, y, depth = (a * columns + b * rows + c for a, b, c in inverse)
-    in_front = depth > 1e-9
-    depth[~in_front] = np.inf
-    x /= depth
-    y /= depth
-    seen = in_front & (x > -0.5) & (x < thermal_width - 0.5) & (y > -0.5) & (y < thermal_height - 0.5)
-    if not seen.any():
-        raise ValueError(
-            f"homography maps the {thermal_width}x{thermal_height} thermal image outside of the {width}x{height} RGB "
-            "image; it must take thermal pixels to RGB pixels"
+def _doubts(calibration: Calibration, thermal_shape: Shape, rgb_shape: Shape, share_seen: float) -> list[str]:
+    doubts = []
+    if calibration.sizes == (rgb_shape[::-1], thermal_shape[::-1]) and thermal_shape != rgb_shape:
+        doubts.append(
+            "the thermal image has the size of the calibration's RGB camera, and the other way round: "
+            "are the cameras exchanged?"
         )
-    x = np.clip(x, -1, thermal_width).astype(np.float32)
-    y = np.clip(y, -1, thermal_height).astype(np.float32)
-    positions, weights = cv2.convertMaps(x, y, cv2.CV_16SC2)
-    return positions, weights, None if seen.all() else seen.astype(np.uint8) * 255
+    if share_seen < LEAST_SEEN:
+        doubts.append(
+            f"the thermal camera sees only {100 * share_seen:.1f} % of the RGB image; does the calibration take "
+            "thermal to RGB pixels, and not the other way round?"
+        )
+    return doubts

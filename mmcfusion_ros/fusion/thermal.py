@@ -1,4 +1,4 @@
-"""16-bit thermal images to 8 bits."""
+"""Thermal frames as cameras send them (16-bit counts, 8 bits, palette colours) to 8-bit luminance, warm is bright."""
 
 from __future__ import annotations
 
@@ -8,17 +8,34 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from mmcfusion_ros.fusion.bad_pixels import BadPixels
+from mmcfusion_ros.fusion.palette import Palette
+
 SAMPLES = 20_000
 DEAD, SATURATED = 0, 65535
+MODES = ("percentile", "fixed", "equalize")
+POLARITIES = ("white_hot", "black_hot")
+ZERO_CELSIUS = 273.15
+STILL = 0.01  # a range that would move by less, relative to its width, stays: a static scene does not flicker
+STILL_CURVE = 0.5 / 255
+BINS = 256
+LINEAR_PART = 0.25
+FOREIGN_COLOURS = {True: 12.0, False: 40.0}  # levels; whether the palette is grey
 
 
 @dataclass(frozen=True)
 class ThermalOptions:
-    """How raw counts become grey values; ``ValueError`` naming the first option that makes no sense.
+    """How thermal frames become grey values; ``ValueError`` naming the first option that makes no sense.
 
     Mode ``percentile`` spreads the counts between two percentiles of the frame, but at least ``min_span`` counts
     (about 20 times the camera's noise: a flat scene stays flat), over 0..255; ``smoothing`` is the share of the
-    previous range that is kept at each frame (0: none). Mode ``fixed`` spreads ``fixed_low..fixed_high``.
+    previous range that is kept at each frame (0: none). Mode ``equalize`` shares out the grey values within the same
+    range by how many pixels need them; a temperature counts at most ``plateau`` times as much as the average one.
+    Mode ``fixed`` spreads ``fixed_low..fixed_high``: counts, or degrees Celsius where ``kelvin_per_count`` is given,
+    of which count 0 is ``kelvin_at_zero`` (centikelvin, TLinear high: 0.01; TLinear low: 0.04).
+
+    ``polarity`` is how the camera sends warm things. ``palette`` is how it colours them, for streams in colour.
+    ``crop_top`` and ``crop_bottom`` are rows of telemetry.
     """
 
     mode: str = "percentile"
@@ -26,69 +43,166 @@ class ThermalOptions:
     high_percentile: float = 99.5
     min_span: float = 100.0
     smoothing: float = 0.9
+    plateau: float = 4.0
     fixed_low: float = 0.0
     fixed_high: float = 65535.0
+    kelvin_per_count: float = 0.0
+    kelvin_at_zero: float = 0.0
+    polarity: str = "white_hot"
+    palette: str = "white_hot"
+    crop_top: int = 0
+    crop_bottom: int = 0
+    replace_bad_pixels: bool = True
 
     def __post_init__(self) -> None:
-        if self.mode not in ("percentile", "fixed"):
-            raise ValueError(f"thermal mode is {self.mode!r}; it must be percentile or fixed")
+        for name, choices in (("mode", MODES), ("polarity", POLARITIES)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"thermal {name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
         if not 0 <= self.low_percentile < self.high_percentile <= 100:
             raise ValueError(
                 f"thermal percentiles are {self.low_percentile} and {self.high_percentile}; "
                 "the low one must be below the high one, both from 0 to 100"
             )
-        if not 1 <= self.min_span <= SATURATED:
-            raise ValueError(f"thermal min_span is {self.min_span}; it must be from 1 to {SATURATED} counts")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"thermal smoothing is {self.smoothing}; it must be at least 0 and below 1")
-        if not (self.fixed_low >= 0 and self.fixed_low + 1 <= self.fixed_high <= SATURATED):
+        for name, low, high in (
+            ("min_span", 1, SATURATED),
+            ("smoothing", 0, 0.999),
+            ("plateau", 1, 100),
+            ("kelvin_per_count", 0, 10),
+            ("kelvin_at_zero", -1000, 1000),
+            ("crop_top", 0, 4096),
+            ("crop_bottom", 0, 4096),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"thermal {name} is {getattr(self, name)}; it must be from {low} to {high}")
+        low_count, high_count = self.fixed_counts
+        if not (low_count >= 0 and low_count + 1 <= high_count <= SATURATED):
             raise ValueError(
-                f"thermal fixed range is {self.fixed_low} to {self.fixed_high}; "
-                f"it must rise by at least one count and lie within 0 to {SATURATED}"
+                f"thermal fixed range is {self.fixed_low} to {self.fixed_high}"
+                + (f", counts {low_count:.0f} to {high_count:.0f}" if self.kelvin_per_count else "")
+                + f"; it must rise by at least one count and lie within 0 to {SATURATED} counts"
             )
+
+    @property
+    def fixed_counts(self) -> tuple[float, float]:
+        """The fixed range in counts."""
+        if not self.kelvin_per_count or self.mode != "fixed":
+            return self.fixed_low, self.fixed_high
+        zero = self.kelvin_at_zero - ZERO_CELSIUS
+        return (self.fixed_low - zero) / self.kelvin_per_count, (self.fixed_high - zero) / self.kelvin_per_count
 
 
 class ThermalScaler:
     """Scales the frames of one thermal stream.
 
-    ``range`` are the counts that become 0 and 255, ``None`` before the first frame of mode ``percentile``.
+    ``range`` are the counts that become 0 and 255, ``None`` before the first 16-bit frame if they follow the scene.
     """
 
     def __init__(self, options: ThermalOptions | None = None) -> None:
         self.options = options or ThermalOptions()
+        self.bad_pixels = BadPixels()
+        self._palette = None if self.options.palette == "white_hot" else Palette.from_name(self.options.palette)
+        self._foreign = 0.0
         self.reset()
 
     def reset(self) -> None:
         """Forgets the range: the next frame alone decides, as after a jump of the clock or a change of camera."""
-        fixed = self.options.mode == "fixed"
-        self.range = (self.options.fixed_low, self.options.fixed_high) if fixed else None
+        self.range = self.options.fixed_counts if self.options.mode == "fixed" else None
+        self._curve: np.ndarray | None = None
+        self._table = np.zeros(0, np.uint8)
+        self._table_range = self.range
+
+    def crop(self, thermal: np.ndarray) -> np.ndarray:
+        """Without the rows of telemetry; a view. ``ValueError`` if nothing is left."""
+        top, bottom = self.options.crop_top, len(thermal) - self.options.crop_bottom
+        if top >= bottom:
+            raise ValueError(
+                f"thermal image of {len(thermal)} rows; crop_top {self.options.crop_top} and crop_bottom "
+                f"{self.options.crop_bottom} leave nothing of it"
+            )
+        return thermal[top:bottom]
 
     def __call__(self, thermal: np.ndarray) -> np.ndarray:
-        """``H x W`` uint16 counts to ``H x W`` uint8; uint8 is returned as it is, not copied.
+        """Cropped ``H x W`` uint16 counts, ``H x W`` uint8 or ``H x W x 3`` uint8 (red first) to ``H x W`` uint8.
 
-        ``TypeError`` for any other type.
+        8 bits of a white-hot camera without bad pixels are returned as they are, not copied. ``TypeError`` for any
+        other type.
         """
-        if thermal.dtype == np.uint8:
-            return thermal
-        if thermal.dtype != np.uint16:
+        if thermal.dtype not in (np.uint8, np.uint16) or (thermal.ndim == 3 and thermal.dtype != np.uint8):
             raise TypeError(f"thermal image of {thermal.dtype}; it must be uint8 or uint16")
-        if self.options.mode == "percentile":
-            self._follow(thermal)
+        if thermal.ndim == 3:
+            thermal = self._luminance(thermal)
+        if self.options.replace_bad_pixels:
+            thermal = self.bad_pixels(thermal)
+        if thermal.dtype == np.uint16:
+            thermal = self._scale(thermal)
+        return cv2.bitwise_not(thermal) if self.options.polarity == "black_hot" else thermal
+
+    def problems(self) -> list[str]:
+        """What looks wrong in the last frame, in words."""
+        if self._foreign <= FOREIGN_COLOURS[self._palette is None]:
+            return []
+        return [
+            f"the thermal image's colours are {self._foreign:.0f} levels away from thermal.palette "
+            f"{self.options.palette}: choose another palette, or the cameras are exchanged"
+        ]
+
+    def _luminance(self, rgb: np.ndarray) -> np.ndarray:
+        sparse = rgb[::16, ::16]
+        if self._palette is None:
+            self._foreign = float(np.ptp(sparse, axis=2).mean())
+            return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        self._foreign = self._palette.distance(sparse)
+        return self._palette.luminance(rgb)
+
+    def _scale(self, thermal: np.ndarray) -> np.ndarray:
+        if self.options.mode != "fixed":
+            stride = max(1, math.isqrt(thermal.size // SAMPLES))
+            sample = thermal[::stride, ::stride]
+            sample = sample[(sample > DEAD) & (sample < SATURATED)]
+            if sample.size:
+                self._follow(sample)
+                if self.options.mode == "equalize":
+                    self._equalize(sample)
         low, high = self.range or (DEAD, SATURATED)
+        if self._curve is not None:
+            return self._table[thermal]
         gain = 255 / (high - low)
         return cv2.addWeighted(thermal, gain, thermal, 0, -low * gain, dtype=cv2.CV_8U)
 
-    def _follow(self, thermal: np.ndarray) -> None:
+    def _follow(self, sample: np.ndarray) -> None:
         """Moves the range towards that of the frame; dead and saturated pixels have no say."""
         options = self.options
-        stride = max(1, math.isqrt(thermal.size // SAMPLES))
-        sample = thermal[::stride, ::stride]
-        sample = sample[(sample > DEAD) & (sample < SATURATED)]
-        if not sample.size:
-            return
         low, high = map(float, np.percentile(sample, (options.low_percentile, options.high_percentile)))
         margin = max(0.0, options.min_span - (high - low)) / 2
         low, high = low - margin, high + margin
-        old_low, old_high = self.range or (low, high)
-        keep = options.smoothing
-        self.range = (keep * old_low + (1 - keep) * low, keep * old_high + (1 - keep) * high)
+        if self.range is None:
+            self.range = low, high
+            return
+        old_low, old_high = self.range
+        if max(abs(low - old_low), abs(high - old_high)) > STILL * (old_high - old_low):
+            keep = options.smoothing
+            self.range = (keep * old_low + (1 - keep) * low, keep * old_high + (1 - keep) * high)
+
+    def _equalize(self, sample: np.ndarray) -> None:
+        """Moves the curve towards the frame's cumulative histogram with a plateau.
+
+        Plateau equalization as thermal cameras do it (Vickers, Optical Engineering 35, 1996): bins count up to the
+        plateau, a part is shared out evenly, and none gets more contrast than ``min_span`` allows to noise.
+        """
+        low, high = self.range or (DEAD, SATURATED)
+        share = np.minimum(np.histogram(sample, BINS, (low, high))[0] * BINS / sample.size, self.options.plateau)
+        share = LINEAR_PART + (1 - LINEAR_PART) * share / max(share.mean(), 1e-9)
+        share = np.minimum(share, (high - low) / self.options.min_span) / BINS
+        share += (1 - share.sum()) / BINS
+        curve = np.concatenate([[0.0], np.cumsum(share)])
+        if self._curve is not None:
+            curve += self.options.smoothing * (self._curve - curve)
+            if np.abs(curve - self._curve).max() < STILL_CURVE and self._table_range == self.range:
+                return
+        self._curve, self._table_range = curve, self.range
+        first, last = max(0, math.floor(low)), min(SATURATED, math.ceil(high))
+        self._table = np.full(SATURATED + 1, 255, np.uint8)
+        self._table[:first] = 0
+        counts = np.arange(first, last + 1)
+        levels = np.interp(counts, np.linspace(low, high, BINS + 1), 255 * curve)
+        self._table[first : last + 1] = np.rint(levels)

@@ -22,6 +22,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.ros.messages import image_message
 from mmcfusion_ros.simulation.frame import Camera, Frame
 
@@ -44,7 +45,7 @@ def publish_frames(
     frames: Iterable[Frame],
     node_name: str,
     *,
-    intrinsics: Mapping[Camera, np.ndarray] | None = None,
+    intrinsics: Mapping[Camera, Intrinsics] | None = None,
     duration_s: float | None = None,
     subscribers: int = 0,
     counts_file: str | Path | None = None,
@@ -52,10 +53,10 @@ def publish_frames(
 ) -> dict[Camera, Count]:
     """Publishes ``frames`` until they end, ``duration_s`` has passed, or SIGINT or SIGTERM; called in the main thread.
 
-    Topics: ``thermal/image_raw`` (``16UC1`` or ``mono8``), ``rgb/image_raw`` (``rgb8``) and a ``camera_info`` beside
-    each, with the 3x3 ``intrinsics`` of the camera, all zero (uncalibrated) where there are none. Stamps are those of
-    the frames, counted from the node's clock at the first one. A frame that is 50 ms late is skipped. The first one
-    waits, for 10 s at most, until each image topic has that many ``subscribers``.
+    Topics: ``thermal/image_raw`` (``16UC1``, ``mono8`` or ``rgb8``), ``rgb/image_raw`` (``rgb8``) and a
+    ``camera_info`` beside each, with the ``intrinsics`` of the camera, all zero (uncalibrated) without. Stamps are
+    those of the frames, counted from the node's clock at the first one. A frame that is 50 ms late is skipped. The
+    first one waits, for 10 s at most, until each image topic has that many ``subscribers``.
 
     Returns what was sent and skipped, also logged, and written as JSON to ``counts_file``. Raises what making a
     frame's image raises.
@@ -86,7 +87,7 @@ def publish_frames(
 
 class _CameraPublisher:
     def __init__(
-        self, node: Node, context: Context, intrinsics: Mapping[Camera, np.ndarray], stop: threading.Event
+        self, node: Node, context: Context, intrinsics: Mapping[Camera, Intrinsics], stop: threading.Event
     ) -> None:
         self.counts: dict[Camera, Count] = {camera: Count() for camera in CAMERAS}
         self.executor = SingleThreadedExecutor(context=context)
@@ -180,19 +181,21 @@ class _CameraPublisher:
     def _publish(self, frame: Frame) -> None:
         stamp = Time(nanoseconds=self._start_stamp_ns + frame.stamp_ns).to_msg()
         header = Header(stamp=stamp, frame_id=f"{frame.camera}_optical_frame")
-        encoding = "rgb8" if frame.camera == "rgb" else {"uint8": "mono8", "uint16": "16UC1"}[frame.image.dtype.name]
+        encoding = "rgb8" if frame.image.ndim == 3 else {"uint8": "mono8", "uint16": "16UC1"}[frame.image.dtype.name]
         self._infos[frame.camera].publish(self._camera_info(frame, header))
         self._images[frame.camera].publish(image_message(frame.image, encoding, header))
 
     def _camera_info(self, frame: Frame, header: Header) -> CameraInfo:
-        intrinsics = self._intrinsics.get(frame.camera, np.zeros((3, 3)))
+        lens = self._intrinsics.get(frame.camera)
+        height, width = frame.image.shape[:2]
+        matrix = lens.camera_matrix if lens else np.zeros((3, 3))
         return CameraInfo(
             header=header,
-            height=frame.image.shape[0],
-            width=frame.image.shape[1],
-            distortion_model="plumb_bob",
-            d=[0.0] * 5,
-            k=intrinsics.ravel().tolist(),
+            height=lens.height if lens else height,
+            width=lens.width if lens else width,
+            distortion_model=lens.distortion_model if lens else "plumb_bob",
+            d=list(lens.distortion_coefficients) if lens else [0.0] * 5,
+            k=matrix.ravel().tolist(),
             r=np.eye(3).ravel().tolist(),
-            p=np.column_stack([intrinsics, np.zeros(3)]).ravel().tolist(),
+            p=np.column_stack([matrix, np.zeros(3)]).ravel().tolist(),
         )

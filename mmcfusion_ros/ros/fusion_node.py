@@ -21,8 +21,9 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from mmcfusion_ros.fusion.errors import FusionError, one_line
+from mmcfusion_ros.fusion.errors import FrozenThermalError, FusionError, one_line
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.ros.camera_info import CameraInfoRegistration
 from mmcfusion_ros.ros.health import Health, status_message
 from mmcfusion_ros.ros.messages import (
     BadImage,
@@ -31,7 +32,7 @@ from mmcfusion_ros.ros.messages import (
     rgb_from_message,
     thermal_from_message,
 )
-from mmcfusion_ros.ros.pair_filter import PairFilter
+from mmcfusion_ros.ros.pair_filter import PairFilter, stamp_ns
 from mmcfusion_ros.ros.pairing import Pair, Stream
 from mmcfusion_ros.ros.settings import Settings, check_changes, declare_parameters, read_parameters
 from mmcfusion_ros.ros.subscriber import Subscriber
@@ -80,6 +81,7 @@ class FusionNode(LifecycleNode):
             self._settings = Settings(read_parameters(self))
             self._pairing_options = self._settings.pairing()
             self._pipeline = self._settings.pipeline()
+            self._camera_infos = CameraInfoRegistration(self._pipeline.registration.calibration)
             self._create_outputs()
         except Exception as error:
             self.get_logger().error(f"cannot configure: {one_line(error)}")
@@ -92,7 +94,7 @@ class FusionNode(LifecycleNode):
         """Subscribes and starts to fuse."""
         assert self._pipeline is not None
         try:
-            self._pipeline.scaler.reset()
+            self._pipeline.reset()
             self._health = Health()
             self._pairs = PairFilter(self._pairing_options, lambda: self.get_clock().now().nanoseconds)
             self._pairs.registerPairCallback(lambda pair: self._health.count("pairs"))
@@ -164,6 +166,11 @@ class FusionNode(LifecycleNode):
         info = self._inputs["camera_info_in"] = Subscriber(self, CameraInfo, "rgb/camera_info", qos_profile=qos)
         info.registerCallback(self._count, "camera_info_in")
         info.registerCallback(self._keep_camera_info)
+        if "thermal" in self._camera_infos.cameras:
+            self._inputs["thermal_info"] = Subscriber(self, CameraInfo, "thermal/camera_info", qos_profile=qos)
+        for camera, name in (("thermal", "thermal_info"), ("rgb", "camera_info_in")):
+            if camera in self._camera_infos.cameras:
+                self._inputs[name].registerCallback(self._take_intrinsics, camera)
 
     def _count(self, message: Image | CompressedImage | CameraInfo, name: str) -> None:
         self._health.count(name)
@@ -174,6 +181,11 @@ class FusionNode(LifecycleNode):
 
     def _keep_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
+
+    def _take_intrinsics(self, message: CameraInfo, camera: str) -> None:
+        self._camera_infos.take(message, camera)
+        if self._pipeline:
+            self._pipeline.registration = self._camera_infos.registration
 
     def _fuse(self, pair: Pair[Any]) -> None:
         """In the worker thread: one pair to one published image, or to a counted and logged drop."""
@@ -190,6 +202,8 @@ class FusionNode(LifecycleNode):
             self._drop(error.reason, error)
         except FusionError as error:
             self._drop("backend_failed", error)
+        except FrozenThermalError as error:
+            self._drop("frozen_thermal", error)
         except ValueError as error:
             self._drop("bad_pair", error)
         except Exception as error:
@@ -199,9 +213,9 @@ class FusionNode(LifecycleNode):
 
     def _compute(self, pair: Pair[Any], clock: StageClock) -> np.ndarray:
         assert self._pipeline is not None
-        thermal, visible = thermal_from_message(pair.thermal), rgb_from_message(pair.rgb)
+        thermal, visible = thermal_from_message(pair.thermal, colour=True), rgb_from_message(pair.rgb)
         clock.lap("decode")
-        return self._pipeline(thermal, visible, clock)
+        return self._pipeline(thermal, visible, clock, stamp_ns(pair.thermal) / 1e9)
 
     def _publish(self, message: Image, fused: np.ndarray) -> None:
         self._outputs["image"].publish(message)
@@ -238,9 +252,10 @@ class FusionNode(LifecycleNode):
         }
         problems = ["configured, not active"]
         if self._worker:
-            values |= self._health.report(self._pairs.drops)
+            values |= self._health.report(self._pairs.drops) | self._pipeline.report()
             topics = {name: subscriber.sub.topic_name for name, subscriber in self._inputs.items()}
             problems = self._health.problems(self._settings.number("stall_timeout"), topics)
+            problems += self._camera_infos.problems() + self._pipeline.problems()
         status = status_message(self.get_fully_qualified_name(), backend.device, problems, values)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()

@@ -60,13 +60,17 @@ class BadImage(ValueError):
         self.reason = reason
 
 
-def thermal_from_message(message: Image | CompressedImage) -> np.ndarray:
-    """``H x W``, uint8 or uint16 (raw counts), in the processor's byte order; colour-coded images taken as grey.
+def thermal_from_message(message: Image | CompressedImage, colour: bool = False) -> np.ndarray:
+    """``H x W``, uint8 or uint16 (raw counts), in the processor's byte order.
 
-    Read-only where it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
+    Colour-coded images are taken as grey, or with ``colour`` given as ``H x W x 3`` uint8, red first. Read-only where
+    it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
     """
-    pixels, letters = _pixels(message, other="mono8")
-    return pixels if letters == "y" else cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{letters.upper()}2GRAY"))
+    pixels, letters = _pixels(message, other="rgb8" if colour else "mono8")
+    target = "RGB" if colour else "GRAY"
+    if letters in ("y", target.lower()):
+        return pixels
+    return cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{letters.upper()}2{target}"))
 
 
 def rgb_from_message(message: Image | CompressedImage) -> np.ndarray:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
+from mmcfusion_ros.fusion.frozen import FROZEN_POLICIES
+from mmcfusion_ros.fusion.thermal import MODES, POLARITIES
 
 Value = bool | int | float | str
 
@@ -68,20 +70,58 @@ PARAMETERS = (
     Parameter(
         "thermal.scaling",
         "percentile",
-        "16-bit to 8-bit: percentile follows the scene, fixed maps thermal.fixed_low..fixed_high",
-        choices=("percentile", "fixed"),
+        "16-bit to 8-bit: percentile follows the scene, fixed maps thermal.fixed_low..fixed_high, equalize shares out "
+        "the grey values by need, so that people stay visible beside hot things",
+        choices=MODES,
     ),
     Parameter("thermal.low_percentile", 1.0, "share of pixels, in %, that become black", low=0, high=100),
     Parameter("thermal.high_percentile", 99.5, "share of pixels, in %, below white", low=0, high=100),
-    Parameter("thermal.fixed_low", 0.0, "raw counts that become black with scaling fixed", low=0, high=65535),
-    Parameter("thermal.fixed_high", 65535.0, "raw counts that become white with scaling fixed", low=0, high=65535),
+    Parameter(
+        "thermal.min_span", 100.0, "least range that is spread, in counts; 20 times the noise", low=1, high=65535
+    ),
+    Parameter("thermal.smoothing", 0.9, "share of the former range that is kept at each frame", low=0, high=0.999),
+    Parameter("thermal.plateau", 4.0, "equalize: most that one temperature counts, to the average", low=1, high=100),
+    Parameter(
+        "thermal.fixed_low", 0.0, "counts or Celsius that become black with scaling fixed", low=-273.15, high=65535
+    ),
+    Parameter(
+        "thermal.fixed_high",
+        65535.0,
+        "counts or Celsius that become white with scaling fixed",
+        low=-273.15,
+        high=65535,
+    ),
+    Parameter(
+        "thermal.kelvin_per_count",
+        0.0,
+        "0.01 for centikelvin, 0.04 for TLinear low: thermal.fixed_* are Celsius; 0: they are counts",
+        low=0,
+        high=10,
+    ),
+    Parameter("thermal.kelvin_at_zero", 0.0, "temperature of count 0, in K", low=-1000, high=1000),
+    Parameter("thermal.polarity", "white_hot", "how the camera sends warm things", choices=POLARITIES),
+    Parameter(
+        "thermal.palette",
+        "white_hot",
+        "of a camera that sends colours: white_hot, ironbow, rainbow, or a picture of its colour bar, cold to hot",
+    ),
+    Parameter("thermal.crop_top", 0, "rows of telemetry above the image", low=0, high=4096),
+    Parameter("thermal.crop_bottom", 0, "rows of telemetry below the image", low=0, high=4096),
+    Parameter("thermal.replace_bad_pixels", True, "find dead and stuck pixels, and replace them"),
+    Parameter(
+        "thermal.frozen_policy",
+        "pass_through",
+        "of pairs whose thermal frame only repeats an old one (shutter): pass_through publishes the RGB image",
+        choices=FROZEN_POLICIES,
+    ),
+    Parameter("thermal.frozen_after", 0.15, "time for which a thermal frame may be repeated, in s", low=0, high=60),
     Parameter(
         "registration.type",
         "identity",
-        "identity: both cameras see the same field; homography: registration.file brings thermal to RGB pixels",
-        choices=("identity", "homography"),
+        "identity: both cameras see the same field; homography, calibrated: registration.file says where they look",
+        choices=("identity", "homography", "calibrated"),
     ),
-    Parameter("registration.file", "", "YAML file with the homography, see config/calibration.example.yaml"),
+    Parameter("registration.file", "", "YAML file of the calibration, see config/calibration.example.yaml"),
     Parameter("pairing.slop", 0.05, "largest stamp difference of a pair, in s, inclusive", low=0, high=10),
     Parameter("pairing.thermal_offset", 0.0, "added to thermal stamps before comparing, in s", low=-10, high=10),
     Parameter("pairing.max_wait", 0.03, "longest wait for a nearer frame once a pair is there, in s", low=0, high=10),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
@@ -11,9 +12,11 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
+from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
-from mmcfusion_ros.fusion.registration import Registration, load_homography
+from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.ros.pairing import PairingOptions
 from mmcfusion_ros.ros.parameters import PARAMETERS, Value
@@ -90,24 +93,32 @@ class Settings:
         fuser = Fuser.from_pretrained(
             self.text("model"), self.text("backend"), self.text("device"), self.text("precision"), self.whole("threads")
         )
-        options = ThermalOptions(
-            mode=self.text("thermal.scaling"),
-            low_percentile=self.number("thermal.low_percentile"),
-            high_percentile=self.number("thermal.high_percentile"),
-            fixed_low=self.number("thermal.fixed_low"),
-            fixed_high=self.number("thermal.fixed_high"),
+        pipeline = FusionPipeline(
+            fuser,
+            ThermalScaler(self._thermal()),
+            Registration(self._calibration()),
+            FrozenDetector(self.number("thermal.frozen_after")),
+            self.text("thermal.frozen_policy"),
         )
-        pipeline = FusionPipeline(fuser, ThermalScaler(options), Registration(self._homography()))
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
         fuser(blank, blank)
         return pipeline
 
-    def _homography(self) -> np.ndarray | None:
-        if self.text("registration.type") == "identity":
-            return None
-        if not self.text("registration.file"):
-            raise ValueError("registration.type is homography but registration.file is empty; name the YAML file")
-        return load_homography(self.text("registration.file"))
+    def _thermal(self) -> ThermalOptions:
+        names = [field.name for field in fields(ThermalOptions) if field.name != "mode"]
+        values: dict[str, Any] = {name: self.values[f"thermal.{name}"] for name in names}
+        return ThermalOptions(mode=self.text("thermal.scaling"), **values)
+
+    def _calibration(self) -> Calibration:
+        kind, file = self.text("registration.type"), self.text("registration.file")
+        if kind == "identity":
+            return Calibration()
+        if not file:
+            raise ValueError(f"registration.type is {kind} but registration.file is empty; name the YAML file")
+        calibration = load_calibration(file)
+        if calibration.kind != kind:
+            raise ValueError(f"registration.type is {kind}, but {file} is of type {calibration.kind}; correct one")
+        return calibration
 
     def input_qos(self) -> QoSProfile:
         """Of the subscriptions."""

@@ -1,45 +1,39 @@
-"""The synthetic rig: a thermal and an RGB camera at one place, looking at the street with a known homography."""
+"""The synthetic rig: a thermal and an RGB camera that look at the street with a known geometry and known faults."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import cv2
 import numpy as np
 
-from mmcfusion_ros.simulation import canvas
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.palette import PALETTES, Palette
 from mmcfusion_ros.simulation.frame import Camera, Frame, check_range, in_order_of_delivery
+from mmcfusion_ros.simulation.optics import RGB_SIZE, THERMAL_SIZE, Optics
 from mmcfusion_ros.simulation.scene import StreetScene
 
-RGB_SIZE = (canvas.WIDTH, canvas.HEIGHT)
-THERMAL_SIZE = (640, 512)
-RGB_INTRINSICS = canvas.INTRINSICS
-THERMAL_INTRINSICS = np.array([[572.0, 0.0, 319.5], [0.0, 572.0, 255.5], [0.0, 0.0, 1.0]])
-THERMAL_ROTATION_DEGREES = (-0.3, 0.4, 0.5)
 THERMAL_BLUR_PIXELS = 0.7
 NETD_KELVIN, FIXED_PATTERN_KELVIN = 0.05, 0.03
 RGB_NOISE_LEVELS = {False: 1.3, True: 4.0}
 RATE_LIMITS_HZ = (0.1, 240.0)
-
-
-def _thermal_to_rgb() -> np.ndarray:
-    rotation, _ = cv2.Rodrigues(np.radians(THERMAL_ROTATION_DEGREES))
-    homography = RGB_INTRINSICS @ rotation @ np.linalg.inv(THERMAL_INTRINSICS)
-    return homography / homography[2, 2]
-
-
-THERMAL_TO_RGB = _thermal_to_rgb()
-"""3x3: a thermal pixel (x, y, 1) to the RGB pixel that sees the same point, at any distance."""
+PALETTE_COUNTS = {False: (28815, 31115), True: (27615, 31115)}
 
 
 @dataclass(frozen=True)
 class RigOptions:
-    """What the rig shows and how well its drivers behave; a wrong value raises ``ValueError``.
+    """What the rig shows and how well its cameras and drivers behave; a wrong value raises ``ValueError``.
 
-    A frame is stamped up to ``stamp_jitter_s`` seconds after it was taken, delivered a constant latency after its
-    stamp, and lost with ``loss_probability``. The jitter must be below both frame periods.
+    A frame is stamped up to ``stamp_jitter_s`` seconds after it was taken, delivered a constant latency after that,
+    and lost with ``loss_probability``. The jitter must be below both frame periods. The clock that stamps thermal
+    frames is ``clock_offset_s`` ahead of the RGB camera's, and gains ``clock_drift_ppm`` microseconds a second.
+
+    The thermal camera stands ``baseline_m`` to the right of the RGB camera; with ``distorted`` both lenses bend.
+    Every ``ffc_period_s`` seconds (0: never) it repeats a frame for ``ffc_duration_s`` (flat-field correction). It
+    sends ``telemetry_rows`` above the image, or the colours of a ``palette`` instead of counts; ``bad_pixels`` are
+    dead or stuck.
     """
 
     seed: int = 0
@@ -50,78 +44,133 @@ class RigOptions:
     thermal_latency_s: float = 0.0
     rgb_latency_s: float = 0.0
     loss_probability: float = 0.0
+    clock_offset_s: float = 0.0
+    clock_drift_ppm: float = 0.0
+    baseline_m: float = 0.0
+    distorted: bool = False
+    ffc_period_s: float = 0.0
+    ffc_duration_s: float = 0.5
+    telemetry_rows: int = 0
+    palette: str = ""
+    bad_pixels: int = 0
 
     def __post_init__(self) -> None:
-        check_range("seed", self.seed, 0, 2**32 - 1)
-        check_range("thermal_rate_hz", self.thermal_rate_hz, *RATE_LIMITS_HZ)
-        check_range("rgb_rate_hz", self.rgb_rate_hz, *RATE_LIMITS_HZ)
-        check_range("stamp_jitter_s", self.stamp_jitter_s, 0.0, 0.99 / max(self.thermal_rate_hz, self.rgb_rate_hz))
-        check_range("thermal_latency_s", self.thermal_latency_s, 0.0, 10.0)
-        check_range("rgb_latency_s", self.rgb_latency_s, 0.0, 10.0)
-        check_range("loss_probability", self.loss_probability, 0.0, 0.99)
+        for name, low, high in (
+            ("seed", 0, 2**32 - 1),
+            ("thermal_rate_hz", *RATE_LIMITS_HZ),
+            ("rgb_rate_hz", *RATE_LIMITS_HZ),
+            ("stamp_jitter_s", 0.0, 0.99 / max(self.thermal_rate_hz, self.rgb_rate_hz, 1e-9)),
+            ("thermal_latency_s", 0.0, 10.0),
+            ("rgb_latency_s", 0.0, 10.0),
+            ("loss_probability", 0.0, 0.99),
+            ("clock_offset_s", -10.0, 10.0),
+            ("clock_drift_ppm", -10_000.0, 10_000.0),
+            ("baseline_m", 0.0, 0.5),
+            ("ffc_period_s", 0.0, 1e6),
+            ("ffc_duration_s", 0.0, 60.0),
+            ("telemetry_rows", 0, 16),
+            ("bad_pixels", 0, 1000),
+        ):
+            check_range(name, getattr(self, name), low, high)
+        if self.palette not in ("", *PALETTES):
+            raise ValueError(f"palette is {self.palette!r}; it must be one of {', '.join(PALETTES)}, or empty")
+        if self.palette and self.telemetry_rows:
+            raise ValueError(f"telemetry_rows is {self.telemetry_rows}; a camera with a palette must have 0")
 
 
 def rig_frames(options: RigOptions) -> Iterator[Frame]:
     """The endless frames of both cameras in order of delivery; the same options give the same bytes and times.
 
-    Thermal: ``512 x 640`` uint16, centikelvin, 100 * (degrees Celsius + 273.15). RGB: ``480 x 640 x 3`` uint8.
-    The scene is built in this call, which takes some seconds.
+    Thermal: ``512 x 640`` uint16, centikelvin, 100 * (degrees Celsius + 273.15), below the rows of telemetry; or
+    ``512 x 640 x 3`` uint8, red first, in the colours of the palette. RGB: ``480 x 640 x 3`` uint8. The scene is built
+    in this call, which takes some seconds.
     """
     scene = StreetScene(options.seed, options.night)
-    thermal, rgb = _ThermalCamera(scene, options.seed), _RgbCamera(scene, options.seed, options.night)
+    optics = Optics(options.baseline_m, options.distorted)
     return in_order_of_delivery(
-        _stream("thermal", thermal.image, options.thermal_rate_hz, options.thermal_latency_s, options),
-        _stream("rgb", rgb.image, options.rgb_rate_hz, options.rgb_latency_s, options),
+        _stream("thermal", _ThermalCamera(scene, optics, options), options),
+        _stream("rgb", _RgbCamera(scene, optics, options), options),
     )
 
 
-def _stream(
-    camera: Camera,
-    take: Callable[[float, np.random.Generator], np.ndarray],
-    rate_hz: float,
-    latency_s: float,
-    options: RigOptions,
-) -> Iterator[Frame]:
+def rig_calibration(options: RigOptions, plane_distance: float = np.inf) -> Calibration:
+    """The true geometry of the rig, exact at a distance in metres."""
+    return Optics(options.baseline_m, options.distorted).calibration(plane_distance)
+
+
+def _stream(camera: Camera, source: _ThermalCamera | _RgbCamera, options: RigOptions) -> Iterator[Frame]:
+    thermal = camera == "thermal"
+    rate_hz = options.thermal_rate_hz if thermal else options.rgb_rate_hz
+    latency_ns = round(1e9 * (options.thermal_latency_s if thermal else options.rgb_latency_s))
     index = 0
     while True:
-        rng = np.random.default_rng([options.seed, camera == "rgb", index])
+        rng = np.random.default_rng([options.seed, not thermal, index])
         lost, late = rng.random() < options.loss_probability, rng.random() * options.stamp_jitter_s
-        taken_s = index / rate_hz
-        index += 1
         if not lost:
-            stamp_ns = round((taken_s + late) * 1e9)
-            yield Frame(camera, stamp_ns, stamp_ns + round(latency_s * 1e9), partial(take, taken_s, rng))
+            stamp_ns = clock_ns = round((index / rate_hz + late) * 1e9)
+            if thermal:
+                stamp_ns += round(options.clock_offset_s * 1e9 + clock_ns * options.clock_drift_ppm * 1e-6)
+            yield Frame(camera, stamp_ns, clock_ns + latency_ns, partial(source.image, index))
+        index += 1
 
 
 class _ThermalCamera:
-    def __init__(self, scene: StreetScene, seed: int) -> None:
-        rng = np.random.default_rng([seed, 20])
+    def __init__(self, scene: StreetScene, optics: Optics, options: RigOptions) -> None:
+        rng = np.random.default_rng([options.seed, 20])
         width, height = THERMAL_SIZE
-        self._scene = scene
+        self._scene, self._optics, self._options = scene, optics, options
         self._noise = _noise_sheet((2 * height, 2 * width), NETD_KELVIN, rng)
         columns = rng.standard_normal((1, width), np.float32)
         pixels = rng.standard_normal((height, width), np.float32)
         self._fixed_pattern = FIXED_PATTERN_KELVIN * (0.8 * columns + 0.6 * pixels) + np.float32(273.15)
+        self._bad = rng.choice(height * width, options.bad_pixels, replace=False)
+        self._stuck_at = rng.choice([0, 24_000, 36_000], options.bad_pixels).astype(np.uint16)
+        self._palette = Palette.from_name(options.palette) if options.palette else None
 
-    def image(self, time_s: float, rng: np.random.Generator) -> np.ndarray:
-        """``512 x 640`` uint16, centikelvin."""
-        celsius = cv2.warpPerspective(
-            self._scene.celsius(time_s), THERMAL_TO_RGB, THERMAL_SIZE, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        )
+    def image(self, index: int) -> np.ndarray:
+        """As ``rig_frames`` says."""
+        shown = self._shown(index)
+        time_s, rng = shown / self._options.thermal_rate_hz, np.random.default_rng([self._options.seed, 22, shown])
+        inverse_depth = self._scene.inverse_depth(time_s) if self._options.baseline_m else None
+        celsius = self._optics.thermal_view(self._scene.celsius(time_s), inverse_depth)
         celsius = cv2.GaussianBlur(celsius, (0, 0), THERMAL_BLUR_PIXELS)
         kelvin = cv2.add(cv2.add(celsius, self._fixed_pattern), _piece(self._noise, celsius.shape, rng))
-        return np.rint(100 * kelvin).astype(np.uint16)
+        counts = np.rint(100 * kelvin).astype(np.uint16)
+        counts.reshape(-1)[self._bad] = self._stuck_at
+        if self._palette:
+            low, high = PALETTE_COUNTS[self._options.night]
+            grey = np.clip((counts.astype(np.float32) - low) * (255 / (high - low)), 0, 255)
+            return self._palette.apply(np.rint(grey).astype(np.uint8))
+        return np.vstack([self._telemetry(index), counts]) if self._options.telemetry_rows else counts
+
+    def _shown(self, index: int) -> int:
+        """The frame that is sent: while the shutter is closed, the last one before."""
+        rate_hz, period_s = self._options.thermal_rate_hz, self._options.ffc_period_s
+        if not period_s or index / rate_hz < period_s:
+            return index
+        since = index % (period_s * rate_hz)
+        closed = since < self._options.ffc_duration_s * rate_hz - 1e-6
+        return max(0, index - 1 - int(since)) if closed else index
+
+    def _telemetry(self, index: int) -> np.ndarray:
+        """Rows with a frame counter and the like, which change while the image stands still."""
+        rng = np.random.default_rng([self._options.seed, 23, index])
+        rows = rng.integers(0, 65536, (self._options.telemetry_rows, THERMAL_SIZE[0]), dtype=np.uint16)
+        rows[:, 0] = index % 65536
+        return rows
 
 
 class _RgbCamera:
-    def __init__(self, scene: StreetScene, seed: int, night: bool) -> None:
-        width, height = RGB_SIZE
-        sheet = _noise_sheet((2 * height, 2 * width, 3), RGB_NOISE_LEVELS[night], np.random.default_rng([seed, 21]))
-        self._scene, self._noise = scene, np.rint(sheet).astype(np.int16)
+    def __init__(self, scene: StreetScene, optics: Optics, options: RigOptions) -> None:
+        (width, height), rng = RGB_SIZE, np.random.default_rng([options.seed, 21])
+        sheet = _noise_sheet((2 * height, 2 * width, 3), RGB_NOISE_LEVELS[options.night], rng)
+        self._scene, self._optics, self._options = scene, optics, options
+        self._noise = np.rint(sheet).astype(np.int16)
 
-    def image(self, time_s: float, rng: np.random.Generator) -> np.ndarray:
+    def image(self, index: int) -> np.ndarray:
         """``480 x 640 x 3`` uint8, red first."""
-        rgb = self._scene.rgb(time_s)
+        rgb = self._optics.rgb_view(self._scene.rgb(index / self._options.rgb_rate_hz))
+        rng = np.random.default_rng([self._options.seed, 24, index])
         return cv2.add(rgb, _piece(self._noise, rgb.shape, rng), dtype=cv2.CV_8U)
 
 

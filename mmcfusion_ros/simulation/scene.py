@@ -9,6 +9,7 @@ from mmcfusion_ros.simulation.buildings import LEFT_WALL_X, RIGHT_WALL_X, build_
 from mmcfusion_ros.simulation.canvas import (
     COLDEST_CELSIUS,
     HEIGHT,
+    PIXEL_FROM_WORLD,
     STEPS_PER_KELVIN,
     WIDTH,
     Canvas,
@@ -21,6 +22,16 @@ from mmcfusion_ros.simulation.light import Light
 from mmcfusion_ros.simulation.people import Person, draw_person
 from mmcfusion_ros.simulation.street import AIR_CELSIUS, cast_street
 from mmcfusion_ros.simulation.traffic import Traffic
+
+
+def _inverse_depth_at_z_1() -> np.ndarray:
+    """1 / depth along the optical axis, for every pixel, of the plane one metre down the street."""
+    columns, rows = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    rays = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ np.linalg.inv(PIXEL_FROM_WORLD).T
+    return rays[..., 2].astype(np.float32)
+
+
+_INVERSE_DEPTH_AT_Z_1 = _inverse_depth_at_z_1()
 
 
 class StreetScene:
@@ -39,10 +50,13 @@ class StreetScene:
         pixels = np.dstack([backdrop.rgb, np.clip(levels, 0, 255)]).round().astype(np.uint8)
         self._celsius_of_level_zero = backdrop.celsius - pixels[..., 3].astype(np.float32) / STEPS_PER_KELVIN
         self._distance = np.full((HEIGHT, WIDTH), np.inf, np.float32)
+        self._still_inverse_depth = backdrop.inverse_depth
         for item in furnish(walls, self._light, self._air, rng):
             before = pixels.copy()
             item.draw(Canvas(pixels))
-            self._distance[(pixels != before).any(axis=2)] = item.z
+            changed = (pixels != before).any(axis=2)
+            self._distance[changed] = item.z
+            self._still_inverse_depth[changed] = _INVERSE_DEPTH_AT_Z_1[changed] / item.z
         self._still = pixels
         self._drawn = float("nan"), pixels
 
@@ -55,14 +69,23 @@ class StreetScene:
         level = cv2.extractChannel(self._draw(time_s), 3)
         return cv2.scaleAdd(level.astype(np.float32), 1 / STEPS_PER_KELVIN, self._celsius_of_level_zero)
 
+    def inverse_depth(self, time_s: float) -> np.ndarray:
+        """1 / metres along the optical axis on the pixels of :meth:`rgb`: ``480 x 640`` float32, 0 for the sky."""
+        inverse_depth = self._still_inverse_depth.copy()
+        self._draw_movers(Canvas(self._still.copy()), self._movers(time_s), inverse_depth)
+        return inverse_depth
+
     def _draw(self, time_s: float) -> np.ndarray:
         if self._drawn[0] != time_s:
             canvas = Canvas(self._still.copy())
-            self._draw_movers(canvas, [*self._traffic.people(time_s), *self._traffic.cars(time_s)])
+            self._draw_movers(canvas, self._movers(time_s))
             self._drawn = time_s, canvas.pixels
         return self._drawn[1]
 
-    def _draw_movers(self, canvas: Canvas, movers: list[Person | Car]) -> None:
+    def _movers(self, time_s: float) -> list[Person | Car]:
+        return [*self._traffic.people(time_s), *self._traffic.cars(time_s)]
+
+    def _draw_movers(self, canvas: Canvas, movers: list[Person | Car], inverse_depth: np.ndarray | None = None) -> None:
         """Draws the farthest first, and after each puts back what stands nearer."""
         movers.sort(key=lambda mover: -mover.z)
         middles = np.array([mover.middle for mover in movers])
@@ -71,6 +94,7 @@ class StreetScene:
             box = clipped_box(project(mover.extent), margin=2)
             if box is None:
                 continue
+            before = canvas.pixels[box][..., 3].copy()
             if isinstance(mover, Person):
                 draw_person(canvas, mover, gain, veil)
             else:
@@ -79,3 +103,6 @@ class StreetScene:
                     draw_lights(canvas, mover, self._air)
             nearer = (self._distance[box] < mover.z).astype(np.uint8)
             cv2.copyTo(self._still[box], nearer, canvas.pixels[box])
+            if inverse_depth is not None:
+                warmed = canvas.pixels[box][..., 3] != before
+                inverse_depth[box][warmed] = _INVERSE_DEPTH_AT_Z_1[box][warmed] / mover.z

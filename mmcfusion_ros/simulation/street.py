@@ -32,10 +32,12 @@ NOISE_SIZE, REMAP_LIMIT = 512, 1 << 14
 
 @dataclass(frozen=True)
 class Backdrop:
-    """The empty street: ``rgb`` 0..255 ``480 x 640 x 3`` float32 and ``celsius`` ``480 x 640`` float32."""
+    """The empty street: ``rgb`` 0..255 ``480 x 640 x 3`` float32, ``celsius`` ``480 x 640`` float32, and
+    ``inverse_depth`` like it: 1 / metres along the optical axis, 0 for skyline and sky."""
 
     rgb: np.ndarray
     celsius: np.ndarray
+    inverse_depth: np.ndarray
 
 
 def cast_street(walls: tuple[Wall, Wall], light: Light, seed: int) -> Backdrop:
@@ -44,7 +46,9 @@ def cast_street(walls: tuple[Wall, Wall], light: Light, seed: int) -> Backdrop:
     caster = _Caster(walls, light, np.pad(noise, (0, 1), mode="wrap").astype(np.float32))
     picture = caster.picture()
     picture = cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
-    return Backdrop(np.clip(picture[..., :3], 0, 255), np.ascontiguousarray(picture[..., 3]))
+    return Backdrop(
+        np.clip(picture[..., :3], 0, 255), *(np.ascontiguousarray(picture[..., channel]) for channel in (3, 4))
+    )
 
 
 def fractal_noise(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -62,12 +66,12 @@ class _Caster:
         self.air = AIR_CELSIUS[light.night]
 
     def picture(self) -> np.ndarray:
-        """The supersampled picture, cast band by band: RGB and degrees Celsius, ``960 x 1280 x 4`` float32."""
+        """The supersampled picture, cast band by band: RGB, degrees Celsius, inverse depth; ``960 x 1280 x 5``."""
         bands = [self._cast(_rays(top, top + BAND_ROWS)) for top in range(0, HEIGHT, BAND_ROWS)]
-        return np.concatenate(bands).reshape(HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING, 4)
+        return np.concatenate(bands).reshape(HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING, 5)
 
     def _cast(self, ray: np.ndarray) -> np.ndarray:
-        """``N x 3`` directions to ``N x 4``."""
+        """``N x 3`` directions, as far as depth 1, to ``N x 5``."""
         picture = np.concatenate([self._sky(ray), self._sky_celsius(ray)[:, None]], axis=1)
         nearest = np.full(len(ray), np.inf, np.float32)
         self._skyline(ray, picture)
@@ -79,7 +83,7 @@ class _Caster:
             towards &= (height < wall.height_at(z)) & (z > 0)
             self._see(ray, nearest, picture, distance, towards, partial(self._front, wall))
             self._gables(ray, nearest, picture, wall)
-        return picture.astype(np.float32)
+        return np.column_stack([picture, 1 / nearest]).astype(np.float32)
 
     def _see(
         self,

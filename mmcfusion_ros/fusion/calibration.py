@@ -1,0 +1,280 @@
+"""Where the two cameras look: what a calibration file says, checked."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+
+from mmcfusion_ros.fusion.camera import Intrinsics
+
+Kind = Literal["identity", "homography", "calibrated"]
+MAX_CONDITION = 1e4
+ROTATION_TOLERANCE = 1e-3
+LONGEST_BASELINE_M = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """From the thermal camera's pixels to the RGB camera's: nothing (one field of view), a homography, or a rig.
+
+    - ``homography`` (3x3) takes thermal pixels to RGB pixels, ``(x, y)`` from 0 at the centre of the top left one, of
+      images of ``thermal_size`` and ``rgb_size`` (width, height); without these, of the images that come.
+    - A calibrated rig has ``rotation`` (3x3) and ``translation`` (3, metres): ``X_rgb = rotation @ X_thermal +
+      translation``, in optical frames (x right, y down, z forward). ``thermal`` and ``rgb`` are the intrinsics, None
+      where camera_info will bring them. The overlay is exact on the plane ``plane_normal @ X_rgb = plane_distance``
+      (metres; infinity: for things far away).
+
+    ``ValueError`` naming the first value that is wrong.
+    """
+
+    homography: np.ndarray | None = None
+    thermal_size: tuple[int, int] | None = None
+    rgb_size: tuple[int, int] | None = None
+    rotation: np.ndarray | None = None
+    translation: np.ndarray | None = None
+    thermal: Intrinsics | None = None
+    rgb: Intrinsics | None = None
+    plane_distance: float = np.inf
+    plane_normal: np.ndarray | tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.homography is not None:
+            self._set(homography=as_homography(self.homography))
+        if (self.rotation is None) != (self.translation is None):
+            raise ValueError("extrinsics need both a rotation and a translation")
+        if self.homography is not None and self.rotation is not None:
+            raise ValueError("a homography and extrinsics contradict each other; keep one of them")
+        if self.rotation is not None:
+            self._set(rotation=as_rotation(self.rotation), translation=as_translation(self.translation))
+        if not self.plane_distance > 0:
+            raise ValueError(
+                f"plane.distance is {self.plane_distance}; it must be positive, in metres (.inf: far away)"
+            )
+        normal = _numbers("plane.normal", self.plane_normal, (3,))
+        if not np.linalg.norm(normal) > 1e-6:
+            raise ValueError(f"plane.normal is {normal.tolist()}; it has no direction")
+        self._set(plane_normal=normal / np.linalg.norm(normal))
+        if self.translation is not None and not self.plane_distance > self.plane_normal @ self.translation:
+            raise ValueError(f"plane.distance is {self.plane_distance}; the plane must lie before both cameras")
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the three ways it is."""
+        if self.homography is not None:
+            return "homography"
+        return "identity" if self.rotation is None else "calibrated"
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """The sizes (width, height) of thermal and RGB images that it is for, None for any."""
+        if self.kind != "calibrated":
+            return self.thermal_size, self.rgb_size
+        thermal, rgb = ((camera.width, camera.height) if camera else None for camera in (self.thermal, self.rgb))
+        return thermal, rgb
+
+    def with_intrinsics(self, thermal: Intrinsics | None, rgb: Intrinsics | None) -> Calibration:
+        """Completed with intrinsics where it has none of its own."""
+        return replace(self, thermal=self.thermal or thermal, rgb=self.rgb or rgb)
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def load_calibration(path: str | Path) -> Calibration:
+    """Reads a file like ``config/calibration.example.yaml``.
+
+    Raises ``FileNotFoundError``, or ``ValueError`` naming the file and what is wrong in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"calibration file {path} does not exist")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
+    try:
+        return _from_content(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def save_calibration(calibration: Calibration, path: str | Path, comment: str = "") -> None:
+    """Writes a file that ``load_calibration`` reads; the lines of ``comment`` come first, behind ``#``."""
+    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    if calibration.homography is not None:
+        lines += _matrix_lines("homography", calibration.homography)
+    for name, size in (("thermal_size", calibration.thermal_size), ("rgb_size", calibration.rgb_size)):
+        if size is not None:
+            lines.append(f"{name}: [{size[0]}, {size[1]}]")
+    for name, intrinsics in (("thermal", calibration.thermal), ("rgb", calibration.rgb)):
+        if intrinsics is not None:
+            lines += [f"{name}:", *("  " + line for line in _intrinsics_lines(intrinsics))]
+    if calibration.rotation is not None and calibration.translation is not None:
+        lines += ["extrinsics:", *("  " + line for line in _matrix_lines("rotation", calibration.rotation))]
+        lines.append(f"  translation: {_row(calibration.translation)}")
+        distance = ".inf" if np.isinf(calibration.plane_distance) else repr(float(calibration.plane_distance))
+        lines += ["plane:", f"  distance: {distance}", f"  normal: {_row(np.asarray(calibration.plane_normal))}"]
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def as_homography(values: object) -> np.ndarray:
+    """Nine numbers, row by row, or three rows of three, as a 3x3 float64 matrix; ``ValueError`` if it is none."""
+    matrix = _numbers("homography", values, (3, 3))
+    kilopixels = np.diag([1e-3, 1e-3, 1])
+    if not np.linalg.cond(kilopixels @ matrix @ np.linalg.inv(kilopixels)) < MAX_CONDITION:
+        raise ValueError("homography is singular, or nearly: it maps the thermal image to a line; calibrate again")
+    if np.linalg.det(matrix / np.abs(matrix).max()) * matrix[2, 2] < 0:
+        raise ValueError("homography mirrors the thermal image; its rows may be exchanged: calibrate again")
+    return matrix
+
+
+def as_rotation(values: object) -> np.ndarray:
+    """A rotation matrix as nine numbers, row by row, or a quaternion [x, y, z, w]; ``ValueError`` if it is none."""
+    if np.size(np.array(values, dtype=object)) == 4:
+        return _from_quaternion(_numbers("extrinsics.quaternion", values, (4,)))
+    matrix = _numbers("extrinsics.rotation", values, (3, 3))
+    error = np.abs(matrix @ matrix.T - np.eye(3)).max()
+    if not error < ROTATION_TOLERANCE:
+        raise ValueError(f"extrinsics.rotation is no rotation: its rows are off by {error:.2g} from unit and square")
+    if np.linalg.det(matrix) < 0:
+        raise ValueError("extrinsics.rotation mirrors (its determinant is -1); two of its rows may be exchanged")
+    u, _, vt = np.linalg.svd(matrix)
+    return u @ vt
+
+
+def as_translation(values: object) -> np.ndarray:
+    """Three numbers in metres; ``ValueError`` if they are none, or longer than a rig can be."""
+    translation = _numbers("extrinsics.translation", values, (3,))
+    if np.linalg.norm(translation) > LONGEST_BASELINE_M:
+        raise ValueError(
+            f"extrinsics.translation is {translation.tolist()}, {np.linalg.norm(translation):.3g} m long; "
+            "it must be in metres"
+        )
+    return translation
+
+
+def _from_quaternion(quaternion: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(quaternion)
+    if not abs(norm - 1) < ROTATION_TOLERANCE:
+        raise ValueError(f"extrinsics.quaternion has length {norm:.4g}; it must be 1: [x, y, z, w]")
+    x, y, z, w = quaternion / norm
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + 2 * w * cross + 2 * cross @ cross
+
+
+def _numbers(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
+    """A float64 array of this shape, from nested or flat lists; ``ValueError`` naming it."""
+    count = {(9,): "nine", (4,): "four", (3,): "three"}[(int(np.prod(shape)),)]
+    text = f"{name} must be {count} numbers{', row by row' * (len(shape) == 2)}, not {reprlib.repr(values)}"
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(text) from error
+    if array.shape not in (shape, (int(np.prod(shape)),)):
+        raise ValueError(text)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has a number that is not finite; calibrate again")
+    return array.reshape(shape)
+
+
+def _from_content(content: object) -> Calibration:
+    if not isinstance(content, dict) or not content.keys() & {"homography", "extrinsics"}:
+        raise ValueError(
+            "no key homography or extrinsics; write 'homography: [nine numbers, row by row]', "
+            "or see config/calibration.example.yaml"
+        )
+    known = {"homography", "thermal_size", "rgb_size", "thermal", "rgb", "extrinsics", "plane"}
+    if unknown := content.keys() - known:
+        raise ValueError(f"unknown key {min(map(str, unknown))}; there are {', '.join(sorted(known))}")
+    values: dict[str, Any] = {}
+    if "homography" in content:
+        values["homography"] = as_homography(content["homography"])
+    for name in ("thermal_size", "rgb_size"):
+        if name in content:
+            values[name] = _size(name, content[name])
+    for name in ("thermal", "rgb"):
+        if name in content:
+            values[name] = _intrinsics(name, content[name])
+    if "extrinsics" in content:
+        extrinsics = _mapping("extrinsics", content["extrinsics"])
+        values["rotation"] = as_rotation(extrinsics.get("rotation", extrinsics.get("quaternion")))
+        values["translation"] = as_translation(extrinsics.get("translation"))
+    if "plane" in content:
+        plane = _mapping("plane", content["plane"])
+        values["plane_distance"] = _distance(plane.get("distance", np.inf))
+        values["plane_normal"] = plane.get("normal", (0.0, 0.0, 1.0))
+    return Calibration(**values)
+
+
+def _distance(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"plane.distance is {reprlib.repr(value)}; it must be a number, in metres (.inf: far away)")
+    return float(value)
+
+
+def _mapping(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must hold keys and values, not {reprlib.repr(value)}")
+    return value
+
+
+def _size(name: str, value: object) -> tuple[int, int]:
+    if not (isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)):
+        raise ValueError(f"{name} must be [width, height] in pixels, not {reprlib.repr(value)}")
+    return value[0], value[1]
+
+
+def _intrinsics(name: str, value: object) -> Intrinsics:
+    """From the keys of a file that ``camera_calibration`` wrote; its others (name, rectification) are not needed."""
+    camera = _mapping(name, value)
+    for key in ("image_width", "image_height", "camera_matrix"):
+        if key not in camera:
+            raise ValueError(f"{name} has no key {key}; it takes what ROS camera_calibration writes")
+    width, height = _size(f"{name}.image_width and image_height", [camera["image_width"], camera["image_height"]])
+    matrix = _numbers(f"{name}.camera_matrix", _data(camera["camera_matrix"]), (3, 3))
+    if not (0 <= matrix[0, 2] < width and 0 <= matrix[1, 2] < height):
+        raise ValueError(
+            f"{name}.camera_matrix has its centre at ({matrix[0, 2]:g}, {matrix[1, 2]:g}), outside of the "
+            f"{width}x{height} image; it belongs to another resolution or camera"
+        )
+    coefficients = _data(camera.get("distortion_coefficients", []))
+    try:
+        distortion = tuple(float(k) for k in coefficients)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}.distortion_coefficients must be numbers, not {reprlib.repr(coefficients)}") from error
+    try:
+        return Intrinsics(width, height, matrix, str(camera.get("distortion_model", "plumb_bob")), distortion)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _data(value: Any) -> Any:
+    """``camera_calibration`` writes a matrix as rows, cols and data."""
+    return value.get("data") if isinstance(value, dict) else value
+
+
+def _intrinsics_lines(camera: Intrinsics) -> list[str]:
+    return [
+        f"image_width: {camera.width}",
+        f"image_height: {camera.height}",
+        *_matrix_lines("camera_matrix", camera.camera_matrix),
+        f"distortion_model: {camera.distortion_model}",
+        f"distortion_coefficients: {_row(np.array(camera.distortion_coefficients))}",
+    ]
+
+
+def _matrix_lines(name: str, matrix: np.ndarray) -> list[str]:
+    rows = [_row(row)[1:-1] for row in matrix]
+    indent = " " * (len(name) + 3)
+    return [f"{name}: [{rows[0]},", *(f"{indent}{row}," for row in rows[1:-1]), f"{indent}{rows[-1]}]"]
+
+
+def _row(values: np.ndarray) -> str:
+    return "[" + ", ".join(repr(float(value)) for value in values) + "]"

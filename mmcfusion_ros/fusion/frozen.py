@@ -1,0 +1,48 @@
+"""While its shutter is closed (flat-field correction) a thermal camera sends the same frame again and again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FROZEN_POLICIES = ("pass_through", "fuse", "drop")
+_SPARSE = np.s_[::16, ::16]
+
+
+class FrozenDetector:
+    """Tells when the frames of one stream have been the same for longer than ``after_s`` seconds.
+
+    A shorter repetition is normal: some cameras send each picture several times to reach a higher rate.
+    ``frames`` and ``freezes`` count frozen frames and how often they began; ``age_s`` is that of the present picture.
+    """
+
+    def __init__(self, after_s: float = 0.15) -> None:
+        self._after_s = after_s
+        self.frames = self.freezes = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """The next frame is a new one, as after a jump of the clock."""
+        self.age_s = 0.0
+        self._since_s = 0.0
+        self._picture: np.ndarray | None = None
+
+    def __call__(self, thermal: np.ndarray, stamp_s: float) -> bool:
+        """Whether a frame is frozen; it is kept, and must not be changed afterwards."""
+        same = self._picture is not None and _same(self._picture, thermal)
+        if not same or stamp_s < self._since_s:
+            self._picture, self._since_s = thermal, stamp_s
+        before = self.is_frozen
+        self.age_s = stamp_s - self._since_s
+        self.frames += self.is_frozen
+        self.freezes += self.is_frozen and not before
+        return self.is_frozen
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the last frame was."""
+        return self.age_s > self._after_s
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Noise tells most frames apart at a glance."""
+    return np.array_equal(a[_SPARSE], b[_SPARSE]) and np.array_equal(a, b)

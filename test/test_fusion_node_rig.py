@@ -1,0 +1,173 @@
+"""What the fusion node makes of real rigs over real DDS: lenses, camera_info, shutter freezes, palettes, telemetry."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from camera_messages import HEIGHT, NS, WIDTH, header, image, pixels_of, ramp, rgb_image, thermal_image
+from ros_helpers import Bench
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
+
+from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.palette import Palette
+from mmcfusion_ros.ros.camera_info import CameraInfoRegistration, intrinsics_from_message
+
+MATRIX = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
+
+
+def info(width=WIDTH, height=HEIGHT, k=MATRIX, d=(-0.1, 0.01, 0.0, 0.0, 0.0), **more):
+    return CameraInfo(width=width, height=height, k=list(k), d=list(d), distortion_model="plumb_bob", **more)
+
+
+@pytest.fixture
+def extrinsics(tmp_path):
+    """A file without intrinsics: the thermal camera 10 cm to the right, the plane at 3 m."""
+    path = tmp_path / "rig.yaml"
+    save_calibration(Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), plane_distance=3.0), path)
+    return str(path)
+
+
+class TestCameraInfo:
+    def test_values_are_taken_over(self):
+        lens = intrinsics_from_message(info())
+        assert (lens.width, lens.height, lens.distortion_model) == (WIDTH, HEIGHT, "plumb_bob")
+        np.testing.assert_array_equal(lens.camera_matrix.ravel(), MATRIX)
+        assert lens.distortion_coefficients == (-0.1, 0.01, 0.0, 0.0, 0.0)
+
+    def test_a_simulator_without_distortion(self):
+        message = info(d=())
+        message.distortion_model = ""
+        assert intrinsics_from_message(message).distortion_coefficients == ()
+
+    def test_binning_and_region_of_interest(self):
+        """A pixel of the cut and binned image sees what its four pixels of the full image see."""
+        full = intrinsics_from_message(info(d=()))
+        roi = RegionOfInterest(x_offset=10, y_offset=6, width=40, height=20)
+        part = intrinsics_from_message(info(d=(), binning_x=2, binning_y=2, roi=roi))
+        assert (part.width, part.height) == (20, 10)
+        np.testing.assert_allclose(
+            part.rays(np.array([[3.0, 4.0]])), full.rays(np.array([[10 + 6.5, 6 + 8.5]])), atol=1e-9
+        )
+
+    @pytest.mark.parametrize(
+        ("message", "complaint"),
+        [
+            (info(k=[0.0] * 9), "thermal/camera_info: K is zero: the camera is not calibrated"),
+            (info(k=[-60.0, *MATRIX[1:]]), "thermal/camera_info: focal lengths are -60 and 60"),
+            (info(d=(0.1, 0.2)), "thermal/camera_info: 2 distortion_coefficients"),
+            (info(width=0), "thermal/camera_info: image size is 0x48"),
+        ],
+    )
+    def test_wrong_ones_are_named_and_good_ones_taken_then(self, message, complaint):
+        rig = CameraInfoRegistration(Calibration(rotation=np.eye(3), translation=np.zeros(3)))
+        assert rig.cameras == ["thermal", "rgb"]
+        rig.take(message, "thermal")
+        rig.take(info(), "rgb")
+        assert rig.problems()[0].startswith(complaint)
+        with pytest.raises(ValueError, match="no intrinsics of the thermal camera"):
+            rig.registration.warp(np.zeros((HEIGHT, WIDTH), np.uint8), (HEIGHT, WIDTH))
+        rig.take(info(), "thermal")
+        assert rig.problems() == []
+        before = rig.registration
+        before.warp(np.zeros((HEIGHT, WIDTH), np.uint8), (HEIGHT, WIDTH))
+        rig.take(info(), "thermal")
+        assert rig.registration is before
+
+    def test_a_file_with_intrinsics_needs_none(self):
+        lens = intrinsics_from_message(info())
+        rig = CameraInfoRegistration(Calibration(rotation=np.eye(3), translation=np.zeros(3), thermal=lens, rgb=lens))
+        assert rig.cameras == []
+        assert CameraInfoRegistration(Calibration()).cameras == []
+
+
+def test_a_calibrated_rig_waits_for_camera_info_and_then_fuses(extrinsics):
+    with Bench(registration__type="calibrated", registration__file=extrinsics, output_encoding="mono8") as bench:
+        rig = bench.rig
+        thermal_info = rig.node.create_publisher(CameraInfo, "thermal/camera_info", 10)
+        rig.start()
+        rig.wait(lambda: "registration waits for thermal/camera_info" in rig.problem(), rig.publish)
+        rig.wait(lambda: int(rig.values().get("dropped.bad_pair", 0)), rig.publish)
+        assert "no intrinsics of the thermal camera: no thermal/camera_info has come" in rig.warnings()[0]
+        assert not rig.fused
+
+        def publish() -> None:
+            for camera, publisher in (("thermal", thermal_info), ("rgb", rig.info)):
+                message = info()
+                message.header = header(rig.now_ns(), camera)
+                publisher.publish(message)
+            rig.publish()
+
+        rig.wait(lambda: rig.fused, publish)
+        rig.wait(lambda: rig.problem() == "fusing", publish)
+        assert rig.values()["registration"] == "calibrated"
+        # 60 px * 0.1 m / 3 m: the two columns at the left are outside of the thermal image.
+        grey = cv2.cvtColor(pixels_of(rgb_image()), cv2.COLOR_RGB2GRAY).astype(int)
+        difference = np.abs(pixels_of(rig.fused[-1]).astype(int) - grey)
+        assert difference[:, 0].max() <= 1
+        assert difference[:, 10:].mean() > 4
+        assert rig.change("deactivate")
+        assert rig.change("activate")
+        rig.wait(lambda: "thermal/camera_info" in rig.inputs())
+        fused = len(rig.fused)
+        rig.wait(lambda: len(rig.fused) > fused, rig.publish)
+
+
+@pytest.mark.parametrize("policy", ["drop", "pass_through"])
+def test_a_thermal_camera_that_stands_still(policy):
+    with Bench(thermal__frozen_policy=policy) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.wait(lambda: "the thermal camera has sent the same frame for" in rig.problem(), rig.publish)
+        assert rig.values()["thermal_freezes"] == "1"
+        if policy == "drop":
+            rig.wait(lambda: int(rig.values().get("dropped.frozen_thermal", 0)) > 1, rig.publish)
+        else:
+            rgb = pixels_of(rgb_image())
+            rig.wait(lambda: np.array_equal(pixels_of(rig.fused[-1]), rgb), rig.publish)
+        moving = iter(range(10_000))
+        fused = len(rig.fused)
+
+        def publish() -> None:
+            rig.publish(thermal=image(ramp(seed=next(moving)), "mono8"))
+
+        rig.wait(lambda: len(rig.fused) > fused + 2, publish)
+        rig.wait(lambda: "same frame" not in rig.problem(), publish)
+        assert int(rig.values()["thermal_frozen_frames"]) > 1
+
+
+def test_telemetry_and_palette():
+    """Colours of ironbow below a row of telemetry: the fused image is that of the grey values."""
+    grey = pixels_of(thermal_image())
+    coloured = np.vstack([np.full((1, WIDTH, 3), 255, np.uint8), Palette.from_name("ironbow").apply(grey)])
+    results = []
+    for parameters, thermal in (
+        ({}, thermal_image()),
+        ({"thermal__palette": "ironbow", "thermal__crop_top": 1}, image(coloured, "rgb8")),
+    ):
+        with Bench(**parameters) as bench:
+            bench.rig.start()
+            results.append(pixels_of(bench.rig.fuse(thermal)).astype(int))
+            bench.rig.wait(lambda rig=bench.rig: rig.statuses)
+            assert "palette" not in bench.rig.problem()
+    assert np.abs(results[0] - results[1]).mean() < 2
+
+
+def test_foreign_colours_are_reported():
+    with Bench() as bench:
+        rig = bench.rig
+        rig.start()
+        colours = image(Palette.from_name("rainbow").apply(ramp(seed=1)), "rgb8")
+        rig.wait(lambda: "away from thermal.palette white_hot" in rig.problem(), lambda: rig.publish(thermal=colours))
+        assert rig.fused
+
+
+def test_a_fused_image_comes_at_the_stamp_of_the_rgb_image_while_thermal_is_old():
+    """Frozen is judged by thermal stamps, not by arrival."""
+    with Bench(thermal__frozen_policy="drop", pairing__max_age=0.0) as bench:
+        rig = bench.rig
+        rig.start()
+        first = rig.now_ns()
+        stamps = iter(first + i * NS // 1000 for i in range(100_000))
+        rig.wait(lambda: len(rig.fused) > 5, lambda: rig.publish(at_ns=next(stamps)))
+        assert "dropped.frozen_thermal" not in rig.values()
