@@ -32,6 +32,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
 
 from mmcfusion_ros.resources import transport_environment
 from mmcfusion_ros.ros.fusion_node import FusionNode
@@ -58,6 +59,12 @@ _numbers = itertools.count()
 def new_namespace() -> str:
     """One that no other node on this machine has."""
     return f"/test_{os.getpid()}_{next(_numbers)}"
+
+
+def unfrozen(message: Image) -> Image:
+    """Unlike the one before it."""
+    message.data[0] = next(_numbers) % 256
+    return message
 
 
 class RunningNode:
@@ -102,6 +109,7 @@ class Rig:
         self.compressed: list[CompressedImage] = []
         self.statuses: list[DiagnosticStatus] = []
         self.logs: list[Log] = []
+        self.modes: list[str] = []
         self.context = Context()
         rclpy.init(args=[], context=self.context, domain_id=domain_id)
         self.node = Node("rig", context=self.context, namespace=namespace, enable_rosout=False)
@@ -117,6 +125,7 @@ class Rig:
         self.node.create_subscription(CompressedImage, "fused/image_raw/compressed", self.compressed.append, 50)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 50)
         latched = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.node.create_subscription(String, f"{self.full_name}/mode", lambda m: self.modes.append(m.data), latched)
         self.node.create_subscription(Log, "/rosout", self._log, latched)
 
     def _diagnose(self, message: DiagnosticArray) -> None:
@@ -207,11 +216,19 @@ class Rig:
         """A pair; the stamp of its RGB image."""
         at_ns = self.now_ns() if at_ns is None else at_ns
         for publisher, message, stamp, frame_id in (
-            (self.thermal, thermal or thermal_image(), at_ns - skew_ns, "thermal_frame"),
-            (self.rgb, rgb or rgb_image(), at_ns, frame),
+            (self.thermal, thermal or unfrozen(thermal_image()), at_ns - skew_ns, "thermal_frame"),
+            (self.rgb, rgb or unfrozen(rgb_image()), at_ns, frame),
         ):
             message.header = header(stamp, frame_id)
             publisher.publish(message)
+        return at_ns
+
+    def publish_one(self, camera: str, at_ns: int | None = None) -> int:
+        """An image of the ``thermal`` or the ``rgb`` camera, unlike the one before it; its stamp."""
+        at_ns = self.now_ns() if at_ns is None else at_ns
+        message = unfrozen({"thermal": thermal_image, "rgb": rgb_image}[camera]())
+        message.header = header(at_ns, f"{camera}_frame")
+        {"thermal": self.thermal, "rgb": self.rgb}[camera].publish(message)
         return at_ns
 
     def publish_info(self, height: int = HEIGHT, width: int = WIDTH) -> CameraInfo:

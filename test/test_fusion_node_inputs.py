@@ -74,7 +74,7 @@ def test_faulty_messages_are_counted_by_reason_and_good_ones_fused(rig, camera):
         before = dropped(rig, reason)
         rig.wait(lambda b=before, r=reason: dropped(rig, r) > b, lambda f=faulty: rig.publish(**{camera: f}))
         rig.fuse()
-    assert rig.warnings()[0].startswith("dropped a pair (bad_encoding): ")
+    assert rig.warnings()[0].startswith("dropped a frame (bad_encoding): ")
     assert "no_such_encoding" in rig.warnings()[0]
 
 
@@ -97,7 +97,7 @@ def test_a_failing_backend_is_reported_and_the_next_frame_fused(error, reason, m
             patch.setattr(bench.node._pipeline.fuser, "fuse_luminance", fail)
             rig.wait(lambda: "no pair was fused for" in rig.problem(), rig.publish)
         assert dropped(rig, reason)
-        assert rig.warnings()[0] == f"dropped a pair ({reason}): first line second line"
+        assert rig.warnings()[0] == f"dropped a frame ({reason}): first line second line"
         rig.fuse()
 
 

@@ -11,6 +11,10 @@ class FusionError(RuntimeError):
     """A frame could not be fused: the backend failed or its output is not finite."""
 
 
+class BackendGivenUp(FusionError):
+    """The backend failed so often that it is not tried again."""
+
+
 def one_line(error: Exception) -> str:
     """An error's text without its line breaks; its type where it has none."""
     return " ".join(str(error).split()) or repr(error)

@@ -60,3 +60,14 @@ class FusionPipeline:
         fused = merge_luminance(fill_outside(fused, luminance, valid), chroma)
         clock.lap("colour")
         return fused
+
+    def thermal_alone(self, thermal: np.ndarray, rgb_size: tuple[int, int] | None) -> np.ndarray:
+        """``h x w`` uint8 or uint16 thermal as ``H x W`` uint8 on the RGB pixel grid of that size (height, width).
+
+        Black where the thermal camera sees nothing. Without a size only scaled to 8 bits.
+        """
+        scaled = self.scaler(thermal)
+        if rgb_size is None:
+            return scaled
+        warped, valid = self.registration.warp(scaled, rgb_size)
+        return fill_outside(warped, np.zeros_like(warped), valid)

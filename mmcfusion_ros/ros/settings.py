@@ -11,11 +11,14 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from mmcfusion_ros.fusion.backends import create_backend
 from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.fusion.registration import Registration, load_homography
+from mmcfusion_ros.fusion.supervised_backend import Maker, SupervisedBackend
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
-from mmcfusion_ros.ros.pairing import PairingOptions
+from mmcfusion_ros.ros.pairing import PairingOptions, Stream
 from mmcfusion_ros.ros.parameters import PARAMETERS, Value
 
 
@@ -87,9 +90,8 @@ class Settings:
 
     def pipeline(self) -> FusionPipeline:
         """The whole way of a frame, loaded and run once; errors say which parameter or file is wrong."""
-        fuser = Fuser.from_pretrained(
-            self.text("model"), self.text("backend"), self.text("device"), self.text("precision"), self.whole("threads")
-        )
+        backend = SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
+        fuser = Fuser(backend, backend.reason)
         options = ThermalOptions(
             mode=self.text("thermal.scaling"),
             low_percentile=self.number("thermal.low_percentile"),
@@ -101,6 +103,21 @@ class Settings:
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
         fuser(blank, blank)
         return pipeline
+
+    def _backend_makers(self) -> list[Maker]:
+        model, threads, fallback = self.text("model"), self.whole("threads"), self.text("fallback_backend")
+        device, precision = self.text("device"), self.text("precision")
+        makers: list[Maker] = [
+            lambda: create_backend(find_model(model), self.text("backend"), device, precision, threads)
+        ]
+        if fallback != "none":
+            makers.append(lambda: create_backend(find_model(model), fallback, "cpu", "auto", threads))
+        return makers
+
+    def pass_through(self) -> list[Stream]:
+        """The cameras whose images go out alone when the other one is lost."""
+        policies: dict[Stream, str] = {"rgb": "on_thermal_loss", "thermal": "on_rgb_loss"}
+        return [stream for stream, policy in policies.items() if self.text(policy) == "pass_through"]
 
     def _homography(self) -> np.ndarray | None:
         if self.text("registration.type") == "identity":
