@@ -40,7 +40,7 @@ class SupervisedBackend:
         if (pause_s := self._retry_s - self._clock_s()) > 0:
             raise FusionError(f"the backend is made anew in {pause_s:.1f} s, after: {self.problem}")
         try:
-            backend = self._backend or self._make()
+            backend = self._backend or self._make_anew()
             fused = backend(thermal, luminance)
         except Exception as error:
             raise self._failed(error) from error
@@ -60,6 +60,11 @@ class SupervisedBackend:
             except Exception:
                 raise error from None
 
+    def _make_anew(self) -> Backend:
+        """The memory that the failed one held may be what the next one needs."""
+        gc.collect()
+        return self._make()
+
     def _make(self) -> Backend:
         self._backend, self.reason = self._makers[0]()
         self.name, self.device = self._backend.name, self._backend.device
@@ -67,9 +72,7 @@ class SupervisedBackend:
         return self._backend
 
     def _failed(self, error: Exception) -> FusionError:
-        """Releases the backend; the memory it held may be what the next one needs."""
         self._backend = None
-        gc.collect()
         self.failures += 1
         self.problem = f"{self.name}: {one_line(error)}"
         if self.failures >= self._attempts:
