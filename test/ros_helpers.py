@@ -40,6 +40,7 @@ from mmcfusion_ros.ros.fusion_node import FusionNode
 os.environ.update(transport_environment())
 
 PROGRAM = ("-m", "mmcfusion_ros.ros.fusion_node")
+NIGHTLY = bool(os.environ.get("MMCFUSION_NIGHTLY"))
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120.0
 END_S = 20.0  # the node promises 2 s, but the machine may be busy
@@ -120,7 +121,8 @@ class Rig:
         self.thermal = create(Image, "thermal/image_raw", 10)
         self.rgb = create(Image, "rgb/image_raw", 10)
         self.info = create(CameraInfo, "rgb/camera_info", 10)
-        self.node.create_subscription(Image, "fused/image_raw", self.fused.append, 50)
+        self.on_fused: Callable[[Image], object] = self.fused.append
+        self.node.create_subscription(Image, "fused/image_raw", lambda message: self.on_fused(message), 50)
         self.node.create_subscription(CameraInfo, "fused/camera_info", self.infos.append, 50)
         self.node.create_subscription(CompressedImage, "fused/image_raw/compressed", self.compressed.append, 50)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 50)
@@ -293,8 +295,12 @@ class Bench:
 class NodeProcess:
     """``python -m mmcfusion_ros.ros.fusion_node`` in a session of its own, and its rig."""
 
-    def __init__(self, *ros_args: str, small: bool = True, program: tuple[str, str] = PROGRAM) -> None:
+    def __init__(
+        self, *ros_args: str, small: bool = True, program: tuple[str, ...] = PROGRAM, rig: Rig | None = None
+    ) -> None:
         domain_id, namespace = random.randint(1, 100), new_namespace()
+        if rig:
+            domain_id, namespace = rig.context.get_domain_id(), rig.namespace
         options = [f"-p {name}:={value}" for name, value in SMALL.items()] if small else []
         options += [f"-r __ns:={namespace}", *ros_args]
         self.process = subprocess.Popen(
@@ -305,7 +311,7 @@ class NodeProcess:
             text=True,
             start_new_session=True,
         )
-        self.rig = Rig(domain_id, namespace)
+        self.rig = rig or Rig(domain_id, namespace)
 
     def __enter__(self) -> NodeProcess:
         return self

@@ -110,7 +110,7 @@ def test_camera_info_of_another_size_is_warned_about_and_not_published(rig):
 
 
 def test_pairs_beyond_the_slop_never_fuse_and_diagnostics_say_so():
-    with Bench(pairing__slop=0.02, pairing__max_wait=0.0, stall_timeout=0.5) as bench:
+    with Bench(pairing__slop=0.02, pairing__max_wait=0.0, stall_timeout=0.5, on_thermal_loss="hold") as bench:
         rig = bench.rig
         rig.start()
         rig.wait(
@@ -190,7 +190,7 @@ def test_homography(tmp_path):
 
 def test_a_homography_that_maps_outside_of_the_image_is_a_bad_pair(tmp_path):
     file = homography_file(tmp_path, [[1, 0, 500], [0, 1, 0], [0, 0, 1]])
-    with Bench(registration__type="homography", registration__file=file) as bench:
+    with Bench(registration__type="homography", registration__file=file, on_thermal_loss="hold") as bench:
         rig = bench.rig
         rig.start()
         rig.wait(lambda: dropped(rig, "bad_pair"), rig.publish)

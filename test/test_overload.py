@@ -1,0 +1,69 @@
+"""Cameras at 120 Hz, which no machine here can fuse: latency stays bounded and the services answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from camera_messages import stamp_ns
+from ros_helpers import NIGHTLY, NodeProcess
+
+SECONDS = 60.0 if NIGHTLY else 4.0
+CAMERAS = Path(__file__).with_name("cameras.py")
+
+
+def camera_process(node: NodeProcess, rate: int, height: int = 480, width: int = 640) -> subprocess.Popen:
+    arguments = [sys.executable, CAMERAS, str(rate), str(height), str(width)]
+    arguments += ["--ros-args", "-r", f"__ns:={node.rig.namespace}"]
+    domain = str(node.rig.context.get_domain_id())
+    return subprocess.Popen(list(map(str, arguments)), env={**os.environ, "ROS_DOMAIN_ID": domain})
+
+
+def test_latency_is_bounded_and_services_answer(figure):
+    with NodeProcess(small=False) as node:
+        rig = node.rig
+        latencies: list[float] = []
+        rig.wait(lambda: rig.state() == "active")
+        rig.on_fused = lambda message: latencies.append((rig.now_ns() - stamp_ns(message)) / 1e6)
+        cameras = camera_process(node, 120)
+        try:
+            rig.wait(lambda: len(latencies) > 20)
+            del latencies[:]
+            answers = {"get_state": [], "get_parameters": [], "set_parameters": []}
+            end = time.monotonic() + SECONDS
+            while time.monotonic() < end:
+                for name, ask in (
+                    ("get_state", rig.state),
+                    ("get_parameters", lambda: rig.get_parameter("model")),
+                    ("set_parameters", lambda: rig.set_parameter("jpeg_quality", 50)),
+                ):
+                    begin = time.monotonic()
+                    ask()
+                    answers[name].append(1e3 * (time.monotonic() - begin))
+                rig.spin(0.2)
+            begin = time.monotonic()
+            assert rig.change("deactivate")
+            deactivate_ms = 1e3 * (time.monotonic() - begin)
+        finally:
+            cameras.kill()
+            cameras.wait()
+        p50, p99 = np.percentile(latencies, (50, 99))
+        values = rig.values()
+        for name, value in (
+            ("fused per second", len(latencies) / SECONDS),
+            ("latency p50, ms", p50),
+            ("latency p99, ms", p99),
+            ("slowest answer of deactivate, ms", deactivate_ms),
+            ("rgb frames received per second", float(values.get("rgb_in_hz", 0))),
+            *((f"slowest answer of {name}, ms", max(times)) for name, times in answers.items()),
+        ):
+            figure(name, value)
+        half = len(latencies) // 2
+        first, second = np.median(latencies[:half]), np.median(latencies[half:])
+        assert second < 3 * first + 200, "latency grows"
+        assert p99 < 2000
+        assert max(map(max, answers.values())) < 5000
