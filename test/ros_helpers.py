@@ -102,7 +102,7 @@ class RunningNode:
 class Rig:
     """Cameras, detector and operator for the node of this name and namespace. Spun by the thread of the test."""
 
-    def __init__(self, domain_id: int, namespace: str, name: str = "mmcfusion") -> None:
+    def __init__(self, domain_id: int, namespace: str, name: str = "mmcfusion", node_name: str = "rig") -> None:
         self.name, self.namespace = name, namespace
         self.full_name = f"{namespace}/{name}"
         self.fused: list[Image] = []
@@ -113,7 +113,7 @@ class Rig:
         self.modes: list[str] = []
         self.context = Context()
         rclpy.init(args=[], context=self.context, domain_id=domain_id)
-        self.node = Node("rig", context=self.context, namespace=namespace, enable_rosout=False)
+        self.node = Node(node_name, context=self.context, namespace=namespace, enable_rosout=False)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._clients: dict[str, Any] = {}
@@ -185,6 +185,13 @@ class Rig:
             if self.state() != before:
                 return True
         return bool(answer.success)
+
+    def try_change(self, transition: str) -> bool:
+        """The same, whatever state the node is in."""
+        request = ChangeState.Request()
+        request.transition.id = TRANSITIONS[transition]
+        answer = self._ask("change_state", ChangeState, request, 60.0)
+        return bool(answer and answer.success)
 
     def start(self) -> None:
         """Unconfigured to active."""

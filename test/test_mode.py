@@ -24,7 +24,7 @@ class Cameras:
             self.switch.update()
             for source in sources:
                 self.switch.arrived(source)
-                if source == "pair" or self.switch.passes(source):
+                if source == "pair" or self.switch.wants(source):
                     (self.switch.succeeded if ok else self.switch.failed)(source)
         return self.switch.mode
 
@@ -41,8 +41,8 @@ def cameras():
 def test_loss_and_return_of_a_camera(cameras, camera, mode):
     assert cameras.send(camera, seconds=1.0) == "FUSED"
     assert cameras.send(camera, seconds=0.2) == mode
-    assert cameras.switch.passes(camera)
-    assert not cameras.switch.fuses
+    assert cameras.switch.publishes(camera)
+    assert not cameras.switch.publishes("pair")
     assert cameras.send("rgb", "thermal", "pair", seconds=0.2) == mode
     assert cameras.send("rgb", "thermal", "pair", seconds=0.1) == "FUSED"
     assert cameras.changes == ["FUSED", mode, "FUSED"]
@@ -50,8 +50,11 @@ def test_loss_and_return_of_a_camera(cameras, camera, mode):
 
 def test_loss_and_return_of_both(cameras):
     assert cameras.send(seconds=1.2) == "NONE"
-    assert cameras.send("rgb", "thermal", "pair", seconds=0.3) == "FUSED"
-    assert cameras.changes == ["FUSED", "NONE", "RGB_ONLY", "FUSED"]
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.1) == "FUSED"
+    assert cameras.send(seconds=1.2) == "NONE"
+    assert cameras.send("rgb", seconds=1) == "NONE"
+    assert cameras.send("rgb", seconds=0.2) == "RGB_ONLY"
+    assert cameras.changes == ["FUSED", "NONE", "FUSED", "NONE", "RGB_ONLY"]
 
 
 @pytest.mark.parametrize("camera", ["rgb", "thermal"])
@@ -59,7 +62,7 @@ def test_hold(camera):
     cameras = Cameras(pass_through=())
     cameras.send("rgb", "thermal", "pair", seconds=1)
     assert cameras.send(camera, seconds=3) == "NONE"
-    assert not cameras.switch.passes(camera)
+    assert not cameras.switch.wants(camera)
     assert cameras.send("rgb", "thermal", "pair", seconds=0.1) == "FUSED"
 
 

@@ -89,7 +89,7 @@ class Fusing:
         self._health.count(f"{stream}_in")
         if self._pairs.add(message, stream):
             self._modes.arrived(stream)
-            if self._modes.passes(stream):
+            if self._modes.wants(stream):
                 self.worker.put(LoneFrame(stream, message))
         self.worker.wake()
 

@@ -19,10 +19,10 @@ ALONE: dict[Stream, Mode] = {"rgb": "RGB_ONLY", "thermal": "THERMAL_ONLY"}
 class ModeSwitch:
     """Follows what arrives and whether it could be used. Thread-safe.
 
-    Fusion is given up once no usable pair came for ``timeout_s``; the RGB camera, or else the thermal one, then stands
-    alone, if it is one of ``pass_through`` and sends usable frames. Fusion is resumed after ``recovery_pairs`` usable
-    pairs in a row, and the thermal camera makes way for an RGB camera that has sent for ``timeout_s``, so that a loose
-    plug does not make the mode flutter. A source that failed counts again after its first success.
+    Fusion is given up once no usable pair came for ``timeout_s``; the RGB camera, or else the thermal one, then goes
+    out alone, if it is one of ``pass_through`` and has been sending usable frames for ``timeout_s``. Fusion is resumed
+    after ``recovery_pairs`` usable pairs in a row, or after the first one in mode NONE; so a loose plug does not make
+    the mode flutter. A source that failed counts again after its first success.
 
     ``on_change(new, old)`` is called with every change, one at a time and in order.
     """
@@ -71,14 +71,15 @@ class ModeSwitch:
         with self._lock:
             self._update()
 
-    def passes(self, stream: Stream) -> bool:
-        """Whether frames of this camera go out alone; in mode NONE the first usable one ends it."""
-        return stream in self._pass_through and self.mode in (ALONE[stream], "NONE")
+    def publishes(self, source: Source) -> bool:
+        """Whether fused pairs, or frames of this camera alone, go out."""
+        if source == "pair":
+            return self.mode not in ALONE.values()
+        return self.mode == ALONE[source]
 
-    @property
-    def fuses(self) -> bool:
-        """Whether fused pairs go out; in the other modes they only prove that fusion can be resumed."""
-        return self.mode in ("FUSED", "STARTING", "NONE")
+    def wants(self, stream: Stream) -> bool:
+        """Whether frames of this camera are looked at alone: they go out, or may prove that it is well again."""
+        return self.publishes(stream) or (self.mode == "NONE" and stream in self._failing)
 
     def _mark(self, source: Source) -> None:
         now_s = self._clock_s()
@@ -97,11 +98,11 @@ class ModeSwitch:
         fresh = {source for source, last_s in self._last_s.items() if now_s - last_s <= self._timeout_s}
         if "pair" not in fresh:
             self._good_pairs = 0
-        if self._good_pairs >= (1 if self.fuses else self._recovery_pairs):
+        if self._good_pairs >= (1 if self.publishes("pair") else self._recovery_pairs):
             return "FUSED"
         if "pair" in fresh and self.mode in ("FUSED", "STARTING"):
             return self.mode
-        stays = self.mode == "THERMAL_ONLY" and now_s - self._since_s["rgb"] < self._timeout_s and "thermal" in fresh
-        order: tuple[Stream, Stream] = ("thermal", "rgb") if stays else ("rgb", "thermal")
-        left = next((stream for stream in order if stream in fresh), None)
-        return ALONE[left] if left in self._pass_through and left else "NONE"
+        for stream in ALONE:
+            if stream in fresh and now_s - self._since_s[stream] >= self._timeout_s:
+                return ALONE[stream] if stream in self._pass_through else "NONE"
+        return "NONE"

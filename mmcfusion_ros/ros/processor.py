@@ -13,7 +13,7 @@ from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, SMALLEST_SIDE
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.ros.health import Health
 from mmcfusion_ros.ros.messages import BadImage, rgb_from_message, thermal_from_message
-from mmcfusion_ros.ros.mode import ModeSwitch
+from mmcfusion_ros.ros.mode import ModeSwitch, Source
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.pair_filter import stamp_ns
 from mmcfusion_ros.ros.pairing import MAX_BACKWARD_NS, Pair, Stream
@@ -63,7 +63,7 @@ class Processor:
         thermal, visible = self._read("thermal", pair.thermal), self._read("rgb", pair.rgb)
         clock.lap("decode")
         fused = self._pipeline(thermal, visible, clock)
-        return self._modes.fuses and self._publish("pair", fused, pair.rgb, clock)
+        return self._publish("pair", fused, pair.rgb, clock)
 
     def _pass_through(self, frame: LoneFrame, clock: StageClock) -> bool:
         image = self._read(frame.stream, frame.message)
@@ -71,11 +71,13 @@ class Processor:
             image = self._pipeline.thermal_alone(image, self._rgb_size())
         return self._publish(frame.stream, image, frame.message, clock)
 
-    def _publish(self, source: str, image: np.ndarray, message: Any, clock: StageClock) -> bool:
-        """False, and nothing published, if it is not newer than what another source has put out, or given up."""
+    def _publish(self, source: Source, image: np.ndarray, message: Any, clock: StageClock) -> bool:
+        """False, and nothing published, if the mode forbids it, it is not newer than what another source has put out,
+        or it was given up."""
         last_source, last_ns = self._last
         stamp = stamp_ns(message)
-        if self.closed or (source != last_source and 0 <= last_ns - stamp <= MAX_BACKWARD_NS):
+        late = source != last_source and 0 <= last_ns - stamp <= MAX_BACKWARD_NS
+        if late or self.closed or not self._modes.publishes(source):
             return False
         self._last = (source, stamp)
         self._outputs.publish(image, message.header, clock)
