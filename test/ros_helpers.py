@@ -299,11 +299,31 @@ class Bench:
         self.running.close()
 
 
+def camera_process(rig: Rig, rate: float, height: int = 480, width: int = 640) -> subprocess.Popen[bytes]:
+    """Two cameras for the node of this rig."""
+    arguments = [
+        Path(__file__).with_name("cameras.py"),
+        rate,
+        height,
+        width,
+        "--ros-args",
+        "-r",
+        f"__ns:={rig.namespace}",
+    ]
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(rig.context.get_domain_id())}
+    return subprocess.Popen([sys.executable, *map(str, arguments)], env=environment)
+
+
 class NodeProcess:
     """``python -m mmcfusion_ros.ros.fusion_node`` in a session of its own, and its rig."""
 
     def __init__(
-        self, *ros_args: str, small: bool = True, program: tuple[str, ...] = PROGRAM, rig: Rig | None = None
+        self,
+        *ros_args: str,
+        small: bool = True,
+        program: tuple[str, ...] = PROGRAM,
+        executable: tuple[str, ...] = (sys.executable,),
+        rig: Rig | None = None,
     ) -> None:
         domain_id, namespace = random.randint(1, 100), new_namespace()
         if rig:
@@ -311,20 +331,22 @@ class NodeProcess:
         options = [f"-p {name}:={value}" for name, value in SMALL.items()] if small else []
         options += [f"-r __ns:={namespace}", *ros_args]
         self.process = subprocess.Popen(
-            [sys.executable, *program, "--ros-args", *" ".join(options).split()],
+            [*executable, *program, "--ros-args", *" ".join(options).split()],
             cwd=ROOT,
             env={**os.environ, "ROS_DOMAIN_ID": str(domain_id)},
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+        self._borrowed = rig is not None
         self.rig = rig or Rig(domain_id, namespace)
 
     def __enter__(self) -> NodeProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.rig.close()
+        if not self._borrowed:
+            self.rig.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:

@@ -89,10 +89,10 @@ def test_bad_images(bench, rig, figure, camera):
 def test_a_camera_comes_back_with_another_size_encoding_and_frame(rig):
     """Twice, and back."""
     for height, width, encoding in ((96, 128, "bgr8"), (50, 70, "mono8"), (HEIGHT, WIDTH, "rgb8")):
+        rig.spin(0.6)  # longer than stall_timeout
         rgb = rgb_image(height, width)
         if encoding != "rgb8":
             rgb = image(pixels_of(rgb)[..., 0] if encoding == "mono8" else pixels_of(rgb)[..., ::-1], encoding)
-        rig.wait(lambda: not rig.spin(0.6) and True)
         rig.wait(
             lambda h=height: rig.fused[-1].height == h and rig.fused[-1].header.frame_id == f"frame_{h}",
             lambda r=rgb, h=height: rig.publish(thermal_image(h // 2, 40), r, frame=f"frame_{h}"),
@@ -233,31 +233,33 @@ def test_lifecycle_transitions_in_every_order_from_two_clients_at_once(bench, ri
     rig.logs.clear()
 
 
-@pytest.mark.parametrize("suffix", [".xml", ".bin"])
-def test_a_model_file_is_truncated_and_replaced_while_running(suffix, tmp_path, private_cache):
+def test_model_files_are_truncated_and_replaced_while_running(tmp_path, private_cache):
     """A mapped file that shrinks would end the process."""
-    for name in ("lite.xml", "lite.bin"):
-        shutil.copy(package_file("models") / name, tmp_path)
-    file = (tmp_path / "lite").with_suffix(suffix)
-    good = file.read_bytes()
+    files = [tmp_path / name for name in ("lite.xml", "lite.bin")]
+    for file in files:
+        shutil.copy(package_file("models") / file.name, tmp_path)
+    good = {file: file.read_bytes() for file in files}
     with Bench(model=str(tmp_path / "lite.xml")) as bench:
         rig = bench.rig
         rig.start()
         rig.fuse()
-        os.truncate(file, 1000)
-        for cached in private_cache.rglob("*.blob"):
-            os.truncate(cached, 100)
+        for file in (*files, *private_cache.rglob("*.blob")):
+            os.truncate(file, 100)
         assert rig.fuse(rgb=rgb_image(96, 128)).height == 96, "a size that was not compiled yet"
         assert rig.change("deactivate")
         assert rig.change("cleanup")
-        for rubbish in (good[:1000], b"", b"\0" * len(good), good[::-1]):
-            file.write_bytes(rubbish)
-            before = len(rig.errors())
-            assert not rig.change("configure")
-            rig.wait(lambda b=before: len(rig.errors()) > b)
-            assert rig.errors()[-1].startswith("cannot configure: "), rig.errors()
-            assert str(tmp_path) in rig.errors()[-1]
-        file.write_bytes(good)
+        for file in files:
+            for rubbish in (good[file][:1000], b"", b"\0" * 1000, good[file][::-1]):
+                for other in files:
+                    other.write_bytes(good[other])
+                file.write_bytes(rubbish)
+                before = len(rig.errors())
+                assert not rig.change("configure")
+                rig.wait(lambda b=before: len(rig.errors()) > b)
+                assert rig.errors()[-1].startswith("cannot configure: "), rig.errors()
+                assert str(tmp_path) in rig.errors()[-1]
+        for file in files:
+            file.write_bytes(good[file])
         rig.start()
         rig.fuse()
 

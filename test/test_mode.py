@@ -121,4 +121,4 @@ def test_frames_that_cannot_be_used_do_not_keep_a_camera_alive(cameras):
     cameras.send("rgb", seconds=1.2)
     assert cameras.send("rgb", "thermal", seconds=1.3, ok=False) == "THERMAL_ONLY"
     assert cameras.send("rgb", seconds=1.5, ok=False) == "NONE"
-    assert cameras.send("rgb", seconds=0.1) == "RGB_ONLY"
+    assert cameras.send("rgb", seconds=1.2) == "RGB_ONLY"

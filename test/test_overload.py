@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 from camera_messages import stamp_ns
-from ros_helpers import NIGHTLY, NodeProcess
+from ros_helpers import NIGHTLY, NodeProcess, camera_process
 
 SECONDS = 60.0 if NIGHTLY else 4.0
-CAMERAS = Path(__file__).with_name("cameras.py")
-
-
-def camera_process(node: NodeProcess, rate: int, height: int = 480, width: int = 640) -> subprocess.Popen:
-    arguments = [sys.executable, CAMERAS, str(rate), str(height), str(width)]
-    arguments += ["--ros-args", "-r", f"__ns:={node.rig.namespace}"]
-    domain = str(node.rig.context.get_domain_id())
-    return subprocess.Popen(list(map(str, arguments)), env={**os.environ, "ROS_DOMAIN_ID": domain})
 
 
 def test_latency_is_bounded_and_services_answer(figure):
@@ -29,7 +17,7 @@ def test_latency_is_bounded_and_services_answer(figure):
         latencies: list[float] = []
         rig.wait(lambda: rig.state() == "active")
         rig.on_fused = lambda message: latencies.append((rig.now_ns() - stamp_ns(message)) / 1e6)
-        cameras = camera_process(node, 120)
+        cameras = camera_process(rig, 120)
         try:
             rig.wait(lambda: len(latencies) > 20)
             del latencies[:]
