@@ -5,19 +5,24 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pytest
 from camera_messages import stamp_ns
 from ros_helpers import NIGHTLY, NodeProcess, camera_process
 
 SECONDS = 60.0 if NIGHTLY else 4.0
 
 
-def test_latency_is_bounded_and_services_answer(figure):
+LOADS = [(120, 480, 640)] + ([(300, 240, 320)] if NIGHTLY else [])
+
+
+@pytest.mark.parametrize(("rate", "height", "width"), LOADS)
+def test_latency_is_bounded_and_services_answer(figure, rate, height, width):
     with NodeProcess(small=False) as node:
         rig = node.rig
         latencies: list[float] = []
         rig.wait(lambda: rig.state() == "active")
         rig.on_fused = lambda message: latencies.append((rig.now_ns() - stamp_ns(message)) / 1e6)
-        cameras = camera_process(rig, 120)
+        cameras = camera_process(rig, rate, height, width)
         try:
             rig.wait(lambda: len(latencies) > 20)
             del latencies[:]

@@ -100,6 +100,7 @@ class FusionNode(LifecycleNode):
             )
         except Exception as error:
             self.get_logger().error(f"cannot activate: {one_line(error)}")
+            super().on_deactivate(state)
             return FAILURE
         return SUCCESS
 
@@ -108,7 +109,8 @@ class FusionNode(LifecycleNode):
         """Unsubscribes; the pair at work is the last one published. An error if the backend was given up."""
         self._stop(self._settings.number("watchdog_timeout"))
         if self._failure:
-            raise RuntimeError(self._failure)
+            self.get_logger().error(self._failure)
+            return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
     @_logged
