@@ -234,6 +234,7 @@ def test_the_watchdog_reports_a_worker_that_is_stuck(fault, figure):
         published = len(rig.fused)
         assert rig.change("deactivate"), "it does not wait for ever"
         assert rig.warnings()[-1] == "the frame at work was given up"
+        rig.wait(lambda: rig.modes[-1] == "NONE")
         fault(None)
         assert rig.change("activate")
         rig.wait(lambda: len(rig.fused) > published, rig.publish)

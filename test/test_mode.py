@@ -105,6 +105,16 @@ def test_a_slow_network_is_no_loss():
     assert cameras.changes == ["FUSED"]
 
 
+def test_a_slow_network_is_waited_for_after_an_outage(cameras):
+    assert cameras.send(seconds=2) == "NONE"
+    for _ in range(30):
+        cameras.now_s += 0.1
+        for source in ("rgb", "thermal", "pair"):
+            cameras.switch.arrived(source)
+    cameras.switch.succeeded("pair")
+    assert cameras.changes == ["FUSED", "NONE", "FUSED"]
+
+
 def test_pairs_that_fail_are_a_loss_and_come_back_after_good_ones(cameras):
     assert cameras.send("rgb", "thermal", "pair", seconds=0.9, ok=False) == "FUSED"
     cameras.switch.succeeded("rgb")

@@ -102,8 +102,9 @@ class Fusing:
         self._outputs.camera_info = message
 
     def _tell_mode(self, new: Mode, old: Mode) -> None:
-        self._on_mode(new)
-        self._logger.info(f"mode {new}, was {old}")
+        if not self._processor.closed:
+            self._on_mode(new)
+            self._logger.info(f"mode {new}, was {old}")
 
     def _warn(self, text: str) -> None:
         self._logger.warning(text, throttle_duration_sec=5.0)

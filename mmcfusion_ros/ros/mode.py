@@ -100,7 +100,7 @@ class ModeSwitch:
             self._good_pairs = 0
         if self._good_pairs >= (1 if self.publishes("pair") else self._recovery_pairs):
             return "FUSED"
-        if "pair" in fresh and self.mode in ("FUSED", "STARTING"):
+        if "pair" in fresh and self.publishes("pair"):
             return self.mode
         for stream in ALONE:
             if stream in fresh and now_s - self._since_s[stream] >= self._timeout_s:
