@@ -79,7 +79,7 @@ class Health:
             return [f"no message on {topics['camera_info_in']} yet"]
         return [
             f"the images on {topics[f'{stream}_in']} have not changed for {frozen_s:.1f} s"
-            for stream, frozen_s in self._frozen_s.items()
+            for stream, frozen_s in list(self._frozen_s.items())
             if frozen_s > timeout_s
         ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
@@ -11,7 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from mmcfusion_ros.fusion.backends import create_backend
+from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
@@ -105,14 +106,13 @@ class Settings:
         return pipeline
 
     def _backend_makers(self) -> list[Maker]:
-        model, threads, fallback = self.text("model"), self.whole("threads"), self.text("fallback_backend")
-        device, precision = self.text("device"), self.text("precision")
-        makers: list[Maker] = [
-            lambda: create_backend(find_model(model), self.text("backend"), device, precision, threads)
-        ]
-        if fallback != "none":
-            makers.append(lambda: create_backend(find_model(model), fallback, "cpu", "auto", threads))
-        return makers
+        choices = [(self.text("backend"), self.text("device"), self.text("precision"))]
+        if self.text("fallback_backend") != "none":
+            choices.append((self.text("fallback_backend"), "cpu", "auto"))
+        return [partial(self._make_backend, *choice) for choice in choices]
+
+    def _make_backend(self, backend: str, device: str, precision: str) -> tuple[Backend, str]:
+        return create_backend(find_model(self.text("model")), backend, device, precision, self.whole("threads"))
 
     def pass_through(self) -> list[Stream]:
         """The cameras whose images go out alone when the other one is lost."""
