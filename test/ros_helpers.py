@@ -44,7 +44,7 @@ NIGHTLY = bool(os.environ.get("MMCFUSION_NIGHTLY"))
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120.0
 END_S = 20.0  # the node promises 2 s, but the machine may be busy
-SMALL = {"warm_up_width": WIDTH, "warm_up_height": HEIGHT, "threads": 1}
+SMALL = {"warm_up_width": WIDTH, "warm_up_height": HEIGHT, "threads": 1, "watchdog_timeout": 120.0}
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
