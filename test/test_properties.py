@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from camera_messages import HEIGHT, WIDTH, header, ramp
+from camera_messages import HEIGHT, NS, WIDTH, header, ramp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ros_helpers import NIGHTLY, Bench
@@ -233,7 +233,7 @@ def test_the_callbacks_of_a_running_node(bench, messages):
         if stream == "info":
             fusing._take_camera_info(info)
         else:
-            message.header = header(min(stamp, 2**61), "frame")
+            message.header = header(min(stamp, (2**31 - 1) * NS), "frame")
             fusing._take_frame(message, stream)
     assert fusing.worker._thread.is_alive()
 
