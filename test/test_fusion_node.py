@@ -228,8 +228,10 @@ def test_a_transition_that_raises_is_logged_and_the_node_recovers(bench, monkeyp
         monkeypatch.setattr(bench.node, "destroy_subscription", destroy)
         raise ZeroDivisionError("no luck")
 
+    thread = bench.node._fusing.worker._thread
     monkeypatch.setattr(bench.node, "destroy_subscription", fail_once)
     assert not rig.change("deactivate")
+    assert not thread.is_alive()
     rig.wait(rig.errors)
     assert rig.errors() == ["on_deactivate failed: ZeroDivisionError('no luck')"]
     assert rig.state() == "unconfigured"

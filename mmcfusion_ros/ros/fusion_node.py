@@ -142,9 +142,9 @@ class FusionNode(LifecycleNode):
         super().destroy_node()
 
     def _stop(self, timeout_s: float) -> None:
-        fusing, self._fusing = self._fusing, None
-        if fusing:
-            fusing.close(timeout_s)
+        if self._fusing:
+            self._fusing.close(timeout_s)  # where it raises, on_error tries again
+            self._fusing = None
 
     def _release(self) -> None:
         if self._outputs:

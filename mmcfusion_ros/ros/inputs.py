@@ -54,8 +54,9 @@ class Inputs:
 
     def close(self) -> None:
         """Unsubscribes."""
-        while self._subscribers:
-            self._node.destroy_subscription(self._subscribers.popitem()[1].sub)
+        for name in list(self._subscribers):
+            self._node.destroy_subscription(self._subscribers[name].sub)
+            del self._subscribers[name]
 
     def problems(self) -> list[str]:
         """Publishers that cannot be heard, and cameras that share a topic, by name."""
