@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def random_lite_graph(random_lite: Path) -> Path:
     path = random_lite.with_suffix(".xml")
     export_openvino(random_lite, path)
     return path
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
+    """Notes a measured value, for ``docs/survives.md``: appended to the file ``$MMCFUSION_FIGURES``, if set."""
+
+    def note(name: str, value: float) -> None:
+        if file := os.environ.get("MMCFUSION_FIGURES"):
+            with open(file, "a", encoding="utf-8") as out:
+                out.write(f"{request.node.name}: {name}: {value:.3g}\n")
+
+    return note
 
 
 @pytest.fixture

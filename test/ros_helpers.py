@@ -32,6 +32,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
 
 from mmcfusion_ros.resources import transport_environment
 from mmcfusion_ros.ros.fusion_node import FusionNode
@@ -39,6 +40,7 @@ from mmcfusion_ros.ros.fusion_node import FusionNode
 os.environ.update(transport_environment())
 
 PROGRAM = ("-m", "mmcfusion_ros.ros.fusion_node")
+NIGHTLY = bool(os.environ.get("MMCFUSION_NIGHTLY"))
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120.0
 END_S = 20.0  # the node promises 2 s, but the machine may be busy
@@ -46,6 +48,7 @@ SMALL = {
     "warm_up_width": WIDTH,
     "warm_up_height": HEIGHT,
     "threads": 1,
+    "watchdog_timeout": 120.0,
     "thermal.frozen_policy": "fuse",  # most tests send one picture again and again
 }
 TRANSITIONS = {
@@ -63,6 +66,12 @@ _numbers = itertools.count()
 def new_namespace() -> str:
     """One that no other node on this machine has."""
     return f"/test_{os.getpid()}_{next(_numbers)}"
+
+
+def unfrozen(message: Image) -> Image:
+    """Unlike the one before it."""
+    message.data[0] = next(_numbers) % 256
+    return message
 
 
 class RunningNode:
@@ -99,7 +108,7 @@ class RunningNode:
 class Rig:
     """Cameras, detector and operator for the node of this name and namespace. Spun by the thread of the test."""
 
-    def __init__(self, domain_id: int, namespace: str, name: str = "mmcfusion") -> None:
+    def __init__(self, domain_id: int, namespace: str, name: str = "mmcfusion", node_name: str = "rig") -> None:
         self.name, self.namespace = name, namespace
         self.full_name = f"{namespace}/{name}"
         self.fused: list[Image] = []
@@ -107,9 +116,10 @@ class Rig:
         self.compressed: list[CompressedImage] = []
         self.statuses: list[DiagnosticStatus] = []
         self.logs: list[Log] = []
+        self.modes: list[str] = []
         self.context = Context()
         rclpy.init(args=[], context=self.context, domain_id=domain_id)
-        self.node = Node("rig", context=self.context, namespace=namespace, enable_rosout=False)
+        self.node = Node(node_name, context=self.context, namespace=namespace, enable_rosout=False)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._clients: dict[str, Any] = {}
@@ -117,11 +127,13 @@ class Rig:
         self.thermal = create(Image, "thermal/image_raw", 10)
         self.rgb = create(Image, "rgb/image_raw", 10)
         self.info = create(CameraInfo, "rgb/camera_info", 10)
-        self.node.create_subscription(Image, "fused/image_raw", self.fused.append, 50)
+        self.on_fused: Callable[[Image], object] = self.fused.append
+        self.node.create_subscription(Image, "fused/image_raw", lambda message: self.on_fused(message), 50)
         self.node.create_subscription(CameraInfo, "fused/camera_info", self.infos.append, 50)
         self.node.create_subscription(CompressedImage, "fused/image_raw/compressed", self.compressed.append, 50)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 50)
         latched = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.node.create_subscription(String, f"{self.full_name}/mode", lambda m: self.modes.append(m.data), latched)
         self.node.create_subscription(Log, "/rosout", self._log, latched)
 
     def _diagnose(self, message: DiagnosticArray) -> None:
@@ -180,6 +192,13 @@ class Rig:
                 return True
         return bool(answer.success)
 
+    def try_change(self, transition: str) -> bool:
+        """The same, whatever state the node is in."""
+        request = ChangeState.Request()
+        request.transition.id = TRANSITIONS[transition]
+        answer = self._ask("change_state", ChangeState, request, 60.0)
+        return bool(answer and answer.success)
+
     def start(self) -> None:
         """Unconfigured to active."""
         assert self.change("configure"), [log.msg for log in self.logs]
@@ -212,11 +231,19 @@ class Rig:
         """A pair; the stamp of its RGB image."""
         at_ns = self.now_ns() if at_ns is None else at_ns
         for publisher, message, stamp, frame_id in (
-            (self.thermal, thermal or thermal_image(), at_ns - skew_ns, "thermal_frame"),
-            (self.rgb, rgb or rgb_image(), at_ns, frame),
+            (self.thermal, thermal or unfrozen(thermal_image()), at_ns - skew_ns, "thermal_frame"),
+            (self.rgb, rgb or unfrozen(rgb_image()), at_ns, frame),
         ):
             message.header = header(stamp, frame_id)
             publisher.publish(message)
+        return at_ns
+
+    def publish_one(self, camera: str, at_ns: int | None = None) -> int:
+        """An image of the ``thermal`` or the ``rgb`` camera, unlike the one before it; its stamp."""
+        at_ns = self.now_ns() if at_ns is None else at_ns
+        message = unfrozen({"thermal": thermal_image, "rgb": rgb_image}[camera]())
+        message.header = header(at_ns, f"{camera}_frame")
+        {"thermal": self.thermal, "rgb": self.rgb}[camera].publish(message)
         return at_ns
 
     def publish_info(self, height: int = HEIGHT, width: int = WIDTH) -> CameraInfo:
@@ -278,28 +305,54 @@ class Bench:
         self.running.close()
 
 
+def camera_process(rig: Rig, rate: float, height: int = 480, width: int = 640) -> subprocess.Popen[bytes]:
+    """Two cameras for the node of this rig."""
+    arguments = [
+        Path(__file__).with_name("cameras.py"),
+        rate,
+        height,
+        width,
+        "--ros-args",
+        "-r",
+        f"__ns:={rig.namespace}",
+    ]
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(rig.context.get_domain_id())}
+    return subprocess.Popen([sys.executable, *map(str, arguments)], env=environment)
+
+
 class NodeProcess:
     """``python -m mmcfusion_ros.ros.fusion_node`` in a session of its own, and its rig."""
 
-    def __init__(self, *ros_args: str, small: bool = True, program: tuple[str, str] = PROGRAM) -> None:
+    def __init__(
+        self,
+        *ros_args: str,
+        small: bool = True,
+        program: tuple[str, ...] = PROGRAM,
+        executable: tuple[str, ...] = (sys.executable,),
+        rig: Rig | None = None,
+    ) -> None:
         domain_id, namespace = random.randint(1, 100), new_namespace()
+        if rig:
+            domain_id, namespace = rig.context.get_domain_id(), rig.namespace
         options = [f"-p {name}:={value}" for name, value in SMALL.items()] if small else []
         options += [f"-r __ns:={namespace}", *ros_args]
         self.process = subprocess.Popen(
-            [sys.executable, *program, "--ros-args", *" ".join(options).split()],
+            [*executable, *program, "--ros-args", *" ".join(options).split()],
             cwd=ROOT,
             env={**os.environ, "ROS_DOMAIN_ID": str(domain_id)},
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
-        self.rig = Rig(domain_id, namespace)
+        self._borrowed = rig is not None
+        self.rig = rig or Rig(domain_id, namespace)
 
     def __enter__(self) -> NodeProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.rig.close()
+        if not self._borrowed:
+            self.rig.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:

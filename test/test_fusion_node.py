@@ -12,6 +12,9 @@ import pytest
 from camera_messages import HEIGHT, WIDTH, pixels_of, rgb_image, stamp_ns
 from ros_helpers import Bench, NodeProcess, Rig, RunningNode
 
+from mmcfusion_ros.ros.inputs import Inputs
+from mmcfusion_ros.ros.pairing import Pair
+
 IMAGE_TOPICS = {"thermal/image_raw", "rgb/image_raw", "rgb/camera_info"}
 
 
@@ -187,7 +190,8 @@ def test_services_answer_during_an_inference_and_the_newest_pair_wins(bench):
     assert "takes effect at configure" in rig.set_parameter("jpeg_quality", 50)
     rig.wait(lambda: int(rig.values().get("dropped.superseded", 0)) >= 3, rig.publish)
     last = rig.publish()
-    rig.wait(lambda: bench.node._worker._newest and bench.node._worker._newest.rgb_stamp_ns == last)
+    waiting = bench.node._fusing.worker._newest
+    rig.wait(lambda: Pair in waiting and waiting[Pair].rgb_stamp_ns == last)
     gate.let_go.set()
     rig.wait(lambda: last in map(stamp_ns, rig.fused))
     assert len(rig.fused) == 2
@@ -206,7 +210,7 @@ def test_deactivate_lets_the_pair_at_work_be_the_last_one(bench):
 
 def test_shutdown_does_not_wait_long_for_the_pair_at_work(bench):
     rig, gate = bench.rig, gated(bench)
-    worker = bench.node._worker
+    worker = bench.node._fusing.worker
     assert rig.change("shutdown")
     assert rig.state() == "finalized"
     assert not gate.let_go.is_set()
@@ -227,8 +231,10 @@ def test_a_transition_that_raises_is_logged_and_the_node_recovers(bench, monkeyp
         monkeypatch.setattr(bench.node, "destroy_subscription", destroy)
         raise ZeroDivisionError("no luck")
 
+    thread = bench.node._fusing.worker._thread
     monkeypatch.setattr(bench.node, "destroy_subscription", fail_once)
     assert not rig.change("deactivate")
+    assert not thread.is_alive()
     rig.wait(rig.errors)
     assert rig.errors() == ["on_deactivate failed: ZeroDivisionError('no luck')"]
     assert rig.state() == "unconfigured"
@@ -240,7 +246,7 @@ def test_an_activation_that_fails_is_logged_and_can_be_tried_again(bench, monkey
     rig = bench.rig
     assert rig.change("configure")
     with monkeypatch.context() as patch:
-        patch.setattr(bench.node, "_subscribe", lambda: 1 / 0)
+        patch.setattr(Inputs, "_subscribe", lambda *_: 1 / 0)
         assert not rig.change("activate")
     rig.wait(rig.errors)
     assert rig.errors() == ["cannot activate: division by zero"]
@@ -253,12 +259,12 @@ def test_an_activation_that_fails_is_logged_and_can_be_tried_again(bench, monkey
 def test_cleanup_and_shutdown_release_the_model_and_the_thread(bench, transitions):
     bench.rig.start()
     bench.rig.fuse()
-    worker, pipeline = bench.node._worker, weakref.ref(bench.node._pipeline)
+    thread, pipeline = bench.node._fusing.worker._thread, weakref.ref(bench.node._pipeline)
     for transition in transitions:
         assert bench.rig.change(transition)
     gc.collect()
     assert pipeline() is None
-    assert worker.stop(0)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("autostart", [True, False])

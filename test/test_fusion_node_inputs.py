@@ -74,7 +74,7 @@ def test_faulty_messages_are_counted_by_reason_and_good_ones_fused(rig, camera):
         before = dropped(rig, reason)
         rig.wait(lambda b=before, r=reason: dropped(rig, r) > b, lambda f=faulty: rig.publish(**{camera: f}))
         rig.fuse()
-    assert rig.warnings()[0].startswith("dropped a pair (bad_encoding): ")
+    assert rig.warnings()[0].startswith("dropped a frame (bad_encoding): ")
     assert "no_such_encoding" in rig.warnings()[0]
 
 
@@ -97,7 +97,7 @@ def test_a_failing_backend_is_reported_and_the_next_frame_fused(error, reason, m
             patch.setattr(bench.node._pipeline.fuser, "fuse_luminance", fail)
             rig.wait(lambda: "no pair was fused for" in rig.problem(), rig.publish)
         assert dropped(rig, reason)
-        assert rig.warnings()[0] == f"dropped a pair ({reason}): first line second line"
+        assert rig.warnings()[0] == f"dropped a frame ({reason}): first line second line"
         rig.fuse()
 
 
@@ -110,7 +110,7 @@ def test_camera_info_of_another_size_is_warned_about_and_not_published(rig):
 
 
 def test_pairs_beyond_the_slop_never_fuse_and_diagnostics_say_so():
-    with Bench(pairing__slop=0.02, pairing__max_wait=0.0, stall_timeout=0.5) as bench:
+    with Bench(pairing__slop=0.02, pairing__max_wait=0.0, stall_timeout=0.5, on_thermal_loss="hold") as bench:
         rig = bench.rig
         rig.start()
         rig.wait(
@@ -190,7 +190,7 @@ def test_homography(tmp_path):
 
 def test_a_homography_that_maps_outside_of_the_image_is_a_bad_pair(tmp_path):
     file = homography_file(tmp_path, [[1, 0, 500], [0, 1, 0], [0, 0, 1]])
-    with Bench(registration__type="homography", registration__file=file) as bench:
+    with Bench(registration__type="homography", registration__file=file, on_thermal_loss="hold") as bench:
         rig = bench.rig
         rig.start()
         rig.wait(lambda: dropped(rig, "bad_pair"), rig.publish)

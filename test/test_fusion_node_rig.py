@@ -104,7 +104,7 @@ def test_a_calibrated_rig_waits_for_camera_info_and_then_fuses(extrinsics):
         # 60 px * 0.1 m / 3 m: the two columns at the left are outside of the thermal image.
         grey = cv2.cvtColor(pixels_of(rgb_image()), cv2.COLOR_RGB2GRAY).astype(int)
         difference = np.abs(pixels_of(rig.fused[-1]).astype(int) - grey)
-        assert difference[:, 0].max() <= 1
+        assert difference[1:, 0].max() <= 1  # the first pixel is not the same in each picture
         assert difference[:, 10:].mean() > 4
         assert rig.change("deactivate")
         assert rig.change("activate")
@@ -118,13 +118,17 @@ def test_a_thermal_camera_that_stands_still(policy):
     with Bench(thermal__frozen_policy=policy) as bench:
         rig = bench.rig
         rig.start()
-        rig.wait(lambda: "the thermal camera has sent the same frame for" in rig.problem(), rig.publish)
+
+        def stand_still() -> None:
+            rig.publish(thermal_image(), rgb_image())
+
+        rig.wait(lambda: "the thermal camera has sent the same frame for" in rig.problem(), stand_still)
         assert rig.values()["thermal_freezes"] == "1"
         if policy == "drop":
-            rig.wait(lambda: int(rig.values().get("dropped.frozen_thermal", 0)) > 1, rig.publish)
+            rig.wait(lambda: int(rig.values().get("dropped.frozen_thermal", 0)) > 1, stand_still)
         else:
             rgb = pixels_of(rgb_image())
-            rig.wait(lambda: np.array_equal(pixels_of(rig.fused[-1]), rgb), rig.publish)
+            rig.wait(lambda: np.array_equal(pixels_of(rig.fused[-1]), rgb), stand_still)
         moving = iter(range(10_000))
         fused = len(rig.fused)
 

@@ -104,6 +104,20 @@ def test_problems_in_the_order_of_their_cause(watch, health):
     assert health.problems(2.0, TOPICS) == []
 
 
+def test_conditions_and_frozen_cameras(watch, health):
+    health.fused({}, 0.0)
+    count(health, "rgb_in", "thermal_in", "pairs", "camera_info_in")
+    health.see("rgb", {"dark", "fog"}, 0.0)
+    health.see("rgb", {"dark"}, 0.5)
+    values = health.report({})
+    assert values["conditions.rgb"] == "dark"
+    seen = {key: value for key, value in values.items() if key.startswith("seen.")}
+    assert seen == {"seen.rgb_dark": "2", "seen.rgb_fog": "1", "seen.rgb_frozen": "1"}
+    assert health.problems(1.0, TOPICS) == []
+    health.see("rgb", (), 1.5)
+    assert health.problems(1.0, TOPICS) == ["the images on /a/rgb have not changed for 1.5 s"]
+
+
 def test_threads_lose_no_count(health):
     def work():
         for _ in range(2000):
@@ -132,6 +146,8 @@ def test_status_message():
     assert [(value.key, value.value) for value in good.values] == [("fused", "3")]
     bad = status_message("/a/mmcfusion", "CPU", ["first", "second"], {})
     assert (bad.level, bad.message) == (DiagnosticStatus.WARN, "first; second")
+    failed = status_message("/a/mmcfusion", "CPU", ["second"], {}, failure="first")
+    assert (failed.level, failed.message) == (DiagnosticStatus.ERROR, "first; second")
 
 
 def test_every_count_is_reported(health):

@@ -15,6 +15,10 @@ class FrozenThermalError(ValueError):
     """The thermal camera repeats an old frame, and ``frozen_policy`` is drop."""
 
 
+class BackendGivenUp(FusionError):
+    """The backend failed so often that it is not tried again."""
+
+
 def one_line(error: Exception) -> str:
     """An error's text without its line breaks; its type where it has none."""
     return " ".join(str(error).split()) or repr(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -33,7 +34,10 @@ class OpenVINOBackend:
 
     def __init__(self, model: ModelFiles, precision: str = "auto", threads: int = 0) -> None:
         self._core = openvino.Core()
-        self._core.set_property({"CACHE_DIR": str(cache_folder())})
+        # A mapped file that is truncated while the node runs would end the process with SIGBUS.
+        self._core.set_property({"ENABLE_MMAP": False})
+        with contextlib.suppress(OSError):  # no cache on a full or read-only disk
+            self._core.set_property({"CACHE_DIR": str(cache_folder())})
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "auto":
             precision = "bfloat16" if "BF16" in capabilities else "float32"

@@ -52,6 +52,7 @@ class FusionPipeline:
         self.fuser = fuser
         self.scaler = scaler
         self.registration = registration
+        self.calibration = registration.calibration
         self.frozen = frozen or FrozenDetector()
         self._frozen_policy = frozen_policy
         self._doubts: list[str] = []
@@ -84,6 +85,18 @@ class FusionPipeline:
         fused = merge_luminance(blend(fused, luminance, weight), chroma)
         clock.lap("colour")
         return fused
+
+    def thermal_alone(self, thermal: np.ndarray, rgb_shape: tuple[int, int] | None) -> np.ndarray:
+        """A thermal image as ``__call__`` takes it to ``H x W`` uint8 on the RGB pixel grid of that shape.
+
+        Black where the thermal camera sees nothing. Without a shape (height, width) only brought to 8 bits.
+        """
+        _check_thermal(thermal)
+        scaled = self.scaler(self.scaler.crop(thermal))
+        if rgb_shape is None:
+            return scaled
+        warped, weight = self.registration.warp(scaled, rgb_shape)
+        return blend(warped, np.zeros_like(warped), weight)
 
     def reset(self) -> None:
         """Forgets the frames before, as after a jump of the clock."""

@@ -9,6 +9,7 @@ import numpy as np
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.ros.pairing import Stream
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo
@@ -28,13 +29,13 @@ class CameraInfoRegistration:
         self.registration = Registration(calibration)
 
     @property
-    def cameras(self) -> list[str]:
+    def cameras(self) -> list[Stream]:
         """Those whose camera_info is needed: ``thermal``, ``rgb``, both or none."""
-        own = {"thermal": self._calibration.thermal, "rgb": self._calibration.rgb}
+        own: dict[Stream, Intrinsics | None] = {"thermal": self._calibration.thermal, "rgb": self._calibration.rgb}
         needed = self._calibration.kind == "calibrated"
         return [camera for camera, intrinsics in own.items() if needed and intrinsics is None]
 
-    def take(self, message: CameraInfo, camera: str) -> None:
+    def take(self, message: CameraInfo, camera: Stream) -> None:
         """A message of one of :attr:`cameras`; only a new content changes something."""
         before = self._messages.get(camera)
         if before is not None and _content(before) == _content(message):

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -18,29 +17,22 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
 
-from mmcfusion_ros.fusion.errors import FrozenThermalError, FusionError, one_line
-from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
-from mmcfusion_ros.ros.camera_info import CameraInfoRegistration
-from mmcfusion_ros.ros.health import Health, status_message
-from mmcfusion_ros.ros.messages import (
-    BadImage,
-    compressed_message,
-    image_message,
-    rgb_from_message,
-    thermal_from_message,
-)
-from mmcfusion_ros.ros.pair_filter import PairFilter, stamp_ns
-from mmcfusion_ros.ros.pairing import Pair, Stream
+from mmcfusion_ros.fusion.errors import one_line
+from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.ros.fusing import Fusing
+from mmcfusion_ros.ros.health import status_message
+from mmcfusion_ros.ros.mode import Mode
+from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.settings import Settings, check_changes, declare_parameters, read_parameters
-from mmcfusion_ros.ros.subscriber import Subscriber
-from mmcfusion_ros.ros.worker import NewestPairWorker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
 PATIENCE_S = 0.8
+DIAGNOSTICS_PERIOD_S, WATCH_PERIOD_S = 1.0, 0.1
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 TransitionCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
@@ -61,57 +53,64 @@ def _logged(transition: TransitionCallback) -> TransitionCallback:
 
 class FusionNode(LifecycleNode):
     """Subscribes to ``thermal/image_raw``, ``rgb/image_raw`` and ``rgb/camera_info``; publishes ``fused/image_raw``,
-    ``fused/camera_info`` and, if asked, ``fused/image_raw/compressed``, with the stamp and frame of the RGB image."""
+    ``fused/camera_info`` and, if asked, ``fused/image_raw/compressed``, with the stamp and frame of the RGB image, and
+    what it does in ``~/mode`` (latched) and ``/diagnostics``."""
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("mmcfusion", **node_options)
         declare_parameters(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         self._pipeline: FusionPipeline | None = None
-        self._worker: NewestPairWorker | None = None
-        self._inputs: dict[str, Any] = {}
-        self._camera_info: CameraInfo | None = None
+        self._outputs: Outputs | None = None
+        self._fusing: Fusing | None = None
+        self._failure = ""  # why the node is not configured, or will not be any more
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        self._outputs: dict[str, Any] = {}
-        self._timer: Any = None
+        self._mode = self.create_publisher(String, "~/mode", LATCHED)
+        self._tell_mode("NONE")
+        self._given_up = self.create_guard_condition(self._give_up)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
+        self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Validates the parameters, loads and warms the model, creates the publishers."""
         try:
             self._settings = Settings(read_parameters(self))
-            self._pairing_options = self._settings.pairing()
+            self._settings.pairing()
             self._pipeline = self._settings.pipeline()
-            self._camera_infos = CameraInfoRegistration(self._pipeline.registration.calibration)
-            self._create_outputs()
+            self._outputs = Outputs(self, self._settings)
         except Exception as error:
-            self.get_logger().error(f"cannot configure: {one_line(error)}")
+            self._failure = f"cannot configure: {one_line(error)}"
+            self.get_logger().error(self._failure)
             self._release()
             return FAILURE
+        self._failure = ""
         self.get_logger().info(f"configured: {self._pipeline.fuser}")
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes and starts to fuse."""
         assert self._pipeline is not None
+        assert self._outputs is not None
         try:
-            self._pipeline.reset()
-            self._health = Health()
-            self._pairs = PairFilter(self._pairing_options, lambda: self.get_clock().now().nanoseconds)
-            self._pairs.registerPairCallback(lambda pair: self._health.count("pairs"))
-            self._worker = NewestPairWorker(self._pairs, self._fuse, lambda pair: self._health.drop("superseded"))
             super().on_activate(state)
-            self._subscribe()
-            self._worker.start()
+            self._pipeline.reset()
+            self._fusing = Fusing(
+                self, self._settings, self._pipeline, self._outputs, self._tell_mode, self._note_failure
+            )
         except Exception as error:
             self.get_logger().error(f"cannot activate: {one_line(error)}")
-            self._stop()
+            super().on_deactivate(state)
             return FAILURE
         return SUCCESS
 
     @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribes; the pair at work is the last one published."""
-        self._stop()
+        """Unsubscribes; the pair at work is the last one published. An error if the backend was given up."""
+        self._stop(self._settings.number("watchdog_timeout"))
+        if self._failure:
+            self.get_logger().error(self._failure)
+            return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
     @_logged
@@ -142,145 +141,58 @@ class FusionNode(LifecycleNode):
         self._state_machine.destroy_when_not_in_use()
         super().destroy_node()
 
-    def _create_outputs(self) -> None:
-        qos = self._settings.output_qos()
-        topics = {"image": (Image, "fused/image_raw"), "camera_info": (CameraInfo, "fused/camera_info")}
-        if self._settings.values["publish_compressed"]:
-            topics["compressed"] = (CompressedImage, "fused/image_raw/compressed")
-        for name, (message_type, topic) in topics.items():
-            self._outputs[name] = self.create_lifecycle_publisher(message_type, topic, qos)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+    def _stop(self, timeout_s: float) -> None:
+        if self._fusing:
+            self._fusing.close(timeout_s)  # where it raises, on_error tries again
+            self._fusing = None
 
-    def _subscribe(self) -> None:
-        qos = self._settings.input_qos()
-        for stream in STREAMS:
-            compressed = self._settings.text(f"{stream}.transport") == "compressed"
-            topic = f"{stream}/image_raw" + ("/compressed" if compressed else "")
-            subscriber = Subscriber(self, CompressedImage if compressed else Image, topic, qos_profile=qos)
-            subscriber.registerCallback(self._count, f"{stream}_in")
-            self._inputs[f"{stream}_in"] = subscriber
-        self._pairs.connectInput(*self._inputs.values())
-        for subscriber in self._inputs.values():
-            subscriber.registerCallback(self._wake)
-        info = self._inputs["camera_info_in"] = Subscriber(self, CameraInfo, "rgb/camera_info", qos_profile=qos)
-        info.registerCallback(self._count, "camera_info_in")
-        info.registerCallback(self._keep_camera_info)
-        if "thermal" in self._camera_infos.cameras:
-            self._inputs["thermal_info"] = Subscriber(self, CameraInfo, "thermal/camera_info", qos_profile=qos)
-        for camera, name in (("thermal", "thermal_info"), ("rgb", "camera_info_in")):
-            if camera in self._camera_infos.cameras:
-                self._inputs[name].registerCallback(self._take_intrinsics, camera)
+    def _release(self) -> None:
+        if self._outputs:
+            self._outputs.close()
+        self._outputs = None
+        self._pipeline = None
 
-    def _count(self, message: Image | CompressedImage | CameraInfo, name: str) -> None:
-        self._health.count(name)
+    def _tell_mode(self, mode: Mode) -> None:
+        self._mode.publish(String(data=mode))
 
-    def _wake(self, message: Image | CompressedImage) -> None:
-        if self._worker:
-            self._worker.wake()
+    def _note_failure(self, reason: str) -> None:
+        """In the worker's thread: has the thread that spins the node give up."""
+        self._failure = reason
+        self._given_up.trigger()
 
-    def _keep_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
+    def _give_up(self) -> None:
+        if self._fusing:
+            self._publish_diagnostics()
+            self.trigger_deactivate()
 
-    def _take_intrinsics(self, message: CameraInfo, camera: str) -> None:
-        self._camera_infos.take(message, camera)
-        if self._pipeline:
-            self._pipeline.registration = self._camera_infos.registration
-
-    def _fuse(self, pair: Pair[Any]) -> None:
-        """In the worker thread: one pair to one published image, or to a counted and logged drop."""
-        clock = StageClock()
-        try:
-            fused = self._compute(pair, clock)
-            message = image_message(fused, self._settings.text("output_encoding"), pair.rgb.header)
-            clock.lap("encode")
-            if self._pipeline is None:
-                return  # given up at shutdown
-            self._publish(message, fused)
-            clock.lap("publish")
-        except BadImage as error:
-            self._drop(error.reason, error)
-        except FusionError as error:
-            self._drop("backend_failed", error)
-        except FrozenThermalError as error:
-            self._drop("frozen_thermal", error)
-        except ValueError as error:
-            self._drop("bad_pair", error)
-        except Exception as error:
-            self._drop("internal_error", error)
-        else:
-            self._health.fused(clock.finish(), pair.skew_ns / 1e6)
-
-    def _compute(self, pair: Pair[Any], clock: StageClock) -> np.ndarray:
-        assert self._pipeline is not None
-        thermal, visible = thermal_from_message(pair.thermal, colour=True), rgb_from_message(pair.rgb)
-        clock.lap("decode")
-        return self._pipeline(thermal, visible, clock, stamp_ns(pair.thermal) / 1e9)
-
-    def _publish(self, message: Image, fused: np.ndarray) -> None:
-        self._outputs["image"].publish(message)
-        self._publish_camera_info(message)
-        if "compressed" in self._outputs:
-            quality = self._settings.whole("jpeg_quality")
-            self._outputs["compressed"].publish(compressed_message(fused, message.header, quality=quality))
-
-    def _drop(self, reason: str, error: Exception) -> None:
-        self._health.drop(reason)
-        self.get_logger().warning(f"dropped a pair ({reason}): {one_line(error)}", throttle_duration_sec=5.0)
-
-    def _publish_camera_info(self, image: Image) -> None:
-        info = self._camera_info
-        if info is None:
-            return
-        if (info.height, info.width) != (image.height, image.width):
-            text = f"rgb/camera_info is {info.width}x{info.height}, the image {image.width}x{image.height}"
-            self.get_logger().warning(f"{text}: fused/camera_info is not published", throttle_duration_sec=5.0)
-            return
-        info.header = image.header
-        self._outputs["camera_info"].publish(info)
+    def _watch(self) -> None:
+        if self._fusing and self._fusing.watch():
+            self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
-        assert self._pipeline is not None
-        backend = self._pipeline.fuser.backend
-        values = {
-            "model": backend.variant.name,
-            "backend": backend.name,
-            "device": backend.device,
-            "precision": backend.precision,
-            "backend_reason": self._pipeline.fuser.reason,
-            "registration": self._settings.text("registration.type"),
-        }
-        problems = ["configured, not active"]
-        if self._worker:
-            values |= self._health.report(self._pairs.drops) | self._pipeline.report()
-            topics = {name: subscriber.sub.topic_name for name, subscriber in self._inputs.items()}
-            problems = self._health.problems(self._settings.number("stall_timeout"), topics)
-            problems += self._camera_infos.problems() + self._pipeline.problems()
-        status = status_message(self.get_fully_qualified_name(), backend.device, problems, values)
+        values: dict[str, str] = {}
+        problems, failure, device = ["not configured"], self._failure, ""
+        if self._pipeline:
+            backend, device = self._pipeline.fuser.backend, self._pipeline.fuser.backend.device
+            values = {
+                "model": backend.variant.name,
+                "backend": backend.name,
+                "device": device,
+                "precision": backend.precision,
+                "backend_reason": self._pipeline.fuser.reason,
+                "registration": self._settings.text("registration.type"),
+            }
+            problems = ["configured, not active"]
+        if self._fusing:
+            more, problems, stuck = self._fusing.report()
+            values, failure = values | more, failure or stuck
+        status = status_message(self.get_fully_qualified_name(), device, problems, values, failure)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         return check_changes(changes, configured=self._pipeline is not None)
-
-    def _stop(self, timeout_s: float | None = None) -> None:
-        for subscriber in self._inputs.values():
-            self.destroy_subscription(subscriber.sub)
-        self._inputs.clear()
-        if self._worker and not self._worker.stop(timeout_s):
-            self.get_logger().warning("the frame at work was given up")
-        self._worker = None
-        self._camera_info = None
-
-    def _release(self) -> None:
-        if self._timer:
-            self.destroy_timer(self._timer)
-            self._timer = None
-        for publisher in self._outputs.values():
-            self.destroy_lifecycle_publisher(publisher)
-        self._outputs = {}
-        self._pipeline = None
 
 
 def main(args: list[str] | None = None) -> None:

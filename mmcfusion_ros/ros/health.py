@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 RECENT_FRAMES = 200
-COUNTED = ("thermal_in", "rgb_in", "camera_info_in", "pairs", "fused")
+COUNTED = ("thermal_in", "rgb_in", "camera_info_in", "pairs", "fused", "passed_through")
 
 
 class Health:
@@ -25,6 +25,9 @@ class Health:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._drops: Counter[str] = Counter()
+        self._seen: Counter[str] = Counter()
+        self._conditions: dict[str, str] = {}
+        self._frozen_s: dict[str, float] = {}
         self._latencies: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT_FRAMES))
         self._skews: deque[float] = deque(maxlen=RECENT_FRAMES)
         self._last_s = dict.fromkeys(COUNTED, clock_s())
@@ -40,6 +43,14 @@ class Health:
         """One more message or pair lost for this reason."""
         with self._lock:
             self._drops[reason] += 1
+
+    def see(self, stream: str, conditions: Collection[str], frozen_s: float) -> None:
+        """What is wrong with an image, and for how long it has been the same."""
+        with self._lock:
+            self._seen.update(f"{stream}_{condition}" for condition in conditions)
+            self._seen[f"{stream}_frozen"] += frozen_s > 0
+            self._conditions[stream] = " ".join(sorted(conditions))
+            self._frozen_s[stream] = frozen_s
 
     def fused(self, milliseconds: Mapping[str, float], skew_ms: float) -> None:
         """A fused frame was published."""
@@ -66,7 +77,11 @@ class Health:
             return [f"no pair was fused for {silent['fused']}; see the dropped.* counts and the log"]
         if not self._counts["camera_info_in"]:
             return [f"no message on {topics['camera_info_in']} yet"]
-        return []
+        return [
+            f"the images on {topics[f'{stream}_in']} have not changed for {frozen_s:.1f} s"
+            for stream, frozen_s in list(self._frozen_s.items())
+            if frozen_s > timeout_s
+        ]
 
     def report(self, pairing_drops: Mapping[str, int]) -> dict[str, str]:
         """Everything by key, and rates per second since the last report, at first since creation."""
@@ -82,6 +97,8 @@ class Health:
                 values[f"{name}_hz"] = f"{rate:.2f}"
             for reason, number in sorted((self._drops + Counter(pairing_drops)).items()):
                 values[f"dropped.{reason}"] = str(number)
+            values |= {f"conditions.{stream}": words for stream, words in self._conditions.items()}
+            values |= {f"seen.{name}": str(number) for name, number in sorted((+self._seen).items())}
             for name, recent in (("skew", self._skews), *sorted(self._latencies.items())):
                 if recent:
                     p50, p95, largest = np.percentile(recent, (50, 95, 100))
@@ -90,10 +107,15 @@ class Health:
             return values
 
 
-def status_message(name: str, hardware_id: str, problems: list[str], values: Mapping[str, str]) -> DiagnosticStatus:
-    """OK, or WARN with the problems."""
+def status_message(
+    name: str, hardware_id: str, problems: list[str], values: Mapping[str, str], failure: str = ""
+) -> DiagnosticStatus:
+    """OK, WARN with the problems, or ERROR with the failure before them."""
+    if failure:
+        problems = [failure, *problems]
+    warning = DiagnosticStatus.WARN if problems else DiagnosticStatus.OK
     return DiagnosticStatus(
-        level=DiagnosticStatus.WARN if problems else DiagnosticStatus.OK,
+        level=DiagnosticStatus.ERROR if failure else warning,
         name=name,
         hardware_id=hardware_id,
         message="; ".join(problems) or "fusing",

@@ -48,13 +48,15 @@ class PairFilter:
         self._callbacks.append(callback)
         return len(self._callbacks) - 1
 
-    def add(self, message: Any, stream: Stream) -> None:
-        """Takes a message with ``header.stamp``; calls back with the pairs it settles."""
+    def add(self, message: Any, stream: Stream) -> bool:
+        """Takes a message with ``header.stamp``; calls back with the pairs it settles. False if it was dropped."""
         with self._lock:
             self._send(
                 self._pairer.add(stream, stamp_ns(message), message, self._read_steady_ns(), self._read_clock_ns())
             )
+            accepted = self._pairer.newest.get(stream) is message
         self._deliver()
+        return accepted
 
     def poll(self) -> None:
         """Calls back with the pairs that have waited long enough; due at ``next_deadline_ns``."""

@@ -114,13 +114,15 @@ class Pairer(Generic[Item]):
 
     ``arrival_ns`` and ``now_ns`` are of one steady clock, ``clock_ns`` is of the clock that stamps the frames; a bag
     gives its receive times as both. ``drops`` counts dropped frames by name (``DROP_REASONS``); ``on_drop(name, item)``
-    is called with each. ``last_arrival_ns`` tells when each stream last delivered anything, for the report of a stall.
+    is called with each. ``last_arrival_ns`` tells when each stream last delivered anything, for the report of a stall;
+    ``newest`` is the last frame of each stream that was accepted.
     """
 
     def __init__(self, options: PairingOptions, on_drop: Callable[[str, Item], None] | None = None) -> None:
         self.options = options
         self.drops: Counter[str] = Counter()
         self.last_arrival_ns: dict[Stream, int] = {}
+        self.newest: dict[Stream, Item] = {}
         self._on_drop = on_drop
         self._thermal: _Stream[Item] = _Stream("thermal")
         self._rgb: _Stream[Item] = _Stream("rgb")
@@ -141,6 +143,7 @@ class Pairer(Generic[Item]):
             self._drop(this, item, fault)
         else:
             this.accept(_Frame(item, stamp_ns, time_ns, arrival_ns))
+            self.newest[stream] = item
         return self.poll(arrival_ns)
 
     def poll(self, now_ns: int) -> list[Pair[Item]]:

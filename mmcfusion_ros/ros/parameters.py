@@ -49,6 +49,7 @@ class Parameter:
 
 
 TRANSPORTS = ("raw", "compressed")
+LOSS_POLICIES = ("pass_through", "hold")
 RELIABILITIES = ("best_effort", "reliable")
 
 PARAMETERS = (
@@ -58,6 +59,14 @@ PARAMETERS = (
     Parameter("device", "auto", "where it runs; cuda is an error where there is none", choices=DEVICES),
     Parameter("precision", "auto", "of the network's arithmetic; auto: the fastest the device has", choices=PRECISIONS),
     Parameter("threads", 0, "processors for the network, 0: all", low=0, high=256),
+    Parameter(
+        "fallback_backend",
+        "none",
+        "runs the network on the CPU once backend has failed for good; none: the node goes to unconfigured",
+        choices=("none", *BACKENDS[1:]),
+    ),
+    Parameter("backend_attempts", 5, "failures of a backend in a row that end it", low=1, high=100),
+    Parameter("watchdog_timeout", 10.0, "time spent on one frame that is reported, in s", low=0.1, high=600),
     Parameter("warm_up_width", 640, "RGB width that the network is made ready for at configure", low=32, high=4096),
     Parameter("warm_up_height", 480, "RGB height that the network is made ready for at configure", low=32, high=4096),
     Parameter("output_encoding", "rgb8", "encoding of fused/image_raw", choices=("rgb8", "bgr8", "mono8")),
@@ -129,7 +138,20 @@ PARAMETERS = (
         "pairing.max_age", 2.0, "oldest frame on arrival, and longest wait for a partner, in s; 0: any", low=0, high=60
     ),
     Parameter("pairing.queue_size", 30, "frames of one camera that may wait for a partner", low=1, high=1000),
-    Parameter("stall_timeout", 1.0, "silence of a camera that is reported, in s", low=0.05, high=60),
+    Parameter("stall_timeout", 1.0, "silence of a camera that is reported, and its loss, in s", low=0.05, high=60),
+    Parameter(
+        "on_thermal_loss",
+        "pass_through",
+        "without thermal images that pair and fuse: publish the RGB images alone, or hold (publish nothing)",
+        choices=LOSS_POLICIES,
+    ),
+    Parameter(
+        "on_rgb_loss",
+        "pass_through",
+        "without RGB images: publish the thermal ones alone, on the RGB pixel grid, or hold (publish nothing)",
+        choices=LOSS_POLICIES,
+    ),
+    Parameter("recovery_pairs", 3, "good pairs in a row after a loss that resume fusion", low=1, high=1000),
     Parameter("qos.input_reliability", "best_effort", "of the subscriptions", choices=RELIABILITIES),
     Parameter("qos.input_depth", 5, "of the subscriptions", low=1, high=100),
     Parameter("qos.output_reliability", "reliable", "of the publishers", choices=RELIABILITIES),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
 from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.fusion.supervised_backend import Maker, SupervisedBackend
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
-from mmcfusion_ros.ros.pairing import PairingOptions
+from mmcfusion_ros.ros.pairing import PairingOptions, Stream
 from mmcfusion_ros.ros.parameters import PARAMETERS, Value
 
 
@@ -90,9 +94,8 @@ class Settings:
 
     def pipeline(self) -> FusionPipeline:
         """The whole way of a frame, loaded and run once; errors say which parameter or file is wrong."""
-        fuser = Fuser.from_pretrained(
-            self.text("model"), self.text("backend"), self.text("device"), self.text("precision"), self.whole("threads")
-        )
+        backend = SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
+        fuser = Fuser(backend, backend.reason)
         pipeline = FusionPipeline(
             fuser,
             ThermalScaler(self._thermal()),
@@ -119,6 +122,20 @@ class Settings:
         if calibration.kind != kind:
             raise ValueError(f"registration.type is {kind}, but {file} is of type {calibration.kind}; correct one")
         return calibration
+
+    def _backend_makers(self) -> list[Maker]:
+        choices = [(self.text("backend"), self.text("device"), self.text("precision"))]
+        if self.text("fallback_backend") != "none":
+            choices.append((self.text("fallback_backend"), "cpu", "auto"))
+        return [partial(self._make_backend, *choice) for choice in choices]
+
+    def _make_backend(self, backend: str, device: str, precision: str) -> tuple[Backend, str]:
+        return create_backend(find_model(self.text("model")), backend, device, precision, self.whole("threads"))
+
+    def pass_through(self) -> list[Stream]:
+        """The cameras whose images go out alone when the other one is lost."""
+        policies: dict[Stream, str] = {"rgb": "on_thermal_loss", "thermal": "on_rgb_loss"}
+        return [stream for stream, policy in policies.items() if self.text(policy) == "pass_through"]
 
     def input_qos(self) -> QoSProfile:
         """Of the subscriptions."""

@@ -1,44 +1,53 @@
-"""One thread that computes: it takes the newest pair and never lets a queue grow."""
+"""One thread that computes: it takes the newest work and never lets a queue grow."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from mmcfusion_ros.ros.pair_filter import PairFilter
-from mmcfusion_ros.ros.pairing import Pair
+from mmcfusion_ros.ros.pairing import Pair, Stream
+
+
+@dataclass(frozen=True)
+class LoneFrame:
+    """A message that goes out without a partner."""
+
+    stream: Stream
+    message: Any
+
+
+Job = Pair[Any] | LoneFrame
 
 
 class NewestPairWorker:
-    """Calls ``process(pair)`` with the newest pair of a filter, whose waits it also ends when they are due.
+    """Calls ``process`` with the newest pair of a filter, whose waits it also ends when they are due, or with the
+    newest lone frame while there is no pair.
 
-    A pair that a newer one replaces before it was taken goes to ``superseded(pair)``. ``process`` must not raise.
+    What a newer pair or frame replaces before it was taken goes to ``superseded``. ``process`` must not raise.
     """
 
-    def __init__(
-        self,
-        pairs: PairFilter,
-        process: Callable[[Pair[Any]], None],
-        superseded: Callable[[Pair[Any]], None],
-    ) -> None:
+    def __init__(self, pairs: PairFilter, process: Callable[[Job], None], superseded: Callable[[Job], object]) -> None:
         self._pairs = pairs
         self._process = process
         self._superseded = superseded
         self._condition = threading.Condition()
-        self._newest: Pair[Any] | None = None
+        self._newest: dict[type, Job] = {}
         self._awake = False
         self._stopping = False
+        self._busy_since_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
-        pairs.registerPairCallback(self._put)
+        pairs.registerPairCallback(self.put)
 
     def start(self) -> None:
         """Begins to work."""
         self._thread.start()
 
     def stop(self, timeout_s: float | None = None) -> bool:
-        """Ends after the pair at work; False if that takes longer than the timeout."""
+        """Ends after the work at hand; False if that takes longer than the timeout."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
@@ -52,12 +61,19 @@ class NewestPairWorker:
             self._awake = True
             self._condition.notify()
 
-    def _put(self, pair: Pair[Any]) -> None:
+    def put(self, job: Job) -> None:
+        """Takes the place of what waits of the same kind."""
         with self._condition:
-            replaced, self._newest = self._newest, pair
+            replaced = self._newest.get(type(job))
+            self._newest[type(job)] = job
             self._condition.notify()
         if replaced:
             self._superseded(replaced)
+
+    def busy_s(self) -> float:
+        """For how long it has been at the work at hand; 0 if there is none."""
+        since_s = self._busy_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     def _run(self) -> None:
         while not self._stopping:
@@ -65,8 +81,11 @@ class NewestPairWorker:
             timeout_s = None if deadline_ns is None else max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)
             with self._condition:
                 self._condition.wait_for(lambda: self._newest or self._awake or self._stopping, timeout_s)
-                pair, self._newest, self._awake = self._newest, None, False
-            if pair and not self._stopping:
-                self._process(pair)
+                job = self._newest.pop(Pair, None) or self._newest.pop(LoneFrame, None)
+                self._awake = False
+            if job and not self._stopping:
+                self._busy_since_s = time.monotonic()
+                self._process(job)
+                self._busy_since_s = None
             else:
                 self._pairs.poll()

@@ -1,0 +1,117 @@
+"""All that lives while the node is active: inputs, pairing, mode, worker and their health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.fusion.supervised_backend import SupervisedBackend
+from mmcfusion_ros.ros.camera_info import CameraInfoRegistration
+from mmcfusion_ros.ros.health import Health
+from mmcfusion_ros.ros.inputs import Inputs
+from mmcfusion_ros.ros.mode import Mode, ModeSwitch
+from mmcfusion_ros.ros.outputs import Outputs
+from mmcfusion_ros.ros.pair_filter import PairFilter
+from mmcfusion_ros.ros.pairing import Pair, Stream
+from mmcfusion_ros.ros.processor import Processor
+from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.ros.worker import LoneFrame, NewestPairWorker
+
+
+class Fusing:
+    """Subscribes and fuses from its creation until ``close``.
+
+    ``on_mode(new)`` is called with every mode, ``on_given_up(reason)`` when the backend is past help: both by any
+    thread.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: Settings,
+        pipeline: FusionPipeline,
+        outputs: Outputs,
+        on_mode: Callable[[Mode], object],
+        on_given_up: Callable[[str], object],
+    ) -> None:
+        self._settings, self._pipeline, self._outputs = settings, pipeline, outputs
+        self._logger, self._on_mode = node.get_logger(), on_mode
+        self._stuck_reported = False
+        self._health = Health()
+        self._modes = ModeSwitch(
+            settings.number("stall_timeout"), settings.whole("recovery_pairs"), settings.pass_through(), self._tell_mode
+        )
+        self._processor = Processor(pipeline, outputs, self._modes, self._health, self._warn, on_given_up)
+        self._pairs = PairFilter(settings.pairing(), lambda: node.get_clock().now().nanoseconds)
+        self._pairs.registerPairCallback(self._note_pair)
+        self.worker = NewestPairWorker(self._pairs, self._processor, lambda job: self._health.drop("superseded"))
+        self._camera_infos = CameraInfoRegistration(pipeline.calibration)
+        pipeline.registration = self._camera_infos.registration
+        self._inputs = Inputs(node, settings, self._take_frame, self._take_camera_info, self._camera_infos.cameras)
+        on_mode(self._modes.mode)
+        self.worker.start()
+
+    def close(self, timeout_s: float) -> None:
+        """Unsubscribes; the frame at work is the last one published, or given up if it takes longer."""
+        self._inputs.close()
+        if not self.worker.stop(timeout_s):
+            self._logger.warning("the frame at work was given up")
+        self._processor.closed = True
+        self._outputs.camera_info = None
+        self._on_mode("NONE")
+
+    def watch(self) -> bool:
+        """Ends what ends by the passing of time; True if the worker has just been found to be stuck."""
+        self._modes.update()
+        stuck = self._stuck()
+        found = bool(stuck) and not self._stuck_reported
+        self._stuck_reported = bool(stuck)
+        if found:
+            self._logger.error(stuck)
+        return found
+
+    def report(self) -> tuple[dict[str, str], list[str], str]:
+        """For the diagnostics: values, problems, and a failure that is worse than those."""
+        values = {"mode": self._modes.mode, **self._health.report(self._pairs.drops), **self._pipeline.report()}
+        backend = self._pipeline.fuser.backend
+        problems = [backend.problem] if isinstance(backend, SupervisedBackend) and backend.problem else []
+        problems += self._health.problems(self._settings.number("stall_timeout"), self._inputs.topics)
+        problems += self._inputs.problems() + self._camera_infos.problems() + self._pipeline.problems()
+        return values, problems, self._stuck()
+
+    def _stuck(self) -> str:
+        busy_s = self.worker.busy_s()
+        limit_s = self._settings.number("watchdog_timeout")
+        return f"the worker has been at one frame for {busy_s:.1f} s" if busy_s > limit_s else ""
+
+    def _take_frame(self, message: Image | CompressedImage, stream: Stream) -> None:
+        self._health.count(f"{stream}_in")
+        if self._pairs.add(message, stream):
+            self._modes.arrived(stream)
+            if self._modes.wants(stream):
+                self.worker.put(LoneFrame(stream, message))
+        self.worker.wake()
+
+    def _note_pair(self, pair: Pair[Any]) -> None:
+        self._health.count("pairs")
+        self._modes.arrived("pair")
+
+    def _take_camera_info(self, message: CameraInfo, stream: Stream) -> None:
+        if stream == "rgb":
+            self._health.count("camera_info_in")
+            self._outputs.camera_info = message
+        if stream in self._camera_infos.cameras:
+            self._camera_infos.take(message, stream)
+            self._pipeline.registration = self._camera_infos.registration
+
+    def _tell_mode(self, new: Mode, old: Mode) -> None:
+        if not self._processor.closed:
+            self._on_mode(new)
+            self._logger.info(f"mode {new}, was {old}")
+
+    def _warn(self, text: str) -> None:
+        self._logger.warning(text, throttle_duration_sec=5.0)

@@ -1,0 +1,76 @@
+"""The subscriptions of an active node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSCompatibility, qos_check_compatible
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from mmcfusion_ros.ros.pairing import Stream
+from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.ros.subscriber import Subscriber
+
+STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
+
+
+class Inputs:
+    """Subscribes to both cameras, the RGB camera's ``camera_info``, and the thermal one's if registration needs it.
+
+    ``on_frame(message, stream)`` and ``on_camera_info(message, stream)`` are called by the thread that spins the node.
+    ``topics`` are the full names, by ``thermal_in``, ``rgb_in`` and ``camera_info_in``.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: Settings,
+        on_frame: Callable[[Image | CompressedImage, Stream], object],
+        on_camera_info: Callable[[CameraInfo, Stream], object],
+        calibrated_by_messages: Collection[Stream],
+    ) -> None:
+        self._node = node
+        self._qos = settings.input_qos()
+        self._subscribers: dict[str, Any] = {}
+        try:
+            self._subscribe_to_all(settings, on_frame, on_camera_info)
+            if "thermal" in calibrated_by_messages:
+                self._subscribe("thermal_info_in", CameraInfo, "thermal/camera_info", on_camera_info, "thermal")
+        except Exception:
+            self.close()
+            raise
+        self.topics = {name: subscriber.sub.topic_name for name, subscriber in self._subscribers.items()}
+
+    def _subscribe_to_all(self, settings: Settings, on_frame: Any, on_camera_info: Any) -> None:
+        for stream in STREAMS:
+            compressed = settings.text(f"{stream}.transport") == "compressed"
+            topic = f"{stream}/image_raw" + ("/compressed" if compressed else "")
+            self._subscribe(f"{stream}_in", CompressedImage if compressed else Image, topic, on_frame, stream)
+        self._subscribe("camera_info_in", CameraInfo, "rgb/camera_info", on_camera_info, "rgb")
+
+    def _subscribe(self, name: str, message_type: type, topic: str, *callback: Any) -> None:
+        subscriber = Subscriber(self._node, message_type, topic, qos_profile=self._qos)
+        subscriber.registerCallback(*callback)
+        self._subscribers[name] = subscriber
+
+    def close(self) -> None:
+        """Unsubscribes."""
+        for name in list(self._subscribers):
+            self._node.destroy_subscription(self._subscribers[name].sub)
+            del self._subscribers[name]
+
+    def problems(self) -> list[str]:
+        """Publishers that cannot be heard, and cameras that share a topic, by name."""
+        problems = []
+        for name, topic in self.topics.items():
+            publishers = self._node.get_publishers_info_by_topic(topic)
+            names = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in publishers]
+            for info, publisher in zip(publishers, names, strict=True):
+                compatibility, reason = qos_check_compatible(info.qos_profile, self._qos)
+                if compatibility == QoSCompatibility.ERROR:
+                    problems.append(f"{publisher} cannot be heard on {topic}: {reason.strip().rstrip(';')}")
+            if len(names) > 1 and name in ("thermal_in", "rgb_in"):
+                problems.append(f"{len(names)} publishers on {topic}: {', '.join(sorted(names))}")
+        return problems

@@ -1,0 +1,63 @@
+"""The publishers of a configured node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from mmcfusion_ros.fusion.pipeline import StageClock
+from mmcfusion_ros.ros.messages import compressed_message, image_message
+from mmcfusion_ros.ros.settings import Settings
+
+
+class Outputs:
+    """Publishes images as the settings ask for, each with the last ``camera_info`` of the RGB camera."""
+
+    def __init__(self, node: LifecycleNode, settings: Settings) -> None:
+        self._node, self._settings = node, settings
+        self.camera_info: CameraInfo | None = None
+        topics = {"image": (Image, "fused/image_raw"), "camera_info": (CameraInfo, "fused/camera_info")}
+        if settings.values["publish_compressed"]:
+            topics["compressed"] = (CompressedImage, "fused/image_raw/compressed")
+        self._publishers: dict[str, Any] = {}
+        for name, (message_type, topic) in topics.items():
+            self._publishers[name] = node.create_lifecycle_publisher(message_type, topic, settings.output_qos())
+
+    def close(self) -> None:
+        """Takes the topics back. What a frame that was given up still publishes is lost."""
+        publishers, self._publishers = self._publishers, {}
+        for publisher in publishers.values():
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def publish(self, image: np.ndarray, header: Header, clock: StageClock) -> None:
+        """``H x W`` or ``H x W x 3`` (red first) uint8 in the encoding asked for, with its camera_info."""
+        message = image_message(image, self._settings.text("output_encoding"), header)
+        clock.lap("encode")
+        publishers = self._publishers
+        if publishers:
+            publishers["image"].publish(message)
+            self._publish_camera_info(message)
+        if "compressed" in publishers:
+            quality = self._settings.whole("jpeg_quality")
+            publishers["compressed"].publish(compressed_message(image, header, quality=quality))
+        clock.lap("publish")
+
+    def _publish_camera_info(self, image: Image) -> None:
+        info = self.camera_info
+        if info is None:
+            return
+        problem = ""
+        if (info.height, info.width) != (image.height, image.width):
+            problem = f"is {info.width}x{info.height}, the image {image.width}x{image.height}"
+        elif not np.isfinite(np.concatenate([info.k, info.d, info.r, info.p])).all():
+            problem = "has numbers that are not finite"
+        if problem:
+            text = f"rgb/camera_info {problem}: fused/camera_info is not published"
+            self._node.get_logger().warning(text, throttle_duration_sec=5.0)
+            return
+        info.header = image.header
+        self._publishers["camera_info"].publish(info)

@@ -1,0 +1,244 @@
+"""What a detector gets over real DDS while cameras come and go, and while the backend fails. The backend that fails
+on demand is the only fake."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, rgb_image, stamp_ns, thermal_image
+from ros_helpers import Bench
+
+from mmcfusion_ros.fusion import supervised_backend
+from mmcfusion_ros.ros import settings
+
+QUICK = {"stall_timeout": 0.5}
+
+
+def wait_for_mode(rig, mode: str, *cameras: str) -> float:
+    """Sends these cameras' images at 10 Hz; the seconds until the mode was there."""
+    begin = time.monotonic()
+    if cameras == ("thermal", "rgb"):
+        rig.wait(lambda: rig.modes and rig.modes[-1] == mode, rig.publish)
+    else:
+        rig.wait(lambda: rig.modes and rig.modes[-1] == mode, lambda: [rig.publish_one(camera) for camera in cameras])
+    return time.monotonic() - begin
+
+
+def gap_s(rig, first: int) -> float:
+    """The longest time between the stamps of two images that came out, from the one before ``first`` on."""
+    stamps = np.array([stamp_ns(message) for message in rig.fused[max(first - 1, 0) :]])
+    return float(np.diff(stamps).max() / 1e9)
+
+
+def test_cameras_die_and_come_back(figure):
+    """One story: both, RGB alone, both, thermal alone, none, both; the stamps that come out only rise."""
+    with Bench(**QUICK) as bench:
+        rig = bench.rig
+        assert rig.change("configure")
+        rig.wait(lambda: rig.modes == ["NONE"])
+        assert rig.change("activate")
+        rig.wait(lambda: "STARTING" in rig.modes)
+        wait_for_mode(rig, "FUSED", "thermal", "rgb")
+        rig.wait(lambda: rig.values().get("mode") == "FUSED", rig.publish)
+
+        first = len(rig.fused)
+        figure("thermal camera dies: RGB_ONLY after, s", wait_for_mode(rig, "RGB_ONLY", "rgb"))
+        sent: set[int] = set()
+        rig.wait(lambda: sent & set(map(stamp_ns, rig.fused)), lambda: sent.add(rig.publish_one("rgb")))
+        assert rig.fused[-1].encoding == "rgb8"
+        assert rig.fused[-1].header.frame_id == "rgb_frame"
+        np.testing.assert_array_equal(pixels_of(rig.fused[-1])[1:], pixels_of(rgb_image())[1:])
+        rig.wait(lambda: rig.values().get("mode") == "RGB_ONLY", lambda: rig.publish_one("rgb"))
+        assert "no message on" in rig.problem()
+        figure("thermal camera dies: longest gap of the output, s", gap_s(rig, first))
+
+        figure("thermal camera back: FUSED after, s", wait_for_mode(rig, "FUSED", "thermal", "rgb"))
+        rig.wait(
+            lambda: rig.infos,
+            lambda: (rig.publish_info(2 * HEIGHT, 2 * WIDTH), rig.publish(rgb=rgb_image(2 * HEIGHT, 2 * WIDTH))),
+        )
+
+        first = len(rig.fused)
+        figure("RGB camera dies: THERMAL_ONLY after, s", wait_for_mode(rig, "THERMAL_ONLY", "thermal"))
+        rig.wait(lambda: rig.fused[-1].header.frame_id == "thermal_frame", lambda: rig.publish_one("thermal"))
+        assert (rig.fused[-1].height, rig.fused[-1].width) == (2 * HEIGHT, 2 * WIDTH), "on the RGB grid"
+        assert np.ptp(pixels_of(rig.fused[-1]), axis=2).max() == 0, "grey"
+        rig.wait(lambda: stamp_ns(rig.infos[-1]) == stamp_ns(rig.fused[-1]))
+
+        figure("RGB camera back: FUSED after, s", wait_for_mode(rig, "FUSED", "thermal", "rgb"))
+        wait_for_mode(rig, "NONE")
+        figure("both back: FUSED after, s", wait_for_mode(rig, "FUSED", "thermal", "rgb"))
+        stamps = list(map(stamp_ns, rig.fused))
+        assert stamps == sorted(set(stamps))
+        assert rig.change("deactivate")
+        rig.wait(lambda: rig.modes[-1] == "NONE")
+        assert not rig.errors()
+
+
+def test_hold():
+    with Bench(**QUICK, on_thermal_loss="hold", on_rgb_loss="hold") as bench:
+        rig = bench.rig
+        rig.start()
+        for camera in ("rgb", "thermal"):
+            wait_for_mode(rig, "FUSED", "thermal", "rgb")
+            wait_for_mode(rig, "NONE", camera)
+            rig.spin(0.2)
+            published = len(rig.fused)
+            for _ in range(8):
+                rig.publish_one(camera)
+                rig.spin(0.1)
+            assert len(rig.fused) == published
+        wait_for_mode(rig, "FUSED", "thermal", "rgb")
+
+
+@pytest.fixture(scope="module")
+def quick_rig():
+    with Bench(**QUICK) as bench:
+        bench.rig.start()
+        yield bench.rig
+
+
+def test_a_camera_that_sends_rubbish_is_a_lost_camera(quick_rig, figure):
+    """It comes back with another size and encoding."""
+    rig = quick_rig
+    for camera, mode in (("thermal", "RGB_ONLY"), ("rgb", "THERMAL_ONLY")):
+        wait_for_mode(rig, "FUSED", "thermal", "rgb")
+        bad = {"thermal": thermal_image, "rgb": rgb_image}[camera]()
+        bad.data = bad.data[:100]
+        first = len(rig.fused)
+        rig.wait(lambda m=mode: rig.modes[-1] == m, lambda c=camera, b=bad: rig.publish(**{c: b}))
+        rig.wait(lambda f=first: len(rig.fused) > f + 3, lambda c=camera, b=bad: rig.publish(**{c: b}))
+        figure(f"{camera} truncated: longest gap of the output, s", gap_s(rig, first))
+    counts = np.linspace(20_000, 30_000, 96 * 128).reshape(96, 128).astype(np.uint16)
+    rig.wait(
+        lambda: rig.modes[-1] == "FUSED" and rig.fused[-1].height == 96,
+        lambda: rig.publish(image(counts, "16UC1"), rgb_image(96, 128)),
+    )
+    rig.wait(lambda: int(rig.values().get("dropped.bad_size", 0)) > 3)
+
+
+def test_a_camera_with_another_clock_is_a_lost_camera(quick_rig):
+    rig = quick_rig
+    wait_for_mode(rig, "FUSED", "thermal", "rgb")
+    rig.wait(lambda: rig.modes[-1] == "RGB_ONLY", lambda: rig.publish(skew_ns=-100 * NS))
+    rig.wait(lambda: rig.modes[-1] == "FUSED", rig.publish)
+
+
+def test_conditions_and_frozen_cameras_are_reported_and_fused(quick_rig):
+    rig = quick_rig
+    wait_for_mode(rig, "FUSED", "thermal", "rgb")
+    dark = image(np.zeros((HEIGHT, WIDTH, 3), np.uint8), "rgb8")
+    flat = image(np.full((HEIGHT, WIDTH), 100, np.uint8), "mono8")
+    rig.wait(
+        lambda: "have not changed for" in rig.problem(),
+        lambda: (rig.publish_info(), rig.publish(flat, dark)),
+    )
+    values = rig.values()
+    assert (values["conditions.rgb"], values["conditions.thermal"], values["mode"]) == ("dark", "flat", "FUSED")
+    assert min(int(values[f"seen.{name}"]) for name in ("rgb_dark", "thermal_flat", "rgb_frozen")) > 1
+    assert f"the images on {rig.namespace}/rgb/image_raw have not changed" in rig.problem()
+
+
+class FakeBackend:
+    """The real one, or what ``fault`` says: an exception to raise, or a call that takes its time."""
+
+    fault = None
+
+    def __init__(self, backend) -> None:
+        self._backend = backend
+        self.name, self.device, self.precision, self.variant = (
+            getattr(backend, name) for name in ("name", "device", "precision", "variant")
+        )
+
+    def __call__(self, thermal, luminance):
+        fault = FakeBackend.fault
+        if isinstance(fault, Exception):
+            raise fault
+        if fault:
+            fault()
+        return self._backend(thermal, luminance)
+
+
+@pytest.fixture
+def fault(monkeypatch):
+    """Sets what the next backends of device auto do; one made as a fall-back does its work."""
+
+    def create(model, backend, device, precision, threads):
+        made, reason = create_backend(model, backend, device, precision, threads)
+        return (FakeBackend(made) if device == "auto" else made), reason
+
+    create_backend = settings.create_backend
+    monkeypatch.setattr(settings, "create_backend", create)
+    monkeypatch.setattr(supervised_backend, "FIRST_PAUSE_S", 0.05)
+    yield lambda what: setattr(FakeBackend, "fault", what)
+    FakeBackend.fault = None
+
+
+def test_a_backend_that_fails_once_costs_frames_and_one_past_help_unconfigures_the_node(fault, figure):
+    with Bench(**QUICK, backend_attempts=3) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.fuse()
+        fault(RuntimeError("CUDA out of memory"))
+        rig.wait(rig.warnings, rig.publish)
+        fault(None)
+        begin = time.monotonic()
+        rig.fuse()
+        figure("backend out of memory once: fused again after, s", time.monotonic() - begin)
+        assert rig.warnings()[0] == "dropped a frame (backend_failed): openvino: CUDA out of memory"
+        rig.wait(lambda: int(rig.values().get("dropped.backend_failed", 0)) >= 1, rig.publish)
+        assert rig.state() == "active"
+
+        fault(RuntimeError("the driver is gone"))
+        rig.wait(rig.errors, rig.publish)
+        reason = "the backend failed 3 times in a row: openvino: the driver is gone"
+        rig.wait(lambda: rig.statuses[-1].level == b"\2" and rig.problem() == f"{reason}; not configured")
+        assert rig.state() == "unconfigured"
+        assert rig.errors() == [reason]
+        assert rig.modes[-1] == "NONE"
+        fault(None)
+        rig.start()
+        rig.fuse()
+        rig.wait(lambda: rig.statuses[-1].level != b"\2")
+
+
+def test_the_fall_back_backend_takes_over(fault):
+    with Bench(**QUICK, backend_attempts=2, fallback_backend="openvino") as bench:
+        rig = bench.rig
+        rig.start()
+        rig.fuse()
+        fault(RuntimeError("the driver is gone"))
+        rig.wait(lambda: "this is the fall-back backend" in rig.problem(), rig.publish)
+        rig.fuse()
+        assert rig.state() == "active"
+        rig.wait(lambda: rig.modes[-1] == "FUSED", rig.publish)
+
+
+def test_the_watchdog_reports_a_worker_that_is_stuck(fault, figure):
+    with Bench(**QUICK, watchdog_timeout=0.5) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.fuse()
+        let_go, stuck = threading.Event(), threading.Event()
+        fault(lambda: (stuck.set(), let_go.wait(60)))
+        rig.wait(stuck.is_set, rig.publish)
+        begin = time.monotonic()
+        rig.wait(rig.errors)
+        figure("worker stuck, watchdog_timeout 0.5: reported after, s", time.monotonic() - begin)
+        assert rig.errors()[0].startswith("the worker has been at one frame for 0.")
+        rig.wait(lambda: rig.statuses[-1].level == b"\2")
+        assert rig.problem().startswith("the worker has been at one frame for")
+        published = len(rig.fused)
+        assert rig.change("deactivate"), "it does not wait for ever"
+        assert rig.warnings()[-1] == "the frame at work was given up"
+        rig.wait(lambda: rig.modes[-1] == "NONE")
+        fault(None)
+        assert rig.change("activate")
+        rig.wait(lambda: len(rig.fused) > published, rig.publish)
+        published = [stamp_ns(message) for message in rig.fused]
+        let_go.set()
+        rig.spin(0.3)
+        assert [stamp_ns(message) for message in rig.fused][: len(published)] == published == sorted(published)

@@ -1,0 +1,134 @@
+"""Which mode the node is in, on a clock that is set by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmcfusion_ros.ros.mode import ModeSwitch
+
+
+class Cameras:
+    """A switch, and cameras that send at 10 Hz."""
+
+    def __init__(self, pass_through=("rgb", "thermal"), recovery_pairs: int = 3) -> None:
+        self.now_s = 1000.0
+        self.changes: list[str] = []
+        self.switch = ModeSwitch(
+            1.05, recovery_pairs, pass_through, lambda new, old: self.changes.append(new), lambda: self.now_s
+        )
+
+    def send(self, *sources: str, seconds: float, ok: bool = True) -> str:
+        """Frames of these cameras, pairs of both if asked for; whatever goes out alone can be used or not."""
+        for _ in range(round(seconds * 10)):
+            self.now_s += 0.1
+            self.switch.update()
+            for source in sources:
+                self.switch.arrived(source)
+                if source == "pair" or self.switch.wants(source):
+                    (self.switch.succeeded if ok else self.switch.failed)(source)
+        return self.switch.mode
+
+
+@pytest.fixture
+def cameras():
+    cameras = Cameras()
+    assert cameras.switch.mode == "STARTING"
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.1) == "FUSED"
+    return cameras
+
+
+@pytest.mark.parametrize(("camera", "mode"), [("rgb", "RGB_ONLY"), ("thermal", "THERMAL_ONLY")])
+def test_loss_and_return_of_a_camera(cameras, camera, mode):
+    assert cameras.send(camera, seconds=1.0) == "FUSED"
+    assert cameras.send(camera, seconds=0.2) == mode
+    assert cameras.switch.publishes(camera)
+    assert not cameras.switch.publishes("pair")
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.2) == mode
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.1) == "FUSED"
+    assert cameras.changes == ["FUSED", mode, "FUSED"]
+
+
+def test_loss_and_return_of_both(cameras):
+    assert cameras.send(seconds=1.2) == "NONE"
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.1) == "FUSED"
+    assert cameras.send(seconds=1.2) == "NONE"
+    assert cameras.send("rgb", seconds=1) == "NONE"
+    assert cameras.send("rgb", seconds=0.2) == "RGB_ONLY"
+    assert cameras.changes == ["FUSED", "NONE", "FUSED", "NONE", "RGB_ONLY"]
+
+
+@pytest.mark.parametrize("camera", ["rgb", "thermal"])
+def test_hold(camera):
+    cameras = Cameras(pass_through=())
+    cameras.send("rgb", "thermal", "pair", seconds=1)
+    assert cameras.send(camera, seconds=3) == "NONE"
+    assert not cameras.switch.wants(camera)
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.1) == "FUSED"
+
+
+def test_without_a_second_camera_from_the_start():
+    cameras = Cameras()
+    assert cameras.send("rgb", seconds=0.9) == "STARTING"
+    assert cameras.send("rgb", seconds=0.3) == "RGB_ONLY"
+
+
+def test_two_cameras_that_never_pair_count_as_a_lost_thermal_one(cameras):
+    assert cameras.send("rgb", "thermal", seconds=1.2) == "RGB_ONLY"
+    hold = Cameras(pass_through=("thermal",))
+    assert hold.send("rgb", "thermal", seconds=3) == "NONE"
+
+
+def test_a_loose_plug_does_not_make_the_mode_flutter(cameras):
+    for _ in range(20):
+        cameras.send("rgb", "thermal", "pair", seconds=0.2)
+        cameras.send("rgb", seconds=1.3)
+    assert cameras.changes == ["FUSED", "RGB_ONLY"]
+
+
+def test_the_thermal_camera_makes_way_for_an_rgb_camera_that_stays(cameras):
+    assert cameras.send("thermal", seconds=2) == "THERMAL_ONLY"
+    assert cameras.send("thermal", "rgb", seconds=0.9) == "THERMAL_ONLY"
+    assert cameras.send("thermal", "rgb", seconds=0.5) == "RGB_ONLY"
+    assert cameras.changes == ["FUSED", "THERMAL_ONLY", "RGB_ONLY"]
+
+
+def test_a_slow_network_is_no_loss():
+    """One result in 3 s, but pairs form all the time."""
+    cameras = Cameras()
+    for second in range(12):
+        for _ in range(10):
+            cameras.now_s += 0.1
+            for source in ("rgb", "thermal", "pair"):
+                cameras.switch.arrived(source)
+        if second % 3 == 2:
+            cameras.switch.succeeded("pair")
+    assert cameras.changes == ["FUSED"]
+
+
+def test_a_slow_network_is_waited_for_after_an_outage(cameras):
+    assert cameras.send(seconds=2) == "NONE"
+    for _ in range(30):
+        cameras.now_s += 0.1
+        for source in ("rgb", "thermal", "pair"):
+            cameras.switch.arrived(source)
+    cameras.switch.succeeded("pair")
+    assert cameras.changes == ["FUSED", "NONE", "FUSED"]
+
+
+def test_pairs_that_fail_are_a_loss_and_come_back_after_good_ones(cameras):
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.9, ok=False) == "FUSED"
+    cameras.switch.succeeded("rgb")
+    for _ in range(4):
+        cameras.now_s += 0.1
+        cameras.switch.arrived("rgb")
+        cameras.switch.arrived("pair")
+        cameras.switch.failed("pair")
+    assert cameras.switch.mode == "RGB_ONLY"
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.3) == "FUSED"
+
+
+def test_frames_that_cannot_be_used_do_not_keep_a_camera_alive(cameras):
+    cameras.send("rgb", seconds=1.2)
+    assert cameras.send("rgb", "thermal", seconds=1.3, ok=False) == "THERMAL_ONLY"
+    assert cameras.send("rgb", seconds=1.5, ok=False) == "NONE"
+    assert cameras.send("rgb", seconds=1.2) == "RGB_ONLY"
