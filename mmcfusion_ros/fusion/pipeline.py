@@ -31,12 +31,16 @@ class StageClock:
 
 
 class FusionPipeline:
-    """Thermal scaling, registration, fusion and colour with fixed settings."""
+    """Thermal scaling, registration, fusion and colour with fixed settings.
+
+    ``registered`` is what the network saw of the last thermal image: ``H x W`` uint8 on the RGB pixel grid.
+    """
 
     def __init__(self, fuser: Fuser, scaler: ThermalScaler, registration: Registration) -> None:
         self.fuser = fuser
         self.scaler = scaler
         self.registration = registration
+        self.registered = np.zeros((0, 0), np.uint8)
 
     def __call__(self, thermal: np.ndarray, visible: np.ndarray, clock: StageClock) -> np.ndarray:
         """``h x w`` uint8 or uint16 thermal and ``H x W [x 3]`` uint8 visible (red first) to a fused image like it.
@@ -53,7 +57,7 @@ class FusionPipeline:
         luminance, chroma = split_luminance(visible)
         clock.lap("luminance")
         thermal, valid = self.registration.warp(thermal, luminance.shape)
-        thermal = fill_outside(thermal, luminance, valid)
+        self.registered = thermal = fill_outside(thermal, luminance, valid)
         clock.lap("registration")
         fused = self.fuser.fuse_luminance(thermal, luminance)
         clock.lap("network")

@@ -6,9 +6,12 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticStatus
 
 RECENT_FRAMES = 200
 COUNTED = ("thermal_in", "rgb_in", "camera_info_in", "pairs", "fused")
@@ -92,6 +95,8 @@ class Health:
 
 def status_message(name: str, hardware_id: str, problems: list[str], values: Mapping[str, str]) -> DiagnosticStatus:
     """OK, or WARN with the problems."""
+    from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
     return DiagnosticStatus(
         level=DiagnosticStatus.WARN if problems else DiagnosticStatus.OK,
         name=name,
