@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -62,11 +62,11 @@ class Bag:
         if not self.path.exists():
             raise FileNotFoundError(f"bag {self.path} does not exist")
         self.files = _storage_files(self.path) if self.path.is_dir() else [self.path]
+        if not self.files:
+            raise ValueError(f"{self.path} is no bag: it holds no {', '.join(SUFFIXES)} file")
         self._parts = self._open_parts()
         if not self._parts:
-            raise ValueError(
-                "; ".join(self.problems) or f"{self.path} is no bag: it holds no {', '.join(SUFFIXES)} file"
-            )
+            raise ValueError("; ".join(self.problems))
         self.topics = _merged(topic for part in self._parts for topic in part.topics)
         filled = [part for part in self._parts if part.end_ns > part.start_ns]
         self.start_ns = min((part.start_ns for part in filled), default=0)
@@ -81,7 +81,7 @@ class Bag:
 
     def messages(
         self, names: Collection[str], start_ns: int | None = None, end_ns: int | None = None
-    ) -> Iterator[Recorded]:
+    ) -> Generator[Recorded, None, None]:
         """The messages of these topics in order of their receive time, which may be limited: start <= time < end."""
         start, end = self.start_ns if start_ns is None else start_ns, self.end_ns if end_ns is None else end_ns
         for part in self._parts:
