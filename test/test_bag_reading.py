@@ -227,9 +227,7 @@ class TestTopics:
             (topics(thermal__image_raw=IMAGE, rgb__image_raw=IMAGE), "/thermal/image_raw", "/rgb/image_raw"),
             (topics(flir__image_raw=IMAGE, camera__image_raw=IMAGE), "/flir/image_raw", "/camera/image_raw"),
             (
-                topics(
-                    lwir__image_raw__compressed=COMPRESSED, camera__color__image_raw=IMAGE, camera__depth__image=IMAGE
-                ),
+                topics(lwir__image_raw__compressed=COMPRESSED, cam__color__image_raw=IMAGE, cam__depth__image=IMAGE),
                 "/lwir/image_raw/compressed",
                 "/cam/color/image_raw",
             ),
