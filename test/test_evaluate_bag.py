@@ -50,8 +50,8 @@ SMALL = [f"warm_up_width={WIDTH}", f"warm_up_height={HEIGHT}", "threads=1", "pre
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(private_cache):
-    """No models of other tests."""
+def _cache(common_cache):
+    """The model is compiled once."""
 
 
 @pytest.fixture
