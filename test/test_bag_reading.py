@@ -23,7 +23,8 @@ from mcap.writer import CompressionType, IndexType
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import CompressionMode
 
-from mmcfusion_ros.evaluation.bags.reading import TYPES, Bag, is_bag, read_message
+from mmcfusion_ros.evaluation.bags.files import is_bag
+from mmcfusion_ros.evaluation.bags.reading import TYPES, Bag, read_message
 from mmcfusion_ros.evaluation.bags.topics import COMPRESSED, IMAGE, Topic, find_cameras
 
 MESSAGES = drive(8)

@@ -14,11 +14,11 @@ from rosbags.rosbag2 import Reader as Reader2
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
+from mmcfusion_ros.evaluation.bags.files import SUFFIXES, storage_files
 from mmcfusion_ros.evaluation.bags.salvage import McapScan, Sqlite3Scan
 from mmcfusion_ros.evaluation.bags.topics import Topic
 from mmcfusion_ros.fusion.errors import one_line
 
-SUFFIXES = (".mcap", ".db3", ".bag")
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 TYPES = get_typestore(Stores.ROS2_HUMBLE)  # image messages are the same in all distributions
 
@@ -45,11 +45,6 @@ class Part(Protocol):
         """Gives the files back."""
 
 
-def is_bag(path: Path) -> bool:
-    """Whether a path looks like a bag: a folder that holds bag files or ``metadata.yaml``, or such a file."""
-    return path.suffix in SUFFIXES or (path / "metadata.yaml").is_file() or bool(_storage_files(path))
-
-
 class Bag:
     """A bag on disk: its topics, times, and what is wrong with it (``problems``, which grows while it is read).
 
@@ -61,7 +56,7 @@ class Bag:
         self.problems: list[str] = []
         if not self.path.exists():
             raise FileNotFoundError(f"bag {self.path} does not exist")
-        self.files = _storage_files(self.path) if self.path.is_dir() else [self.path]
+        self.files = storage_files(self.path) if self.path.is_dir() else [self.path]
         if not self.files:
             raise ValueError(f"{self.path} is no bag: it holds no {', '.join(SUFFIXES)} file")
         self._parts = self._open_parts()
@@ -158,12 +153,6 @@ class _Rosbags:
 def _is_latched(extension: object) -> bool:
     profiles = extension.offered_qos_profiles if isinstance(extension, ConnectionExtRosbag2) else []
     return any(profile.durability == QosDurability.TRANSIENT_LOCAL for profile in profiles)
-
-
-def _storage_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(file for file in folder.iterdir() if set(SUFFIXES) & set(file.suffixes) and file.is_file())
 
 
 def _merged(topics: Iterator[Topic]) -> dict[str, Topic]:
