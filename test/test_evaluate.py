@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
-import re
-from html.parser import HTMLParser
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from report_runs import page_data
 
-from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, load_method, read_pair, summary_markdown
-from mmcfusion_ros.evaluation.gallery import GalleryRow, write_gallery
+from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, load_method, summary_markdown
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
 from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, read_peers
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb
+from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair, read_rgb
 from mmcfusion_ros.network.hashes import sha256_of
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -33,6 +36,11 @@ def folder(tmp_path):
         for name in ("a", "b"):
             cv2.imwrite(str(folder / spectrum / f"{name}.png"), rng.integers(0, 256, (64, 80), dtype=np.uint8))
     return folder
+
+
+def read_grey(files):
+    thermal, rgb = read_pair(files)
+    return thermal, split_luminance(rgb)[0]
 
 
 def write_peers(path, *rows, columns=("set", "method", *RANKED)):
@@ -51,13 +59,13 @@ class TestFiles:
         values = np.array([[float(value) for value in row[1:]] for row in rows[1:]])
         np.testing.assert_allclose(values[2], values[:2].mean(axis=0))
         assert result.means["max"] == dict(zip(rows[0][1:], values[2], strict=True))
-        thermal, luminance, _ = read_pair(result.pairs[0])
+        thermal, luminance = read_grey(result.pairs[0])
         assert result.rows["max"][0] == fusion_metrics(thermal, luminance, np.maximum(thermal, luminance))
 
     def test_fused_images_of_every_model(self, folder, tmp_path):
         evaluate([folder], ["max", "average"], tmp_path / "out", PLAIN)
         for files in find_pairs(folder):
-            thermal, luminance, _ = read_pair(files)
+            thermal, luminance = read_grey(files)
             for model in ("max", "average"):
                 fused = read_rgb(tmp_path / "out/set/test" / model / "fused" / f"{files.name}.png")
                 np.testing.assert_array_equal(fused, np.dstack([load_method(model).fuse(thermal, luminance)] * 3))
@@ -102,41 +110,40 @@ class TestFiles:
         assert results[0].means == results[1].means
 
 
-class Page(HTMLParser):
-    """Counts what a page shows and notes what it would load from elsewhere."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.pictures, self.captions, self.elsewhere = 0, [], []
-        self.feed(path.read_text())
-
-    def handle_starttag(self, tag, attributes):
-        for name, value in attributes:
-            if name == "src" and value.startswith("data:image/jpeg;base64,"):
-                self.pictures += 1
-            elif name in ("src", "href"):
-                self.elsewhere.append(value)
-
-    def handle_data(self, data):
-        self.captions += re.findall(r"Qabf ([\d.]+)", data)
-
-
 class TestPage:
-    def test_all_pictures_are_inside_worst_first(self, folder, tmp_path):
+    def test_compares_the_models_of_a_folder(self, folder, tmp_path):
         (result,) = evaluate([folder], ["average", "max"], tmp_path / "out", PLAIN)
-        page = Page(tmp_path / "out/index.html")
-        assert page.pictures == 2 * 4
-        assert page.elsewhere == []
-        worst_first = sorted(row["Qabf"] for row in result.rows["average"])
-        assert [float(value) for value in page.captions[::2]] == pytest.approx(worst_first, abs=1e-3)
+        data = page_data(tmp_path / "out/set/test/index.html")
+        assert [run["title"] for run in data["runs"]] == ["set/test: average", "set/test: max"]
+        for run, model in zip(data["runs"], ("average", "max"), strict=True):
+            assert run["names"] == ["a", "b"]
+            assert run["times"] == [0, 1]
+            values = {name: [float(f"{row[name]:.6g}") for row in result.rows[model]] for name in result.means[model]}
+            assert dict(run["values"]) == values
+            assert ["model", model] in run["header"]
+        assert len(data["images"]) == 2 * 4
 
-    def test_large_images_become_small_ones_and_names_are_escaped(self, tmp_path):
-        large = np.random.default_rng(0).integers(0, 256, (1000, 2000, 3), dtype=np.uint8)
-        write_gallery(tmp_path / "a.html", "a <b>", {"<i>": [GalleryRow("<u>", [("<s>", large)])]})
-        text = (tmp_path / "a.html").read_text()
-        assert len(text) < 150_000
-        assert not re.search("<[bius]>", text)
-        assert "a &lt;b&gt;" in text
+    def test_pictures_are_those_of_the_run(self, folder, tmp_path):
+        options = EvaluationOptions(stress="noise", seed=3)
+        evaluate([folder], ["max"], tmp_path / "out", options)
+        data = page_data(tmp_path / "out/set/test/index.html")
+        (run,) = data["runs"]
+        thermal, luminance = read_grey(find_pairs(folder)[1])
+        seen = degrade("noise", thermal, luminance, 3, "b")
+        expected = {"thermal": seen[0], "rgb": seen[1], "fused": np.maximum(*seen)}
+        for kind, image in expected.items():
+            content = np.frombuffer(base64.b64decode(data["images"][run["images"][kind][1]]), np.uint8)
+            shown = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
+            assert np.corrcoef(shown.ravel(), image.ravel())[0, 1] > 0.9
+        assert run["title"] == "set/test under noise: max"
+
+    def test_the_worst_of_many_have_pictures(self, folder, tmp_path, monkeypatch):
+        monkeypatch.setattr("mmcfusion_ros.evaluation.evaluate.PICTURES", 1)
+        (result,) = evaluate([folder], ["max"], tmp_path / "out", PLAIN)
+        (run,) = page_data(tmp_path / "out/set/test/index.html")["runs"]
+        worst = int(np.argmin([row["Qabf"] for row in result.rows["max"]]))
+        assert run["images"]["fused"][worst] is not None
+        assert run["images"]["fused"][1 - worst] is None
 
 
 class TestRanks:
@@ -183,7 +190,7 @@ class TestStress:
     def test_input_is_spoilt_and_measured_against_the_clean_sources(self, folder, tmp_path):
         options = EvaluationOptions(stress="noise", seed=3)
         (result,) = evaluate([folder], ["max"], tmp_path / "out", options)
-        thermal, luminance, _ = read_pair(result.pairs[1])
+        thermal, luminance = read_grey(result.pairs[1])
         fused = np.maximum(*degrade("noise", thermal, luminance, 3, "b"))
         assert result.rows["max"][1] == fusion_metrics(thermal, luminance, fused)
         assert "## set/test under noise" in summary_markdown([result], options)
@@ -236,7 +243,7 @@ class TestMedical:
             turn = np.abs(hue[clear].astype(int) - fused_hue[clear])
             assert np.median(np.minimum(turn, 180 - turn)) <= 2
             coloured += clear.sum()
-            thermal, _, _ = read_pair(files)
+            thermal, _ = read_grey(files)
             assert not fused[(thermal == 0) & (source.max(axis=2) == 0)].any()
         assert coloured > 10_000
 
@@ -244,7 +251,7 @@ class TestMedical:
         (result,) = evaluate([shared_data / "ct_mri/test"], ["max"], tmp_path, PLAIN)
         for files in result.pairs:
             fused = read_rgb(tmp_path / "ct_mri/test/max/fused" / f"{files.name}.png")
-            thermal, luminance, _ = read_pair(files)
+            thermal, luminance = read_grey(files)
             np.testing.assert_array_equal(fused, np.dstack([np.maximum(thermal, luminance)] * 3))
 
 
@@ -269,6 +276,22 @@ class TestWrongImages:
         for part in ("ir", "vi"):
             cv2.imwrite(str(folder / part / "b.png"), np.zeros((40, 80), np.uint8))
         self.refused(folder, tmp_path, r"ir/b\.png: image of 80x40: .* at least 41")
+
+    def test_full_disk_is_one_line(self, folder, tmp_path):
+        """A limit on file sizes makes the writing itself fail, as a full disk does."""
+        command = [sys.executable, "-m", "mmcfusion_ros.cli", "evaluate", folder, "--model", "max", "--out", tmp_path]
+        done = subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        )
+        assert done.returncode == 1
+        assert (
+            done.stderr
+            == f"mmcfusion evaluate: {tmp_path}/set/test/max/fused/a.png could not be written: File too large\n"
+        )
+        assert not list((tmp_path / "set/test/max/fused").iterdir())
 
     def test_results_that_would_overwrite_each_other(self, folder, tmp_path):
         with pytest.raises(ValueError, match="2 folders are called 'set/test'"):

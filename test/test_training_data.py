@@ -179,7 +179,7 @@ class TestWrongPairs:
     def test_sizes_that_differ(self, tmp_path):
         write_pairs(tmp_path)
         cv2.imwrite(str(tmp_path / "vi" / "03.png"), np.zeros((80, 97, 3), np.uint8))
-        self.refused(tmp_path, "ir/03.png", "vi/03.png", "(80, 96)", "(80, 97)")
+        self.refused(tmp_path, "ir/03.png", "vi/03.png", "96x80", "97x80")
 
     def test_16_bit_thermal(self, tmp_path):
         write_pairs(tmp_path)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,18 +14,19 @@ import numpy as np
 from tqdm import tqdm
 
 from mmcfusion_ros.evaluation.benchmark import machine
-from mmcfusion_ros.evaluation.gallery import GalleryRow, write_gallery
+from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.people import PeopleTest, read_labels
 from mmcfusion_ros.evaluation.pictures import write_image
+from mmcfusion_ros.evaluation.report import Frame, Run, choose_previews, encode_preview, write_report
 from mmcfusion_ros.evaluation.rules import RULES, Fusion
 from mmcfusion_ros.evaluation.stress import degrade
-from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, people_table, read_peers
+from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table, people_table, read_peers
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
-from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_pair, read_rgb
 from mmcfusion_ros.network.hashes import sha256_of
 
 PICTURES = 40  # of a folder, on the page
@@ -79,9 +81,9 @@ def evaluate(
     """Fuses every pair of every folder with every model and measures the result, against the sources without stress.
 
     A model is a rule of ``RULES`` or what ``Fuser`` takes. Metrics are of the luminance, without any stretch. Writes to
-    ``out``: ``SET/MODEL/metrics.csv``, ``SET/MODEL/fused/NAME.png`` (in colour), ``summary.json``, ``summary.md``,
-    ``index.html`` (pictures). Raises what ``find_pairs``, ``read_peers`` and ``Fuser`` raise, and ``ValueError`` naming
-    the file for images that cannot be measured.
+    ``out``: ``SET/MODEL/metrics.csv``, ``SET/MODEL/fused/NAME.png`` (in colour), ``SET/index.html`` (the report that
+    compares the models), ``summary.json``, ``summary.md``. Raises what ``find_pairs``, ``read_peers`` and ``Fuser``
+    raise, and ``ValueError`` naming the file for images that cannot be measured.
     """
     folder_names = _distinct("folders", ["/".join(folder.resolve().parts[-2:]) for folder in folders])
     pairs = [find_pairs(folder) for folder in folders]
@@ -95,8 +97,8 @@ def evaluate(
         results.append(FolderResult(name, files, rows, people, others))
         _write_rows(results[-1], out)
     _write_summary(results, methods, options, out)
-    sections = {result.name: _gallery_rows(result, out, options) for result in results}
-    write_gallery(out / "index.html", f"Fused pairs{_under(options)}, worst Qabf first", sections)
+    for result in results:
+        _write_page(result, methods, options, out)
     return results
 
 
@@ -119,17 +121,6 @@ def load_method(model: str, precision: str = "auto") -> Method:
     return Method(name, fuser.fuse_luminance, origin)
 
 
-def read_pair(files: PairFiles) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Thermal, luminance and chroma; ``ValueError`` naming the file if they are not 8-bit images of one size."""
-    thermal, (luminance, chroma) = read_thermal(files.thermal), split_luminance(read_rgb(files.rgb))
-    if thermal.dtype != np.uint8:
-        raise ValueError(f"{files.thermal}: 16-bit pixels; the metrics are of 8-bit images")
-    if thermal.shape != luminance.shape:
-        sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (thermal, luminance)]
-        raise ValueError(f"{files.thermal} is {sizes[0]}, {files.rgb} is {sizes[1]}; a pair must have one size")
-    return thermal, luminance, chroma
-
-
 def summary_markdown(results: Sequence[FolderResult], options: EvaluationOptions) -> str:
     """All tables of an evaluation."""
     parts = []
@@ -147,7 +138,8 @@ def _measure(
     rows: dict[str, list[dict[str, float]]] = {method.name: [] for method in methods}
     people = {name: PeopleTest() for name in ("thermal", "luminance", *rows)}
     for files in tqdm(pairs, desc="/".join(out.parts[-2:]), unit="pair", disable=None):
-        thermal, luminance, chroma = read_pair(files)
+        thermal, rgb = read_pair(files)
+        luminance, chroma = split_luminance(rgb)
         seen = _under_stress(thermal, luminance, files.name, options)
         images = dict(zip(("thermal", "luminance"), seen, strict=True))
         for method in methods:
@@ -174,13 +166,14 @@ def _under_stress(
 
 def _write_rows(result: FolderResult, out: Path) -> None:
     for method, mean in result.means.items():
-        with open(out / result.name / method / "metrics.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, ["image", *mean])
-            writer.writeheader()
-            writer.writerows(
-                {"image": files.name, **row} for files, row in zip(result.pairs, result.rows[method], strict=True)
-            )
-            writer.writerow({"image": "mean", **mean})
+        table = io.StringIO()
+        writer = csv.DictWriter(table, ["image", *mean])
+        writer.writeheader()
+        writer.writerows(
+            {"image": files.name, **row} for files, row in zip(result.pairs, result.rows[method], strict=True)
+        )
+        writer.writerow({"image": "mean", **mean})
+        write_file(out / result.name / method / "metrics.csv", table.getvalue())
 
 
 def _write_summary(
@@ -200,22 +193,44 @@ def _write_summary(
             for result in results
         },
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    (out / "summary.md").write_text(summary_markdown(results, options))
+    write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_file(out / "summary.md", summary_markdown(results, options))
 
 
-def _gallery_rows(result: FolderResult, out: Path, options: EvaluationOptions) -> Iterator[GalleryRow]:
-    """What the networks saw and made, worst Qabf of the first model first."""
-    first = next(iter(result.rows.values()))
-    for i in sorted(range(len(first)), key=lambda i: first[i]["Qabf"])[:PICTURES]:
-        files = result.pairs[i]
-        thermal, luminance, chroma = read_pair(files)
-        thermal, luminance = _under_stress(thermal, luminance, files.name, options)
-        panels = [("thermal", thermal), ("RGB", merge_luminance(luminance, chroma))]
-        for method, rows in result.rows.items():
-            values = ", ".join(f"{name} {rows[i][name]:.3g}" for name in RANKED)
-            panels.append((f"{method}: {values}", read_rgb(out / result.name / method / "fused" / f"{files.name}.png")))
-        yield GalleryRow(files.name, panels)
+def _write_page(result: FolderResult, methods: Sequence[Method], options: EvaluationOptions, out: Path) -> None:
+    """Compares the methods, with pictures of the pairs that have the worst Qabf of the first, and of some others."""
+    first = result.rows[methods[0].name]
+    worst = sorted(range(len(first)), key=lambda i: first[i]["Qabf"])
+    seen = {i: _seen(result.pairs[i], options) for i in choose_previews(len(first), PICTURES, worst)}
+    runs = [_run(result, method, seen, options, out) for method in methods]
+    write_report(out / result.name / "index.html", runs)
+
+
+def _seen(files: PairFiles, options: EvaluationOptions) -> tuple[bytes, bytes]:
+    """Previews of what the methods saw: thermal and RGB."""
+    thermal, rgb = read_pair(files)
+    luminance, chroma = split_luminance(rgb)
+    thermal, luminance = _under_stress(thermal, luminance, files.name, options)
+    return encode_preview(thermal), encode_preview(merge_luminance(luminance, chroma))
+
+
+def _run(
+    result: FolderResult, method: Method, seen: dict[int, tuple[bytes, bytes]], options: EvaluationOptions, out: Path
+) -> Run:
+    frames = []
+    for i, (files, row) in enumerate(zip(result.pairs, result.rows[method.name], strict=True)):
+        images: tuple[bytes, ...] = ()
+        if i in seen:
+            fused = read_rgb(out / result.name / method.name / "fused" / f"{files.name}.png")
+            images = *seen[i], encode_preview(fused)
+        frames.append(Frame(files.name, i, row, *images))
+    header = {"set": result.name, "model": method.name}
+    for key, value in method.origin.items():
+        header[key] = ", ".join(" ".join(item) for item in value.items()) if isinstance(value, dict) else str(value)
+    if options.stress:
+        header["stress"] = f"{options.stress}, seed {options.seed}; measured against the clean images"
+    header["machine"] = "{processor}, {cores} cores, {system}".format(**machine())
+    return Run(f"{result.name}{_under(options)}: {method.name}", header, frames)
 
 
 def _under(options: EvaluationOptions) -> str:

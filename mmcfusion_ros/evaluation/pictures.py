@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from mmcfusion_ros.evaluation.files import write_file
 
 PANEL = (320, 240)
 TITLES = ("thermal", "RGB", "fused")
@@ -31,17 +34,47 @@ def contact_sheet(rows: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate((titles, *rows))
 
 
-def write_image(path: Path, rgb: np.ndarray) -> None:
-    """Writes ``H x W x 3``, red first; the suffix tells the format. ``OSError`` if it cannot be written."""
-    path.write_bytes(cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
+def encode_image(image: np.ndarray, suffix: str, flags: Sequence[int] = ()) -> bytes:
+    """Content of a file of a uint8 image, ``H x W`` or ``H x W x 3`` red first; ``flags`` as for ``cv2.imwrite``."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(suffix, image, flags)[1].tobytes()
 
 
-def write_video(path: Path, frames: Sequence[np.ndarray], frames_per_second: float) -> None:
-    """Writes frames of one size, ``H x W x 3`` red first, as MP4. ``OSError`` if it cannot be written."""
-    height, width = frames[0].shape[:2]
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Writes an image as ``encode_image`` takes it; the suffix tells the format. ``OSError`` if that fails."""
+    write_file(path, encode_image(image, path.suffix))
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], frames_per_second: float) -> None:
+    """Writes frames of one size, ``H x W x 3`` red first, as MP4 or GIF by the suffix.
+
+    An MP4 takes them one by one, and is whole up to the last frame if ``frames`` raises. ``ValueError`` without
+    frames, ``OSError`` if it cannot be written.
+    """
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"{path}: no frames for a video")
+    write = _write_gif if path.suffix == ".gif" else _write_mp4
+    write(path, first, frames, frames_per_second)
+
+
+def _write_mp4(path: Path, first: np.ndarray, others: Iterable[np.ndarray], frames_per_second: float) -> None:
+    height, width = first.shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), frames_per_second, (width, height))
     if not writer.isOpened():
         raise OSError(f"{path} could not be written")
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    writer.release()
+    try:
+        for frame in chain((first,), others):
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    finally:
+        writer.release()
+
+
+def _write_gif(path: Path, first: np.ndarray, others: Iterable[np.ndarray], frames_per_second: float) -> None:
+    from PIL import Image
+
+    more = (Image.fromarray(frame) for frame in others)
+    milliseconds = round(1000 / frames_per_second)
+    Image.fromarray(first).save(path, save_all=True, append_images=more, duration=milliseconds, loop=0)

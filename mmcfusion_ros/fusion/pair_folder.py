@@ -52,6 +52,17 @@ def find_pairs(folder: str | Path) -> list[PairFiles]:
     return [PairFiles(name, thermal[name], rgb[name]) for name in sorted(thermal)]
 
 
+def read_pair(files: PairFiles) -> tuple[np.ndarray, np.ndarray]:
+    """Thermal ``H x W`` and RGB ``H x W x 3`` (red first), uint8; ``ValueError`` naming the file that does not fit."""
+    thermal, rgb = read_thermal(files.thermal), read_rgb(files.rgb)
+    if thermal.dtype != np.uint8:
+        raise ValueError(f"{files.thermal}: 16-bit pixels; convert it to 8 bits first")
+    if thermal.shape != rgb.shape[:2]:
+        sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (thermal, rgb)]
+        raise ValueError(f"{files.thermal} is {sizes[0]}, {files.rgb} is {sizes[1]}; a pair must have one size")
+    return thermal, rgb
+
+
 def read_thermal(path: Path) -> np.ndarray:
     """``H x W``, uint8 or uint16. A colour file is taken as grey. ``ValueError`` if it is no readable image."""
     image = _read(path, cv2.IMREAD_UNCHANGED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_pair
 from mmcfusion_ros.training.config import TrainingConfig
 from mmcfusion_ros.training.degradation import degrade
 
@@ -35,7 +35,7 @@ class PairSampler(Dataset[Batch]):
         self.folders: list[list[Pair]] = []
         self.validation: list[Pair] = []
         for folder in config.data:
-            pairs = [_load(files.thermal, files.rgb, config.crop) for files in find_pairs(folder.path)]
+            pairs = [_load(files, config.crop) for files in find_pairs(folder.path)]
             self.validation += pairs[::VALIDATION_EVERY]
             self.folders.append([pair for i, pair in enumerate(pairs) if i % VALIDATION_EVERY])
             if not self.folders[-1]:
@@ -88,15 +88,11 @@ def _vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return gain * image**gamma
 
 
-def _load(thermal_path: Path, rgb_path: Path, crop: int) -> Pair:
-    thermal, rgb = read_thermal(thermal_path), read_rgb(rgb_path)
-    if thermal.dtype != np.uint8:
-        raise ValueError(f"{thermal_path}: 16-bit pixels; convert the training images to 8 bits first")
-    if thermal.shape != rgb.shape[:2]:
-        raise ValueError(f"{thermal_path} is {thermal.shape} but {rgb_path} is {rgb.shape[:2]}; pairs must match")
+def _load(files: PairFiles, crop: int) -> Pair:
+    thermal, rgb = read_pair(files)
     if min(thermal.shape) < crop:
-        raise ValueError(f"{thermal_path} is {thermal.shape}, smaller than the training crop of {crop}")
-    return thermal, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        raise ValueError(f"{files.thermal} is {thermal.shape}, smaller than the training crop of {crop}")
+    return thermal, split_luminance(rgb)[0]
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

@@ -1,0 +1,16 @@
+"""Result files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Writes all of a file or, with an ``OSError`` that names it, nothing."""
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path} could not be written: {error.strerror}") from error
