@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ from bag_files import (
 from camera_messages import pixels_of, stamp_ns
 from mcap.reader import make_reader
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_helpers import Rig, RunningNode, new_namespace
+from ros_helpers import NodeProcess, Rig, RunningNode, new_namespace
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -196,8 +197,6 @@ def test_the_live_node_fuses_what_evaluate_bag_fuses(random_lite_graph, common_c
 
 @pytest.mark.parametrize("little", [True, False])
 def test_stamps_are_shifted_in_either_byte_order(little):
-    import struct
-
     layout = "<iI" if little else ">iI"
     data = bytes([0, little, 0, 0]) + struct.pack(layout, 10, 900_000_000) + b"rest"
     shifted = shift_stamp(data, 200_000_000)
@@ -222,3 +221,14 @@ def test_wrong_usage_is_named(options, word, tmp_path):
     with pytest.raises(SystemExit) as ended:
         main(["play", *source, *arguments])
     assert word in ended.value.code
+
+
+@pytest.mark.parametrize(("model", "status"), [("lite", 0), ("none.xml", 1)])
+def test_waiting_for_an_active_node_ends_either_way(model, status):
+    """As replay.launch.py waits."""
+    with NodeProcess(f"-p model:={model}") as node:
+        command = [sys.executable, "-m", "mmcfusion_ros.ros.wait_active", node.rig.full_name]
+        environment = {**os.environ, "ROS_DOMAIN_ID": str(node.rig.context.get_domain_id())}
+        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == status
+    assert ("is unconfigured, not active" in done.stderr) == (status == 1)

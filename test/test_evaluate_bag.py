@@ -34,7 +34,7 @@ from bag_files import (
 )
 from mcap.reader import make_reader
 
-from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report
+from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report, summary_text
 from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, evaluate_bag
 from mmcfusion_ros.evaluation.bags.fusing import STAGES
 from mmcfusion_ros.evaluation.bags.measures import METRICS, registration_residual
@@ -308,7 +308,6 @@ class TestInterruption:
             assert written.problems == []
 
     def test_control_c_of_the_command(self, random_lite_graph, tmp_path):
-        pytest.importorskip("mmcfusion_ros.evaluation.report")
         path = write_bag(tmp_path / "drive", drive(3000, hz=30))
         out = tmp_path / "out"
         command = [sys.executable, "-m", "mmcfusion_ros.cli", "evaluate-bag", str(path), "--out", str(out)]
@@ -334,19 +333,26 @@ class TestInterruption:
 
 class TestComparison:
     def test_two_configurations_side_by_side(self, bag, values, tmp_path):
-        pytest.importorskip("mmcfusion_ros.evaluation.report")
         tight = {**values, "pairing.slop": 0.001}
         results = evaluate_and_report(bag, tmp_path / "out", {"a": values, "b": tight}, BagOptions(), threading.Event())
-        assert [result.statistics.counts["fused"] for result in results] == [6, 0]
+        assert [result.statistics.counts["fused"] for result in results.values()] == [6, 0]
         table = json.loads((tmp_path / "out/comparison.json").read_text())
         assert (table["a"]["fused"], table["b"]["fused"]) == (6, 0)
-        assert table["a"]["EN"] == pytest.approx(results[0].summary["metrics"]["EN"], abs=1e-4)
+        assert table["a"]["EN"] == pytest.approx(results["a"].summary["metrics"]["EN"], abs=1e-4)
+        lines = summary_text(results).splitlines()
+        assert lines[:2] == ["1: a", "2: b"]
+        assert [line.split() for line in lines if line.startswith(("fused ", "skew_p95"))] == [
+            ["fused", "6", "0"],
+            ["skew_p95_ms", "4"],
+        ]
+        assert "2: complete; dropped: unpaired_rgb 6, unpaired_thermal 6" in lines
         assert (tmp_path / "out/1/fused/fused.mcap").is_file()
         assert (tmp_path / "out/2/summary.json").is_file()
         assert (tmp_path / "out/report.html").stat().st_size > 0
+        assert cv2.VideoCapture(str(tmp_path / "out/1/preview.mp4")).read()[1].shape[1] > 3 * WIDTH
+        assert not (tmp_path / "out/2/preview.mp4").exists()
 
     def test_the_page_gets_frames_drops_problems_and_previews(self, values, tmp_path):
-        pytest.importorskip("mmcfusion_ros.evaluation.report")
         lonely = rgb(9, START + 3 * NS)
         path = write_bag(tmp_path / "drive", [*drive(6), lonely])
         run = evaluate_bag(path, values, tmp_path / "out").run("a drive")

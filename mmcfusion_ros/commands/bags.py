@@ -42,7 +42,7 @@ def _evaluate_bag(options: argparse.Namespace) -> bool:
         results = evaluate_and_report(options.bag, options.out, configurations, _bag_options(options), stop)
     print(summary_text(results))
     print(f"look at: {options.out / 'report.html'}")
-    return all(result.statistics.counts["fused"] for result in results)
+    return all(result.statistics.counts["fused"] for result in results.values())
 
 
 def add_check(commands: Commands) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -22,12 +22,11 @@ from mmcfusion_ros.evaluation.bags.reading import Bag
 from mmcfusion_ros.evaluation.bags.statistics import Statistics
 from mmcfusion_ros.evaluation.bags.summary import FileHashes, configuration, header_words, problems, results
 from mmcfusion_ros.evaluation.bags.topics import CameraTopics, find_cameras
+from mmcfusion_ros.evaluation.files import write_file
+from mmcfusion_ros.evaluation.report import Run
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.ros.parameters import Value
 from mmcfusion_ros.ros.settings import Settings
-
-if TYPE_CHECKING:
-    from mmcfusion_ros.evaluation.report import Run
 
 READ_AHEAD, FUSED_AHEAD = 16, 4  # events; one in five or so holds images
 
@@ -72,8 +71,6 @@ class BagResult:
 
     def run(self, title: str) -> Run:
         """For ``write_report``."""
-        from mmcfusion_ros.evaluation.report import Run
-
         assert self.report
         header = header_words(self.summary)
         return Run(title, header, self.report.frames, list(self.report.drops), self.summary["problems"])
@@ -128,7 +125,7 @@ def evaluate_bag(
             "problems": problems(bag, cameras, events, statistics, options.metrics),
         }
     if out:
-        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     return BagResult(summary, statistics, outputs.report)
 
 

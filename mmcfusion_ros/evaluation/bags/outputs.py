@@ -8,18 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmcfusion_ros.evaluation.bags.events import Arrived, Dropped
 from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused, Result
 from mmcfusion_ros.evaluation.bags.measures import METRICS, RESIDUAL
 from mmcfusion_ros.evaluation.bags.writing import FusedBag
+from mmcfusion_ros.evaluation.report import Frame, encode_preview
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.ros.health import Health
 from mmcfusion_ros.ros.settings import Settings
-
-if TYPE_CHECKING:
-    from mmcfusion_ros.evaluation.report import Frame
 
 COLUMNS = (
     *("outcome", "time_s", "thermal_stamp_ns", "rgb_stamp_ns", "skew_ms"),
@@ -137,8 +135,6 @@ class ReportFrames:
             self.seen += 1
 
     def _frame(self, frame: Fused, time_s: float, values: Mapping[str, float]) -> Frame:
-        from mmcfusion_ros.evaluation.report import Frame, encode_preview
-
         name = f"{time_s:.3f} s"
         if not self.images or self.seen % max(1, -(-self.expected // self.previews)):
             return Frame(name, time_s, dict(values))
