@@ -195,6 +195,28 @@ def test_the_live_node_fuses_what_evaluate_bag_fuses(random_lite_graph, common_c
     assert dropped == result.summary["dropped"] == {"unpaired_rgb": 1}
 
 
+def test_a_live_node_pairs_each_round_of_a_loop(random_lite_graph, common_cache, tmp_path):
+    """The clock goes back to the start of the bag; what the node still held then is dropped by name, the rest fused."""
+    with Player(write_bag(tmp_path / "drive", drive(15)), "--clock", "--subscribers", "2", "--loop") as player:
+        parameters = {"model": str(random_lite_graph), "threads": 1, "warm_up_width": WIDTH, "warm_up_height": HEIGHT}
+        live = {**parameters, "use_sim_time": True, "qos.input_reliability": "reliable", "qos.input_depth": 50}
+        node = RunningNode(player.domain_id, player.namespace, live)
+        try:
+            player.rig.start()
+            player.start()
+            second = START + NS // 10
+            player.rig.wait(lambda: [stamp_ns(m) for m in player.rig.fused].count(second) == 3)
+            player.process.send_signal(signal.SIGINT)
+            player.finish()
+        finally:
+            node.close()
+    stamps = [stamp_ns(m) for m in player.rig.fused]
+    rounds = np.split(stamps, np.flatnonzero(np.diff(stamps) < 0) + 1)
+    assert len(rounds) == 3
+    assert all(set(np.diff(stamps) % (NS // 10)) == {0} for stamps in rounds)
+    assert all(len(stamps) > 2 for stamps in rounds[:2])  # a busy node leaves some out
+
+
 @pytest.mark.parametrize("little", [True, False])
 def test_stamps_are_shifted_in_either_byte_order(little):
     layout = "<iI" if little else ">iI"

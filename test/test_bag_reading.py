@@ -21,7 +21,9 @@ from bag_files import (
 )
 from mcap.writer import CompressionType, IndexType
 from mcap.writer import Writer as McapWriter
+from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode
+from rosbags.typesys import Stores, get_typestore
 
 from mmcfusion_ros.evaluation.bags.files import is_bag
 from mmcfusion_ros.evaluation.bags.reading import TYPES, Bag, read_message
@@ -210,6 +212,23 @@ def test_what_is_no_bag_is_named(name, data, word, tmp_path):
         path.write_bytes(data)
     with pytest.raises((ValueError, FileNotFoundError), match=word):
         Bag(path)
+
+
+def test_of_ros_1_what_is_no_image_is_left_out_and_a_damaged_one_comes_empty(tmp_path):
+    store = get_typestore(Stores.ROS1_NOETIC)
+    path = tmp_path / "drive.bag"
+    with Writer1(path) as writer:
+        image = writer.add_connection(RGB, IMAGE, typestore=store)
+        string = writer.add_connection("/said", "std_msgs/msg/String", typestore=store)
+        for _, time_ns, data in content([m for m in MESSAGES if m.topic == RGB]):
+            writer.write(image, time_ns, TYPES.cdr_to_ros1(data, IMAGE))
+            writer.write(string, time_ns, b"\x01\x00\x00\x00a")
+        writer.write(image, MESSAGES[-1].time_ns + 1, b"damaged")
+    with Bag(path) as bag:
+        assert set(bag.topics) == {RGB}
+        got = read(bag)
+    assert got[:-1] == content([m for m in MESSAGES if m.topic == RGB])
+    assert got[-1] == (RGB, MESSAGES[-1].time_ns + 1, b"")
 
 
 def test_bytes_that_are_no_such_message_are_named():

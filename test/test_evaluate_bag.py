@@ -40,6 +40,7 @@ from mmcfusion_ros.evaluation.bags.fusing import STAGES
 from mmcfusion_ros.evaluation.bags.measures import METRICS, registration_residual
 from mmcfusion_ros.evaluation.bags.outputs import COLUMNS
 from mmcfusion_ros.evaluation.bags.reading import Bag, read_message
+from mmcfusion_ros.evaluation.bags.writing import header_message, ros_type
 from mmcfusion_ros.fusion.pipeline import StageClock
 from mmcfusion_ros.ros.parameter_files import load_values
 from mmcfusion_ros.ros.settings import Settings
@@ -285,6 +286,25 @@ class TestBadInput:
         assert 50 < result.summary["counts"]["fused"] < 150
         assert any("drive.mcap is damaged" in problem for problem in result.summary["problems"])
         assert file.read_bytes() == before
+
+    def test_compressed_images_are_fused(self, values, tmp_path):
+        messages = []
+        for i in range(3):
+            at = START + i * NS // 10
+            for topic, pixels, suffix in (
+                (THERMAL, thermal_pixels(i), ".png"),
+                (RGB, rgb_pixels(i)[..., ::-1], ".png"),
+            ):
+                data = cv2.imencode(suffix, pixels)[1]
+                kind = ros_type("sensor_msgs/msg/CompressedImage")
+                message = kind(header_message(at, "camera"), f"{suffix[1:]} compressed", data)
+                messages.append(Message(f"{topic}/compressed", at, message))
+        evaluate_bag(write_bag(tmp_path / "drive", messages), values, tmp_path / "out", PLAIN)
+        evaluate_bag(write_bag(tmp_path / "raw", drive(3, skew_ns=0)), values, tmp_path / "raw_out", PLAIN)
+        compressed, raw = (fused_messages(tmp_path / name) for name in ("out", "raw_out"))
+        assert len(compressed) == 3
+        for (_, ours), (_, theirs) in zip(compressed, raw, strict=True):
+            np.testing.assert_array_equal(ours.data, theirs.data)
 
 
 class TestInterruption:

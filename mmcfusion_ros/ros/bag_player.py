@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CLOCK_PERIOD_S = 0.01
 PATIENCE_S = 10.0
 DEPTH = 10
+STAMP_END = 12  # bytes: the encapsulation and a stamp
 STAMPED = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo")
 
 
@@ -133,10 +134,10 @@ class _Player:
 
     def _publish(self, message: Recorded, shift_ns: int) -> None:
         publisher = self._publishers.get(message.topic)
-        if publisher is None:
+        if publisher is None or not message.data:
             return
-        restamped = self._restamp and self._types[message.topic] in STAMPED
-        publisher.publish(shift_stamp(message.data, shift_ns) if restamped else bytes(message.data))
+        stamped = self._types[message.topic] in STAMPED and len(message.data) >= STAMP_END
+        publisher.publish(shift_stamp(message.data, shift_ns) if self._restamp and stamped else bytes(message.data))
         self.counts[message.topic] += 1
 
     def _tell(self, time_ns: int) -> None:
@@ -154,4 +155,4 @@ def shift_stamp(data: bytes, shift_ns: int) -> bytes:
     layout = "<iI" if data[1] & 1 else ">iI"
     seconds, nanoseconds = struct.unpack_from(layout, data, 4)
     shifted = divmod(seconds * 1_000_000_000 + nanoseconds + shift_ns, 1_000_000_000)
-    return data[:4] + struct.pack(layout, *shifted) + data[12:]
+    return data[:4] + struct.pack(layout, *shifted) + data[STAMP_END:]

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from mmcfusion_ros.evaluation.bags.ahead import ahead
 from mmcfusion_ros.evaluation.bags.events import Arrived, CameraEvents
-from mmcfusion_ros.evaluation.bags.fusing import Fused, fuse
+from mmcfusion_ros.evaluation.bags.fusing import Fused, Result, fuse
 from mmcfusion_ros.evaluation.bags.measures import frame_metrics, frame_times
 from mmcfusion_ros.evaluation.bags.outputs import DiagnosedBag, FrameTable, Outputs, ReportFrames
 from mmcfusion_ros.evaluation.bags.reading import Bag
@@ -97,23 +97,14 @@ def evaluate_bag(
         events = CameraEvents(bag, cameras, settings.pairing())
         pipeline = settings.pipeline()
         begun = time.perf_counter()
-        fused = fuse(
-            ahead(events.read(*options.range_ns(bag)), READ_AHEAD),
-            pipeline,
-            settings.text("output_encoding"),
-            options.every,
-        )
-        with (
-            closing(ahead(fused, FUSED_AHEAD)) as stream,
-            _open_outputs(bag, cameras, pipeline, settings, out, options) as outputs,
-            tqdm(total=cameras.rgb.count, desc=bag.path.name, unit="frame", disable=None) as bar,
-        ):
-            for result in stream:
+        read = ahead(events.read(*options.range_ns(bag)), READ_AHEAD)
+        fused = ahead(fuse(read, pipeline, settings.text("output_encoding"), options.every), FUSED_AHEAD)
+        outputs = _open_outputs(bag, cameras, pipeline, settings, out, options)
+        with closing(fused), outputs, _progress(bag, cameras, options) as bar:
+            for result in fused:
                 if stop.is_set():
                     break
-                measured: dict[str, float] = {}
-                if isinstance(result, Fused):
-                    measured = frame_times(result) | (frame_metrics(result) if options.metrics else {})
+                measured = _measured(result, options.metrics)
                 statistics.add(result, measured)
                 outputs.add(result, measured)
                 bar.update(isinstance(result, Arrived) and result.name == "rgb_in")
@@ -127,6 +118,20 @@ def evaluate_bag(
     if out:
         write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     return BagResult(summary, statistics, outputs.report)
+
+
+def _measured(result: Result, metrics: bool) -> dict[str, float]:
+    """The values of a fused frame by column; empty for anything else."""
+    if not isinstance(result, Fused):
+        return {}
+    return frame_times(result) | (frame_metrics(result) if metrics else {})
+
+
+def _progress(bag: Bag, cameras: CameraTopics, options: BagOptions) -> tqdm[NoReturn]:
+    """Counts RGB frames; how many the time range holds is estimated."""
+    start_ns, end_ns = options.range_ns(bag)
+    share = (end_ns - start_ns) / max(1, bag.end_ns - bag.start_ns)
+    return tqdm(total=round(share * cameras.rgb.count), desc=bag.path.name, unit="frame", disable=None)
 
 
 def _open_outputs(

@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from mmcfusion_ros.evaluation.bags.files import SUFFIXES, storage_files
 from mmcfusion_ros.evaluation.bags.salvage import McapScan, Sqlite3Scan
-from mmcfusion_ros.evaluation.bags.topics import Topic
+from mmcfusion_ros.evaluation.bags.topics import CAMERA_INFO, COMPRESSED, IMAGE, Topic
 from mmcfusion_ros.fusion.errors import one_line
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -24,7 +24,7 @@ TYPES = get_typestore(Stores.ROS2_HUMBLE)  # image messages are the same in all 
 
 
 class Recorded(NamedTuple):
-    """One message: its receive time, and its CDR bytes, which those of ROS 1 are converted to."""
+    """One message: its receive time, and its CDR bytes (those of ROS 1 are converted); empty if they are damaged."""
 
     topic: str
     time_ns: int
@@ -125,26 +125,30 @@ def read_message(data: bytes, message_type: str) -> Any:
 
 
 class _Rosbags:
-    """Of the ``rosbags`` library: an intact rosbag2 folder, or an intact file of either ROS."""
+    """Of the ``rosbags`` library: an intact rosbag2 folder, or an intact file of either ROS.
+
+    Of ROS 1 only images and camera_info, whose messages are those of ROS 2 in other bytes.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._reader = Reader1(path) if path.suffix == ".bag" else Reader2(path)
+        self._is_ros2 = path.suffix != ".bag"
+        self._reader = Reader2(path) if self._is_ros2 else Reader1(path)
         self._reader.open()
         self.topics = [
             Topic(connection.topic, connection.msgtype, connection.msgcount, _is_latched(connection.ext))
             for connection in self._reader.connections
+            if self._is_ros2 or connection.msgtype in (IMAGE, COMPRESSED, CAMERA_INFO)
         ]
         empty = not self._reader.message_count
         self.start_ns, self.end_ns = (0, 0) if empty else (self._reader.start_time, self._reader.end_time)
 
     def messages(self, names: Collection[str], start_ns: int, end_ns: int) -> Iterator[tuple[str, int, bytes]]:
-        connections = [connection for connection in self._reader.connections if connection.topic in names]
+        wanted = {topic.name for topic in self.topics} & set(names)
+        connections = [connection for connection in self._reader.connections if connection.topic in wanted]
         if not connections:
             return
         for connection, time_ns, data in self._reader.messages(connections, start_ns, end_ns):
-            if isinstance(self._reader, Reader1):
-                data = bytes(TYPES.ros1_to_cdr(data, connection.msgtype))
-            yield connection.topic, time_ns, data
+            yield connection.topic, time_ns, data if self._is_ros2 else _cdr_of_ros1(data, connection.msgtype)
 
     def close(self) -> None:
         self._reader.close()
@@ -165,7 +169,20 @@ def _merged(topics: Iterator[Topic]) -> dict[str, Topic]:
 
 def _decompressed(data: bytes) -> bytes:
     """A message of a bag with compressed messages whose metadata.yaml, which would say so, is lost."""
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data) if data.startswith(ZSTD_MAGIC) else data
+    if not data.startswith(ZSTD_MAGIC):
+        return data
+    try:
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    except zstandard.ZstdError:
+        return b""
+
+
+def _cdr_of_ros1(data: bytes, message_type: str) -> bytes:
+    """Empty if they are no such message."""
+    try:
+        return bytes(TYPES.ros1_to_cdr(data, message_type))
+    except SerdeError:
+        return b""
 
 
 def _text(error: Exception) -> str:
