@@ -91,11 +91,11 @@ class _Player:
         self._clock = node.create_publisher(Clock, "/clock", DEPTH) if clock else None
 
     def _publisher(self, topic: Topic) -> Any:
-        package, _, name = topic.type.split("/")
         try:
+            package, _, name = topic.type.split("/")
             message_type = getattr(importlib.import_module(f"{package}.msg"), name)
-        except (ImportError, AttributeError):
-            self._node.get_logger().warning(f"{topic.name} is not played: the package of {topic.type} is not installed")
+        except (ImportError, AttributeError, ValueError):
+            self._node.get_logger().warning(f"{topic.name} is not played: type {topic.type!r} is not installed")
             return None
         durability = DurabilityPolicy.TRANSIENT_LOCAL if topic.transient_local else DurabilityPolicy.VOLATILE
         qos = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE, durability=durability)

@@ -56,7 +56,7 @@ class FrameTable:
 
 
 class DiagnosedBag:
-    """The fused bag, with the diagnostics of a node whose clock is the recording's, once a second."""
+    """The fused bag, with the diagnostics of a node whose clock is the recording's, once a second at most."""
 
     def __init__(self, path: Path, pipeline: FusionPipeline, settings: Settings) -> None:
         backend = pipeline.fuser.backend
@@ -79,10 +79,10 @@ class DiagnosedBag:
             self._due_ns = result.time_ns + DIAGNOSTICS_PERIOD_NS
             self._now_ns = result.time_ns
             self._health = Health(lambda: (self._now_ns or 0) / 1e9)
-        while result.time_ns >= self._due_ns:
+        if result.time_ns >= self._due_ns:
             self._now_ns = self._due_ns
             self._diagnose()
-            self._due_ns += DIAGNOSTICS_PERIOD_NS
+            self._due_ns += DIAGNOSTICS_PERIOD_NS * (1 + (result.time_ns - self._due_ns) // DIAGNOSTICS_PERIOD_NS)
         self._now_ns = result.time_ns
         if isinstance(result, Arrived):
             self._health.count(result.name)
@@ -123,19 +123,23 @@ class ReportFrames:
     drops: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=5000))
     seen: int = 0
 
+    def __post_init__(self) -> None:
+        self._frame_step = max(1, -(-self.expected // self.largest))
+        self._preview_step = self._frame_step * max(1, -(-self.expected // (self._frame_step * self.previews)))
+
     def add(self, result: Result, values: Mapping[str, float]) -> None:
         """Keeps it, if it is its turn."""
         time_s = (result.time_ns - self.start_ns) / 1e9
         if isinstance(result, Dropped):
             self.drops.append((time_s, result.reason))
         elif isinstance(result, Fused):
-            if self.seen % max(1, -(-self.expected // self.largest)) == 0:
+            if self.seen % self._frame_step == 0:
                 self.frames.append(self._frame(result, time_s, values))
             self.seen += 1
 
     def _frame(self, frame: Fused, time_s: float, values: Mapping[str, float]) -> Frame:
         name = f"{time_s:.3f} s"
-        if not self.images or self.seen % max(1, -(-self.expected // self.previews)):
+        if not self.images or self.seen % self._preview_step:
             return Frame(name, time_s, dict(values))
         images = (encode_preview(image) for image in (frame.thermal, frame.rgb, frame.fused))
         return Frame(name, time_s, dict(values), *images)
