@@ -66,3 +66,15 @@ def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in place of ``~/.cache``."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def common_cache(_session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of ``~/.cache`` that all tests share, so that a model is compiled once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_session_cache))
+    return _session_cache

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-LAUNCH_FILE = Path(__file__).resolve().parents[1] / "launch" / "fusion.launch.py"
+LAUNCH_FILES = Path(__file__).resolve().parents[1] / "launch"
 ARGUMENTS = {
     "params_file",
     "namespace",
@@ -26,6 +26,7 @@ ARGUMENTS = {
     "fused_image",
     "fused_camera_info",
 }
+OF_REPLAY = {"bag", "rate", "loop", "record"}
 
 pytest.importorskip("launch_ros", reason="launch_ros is not installed; it comes with a ROS 2 distribution")
 
@@ -44,14 +45,15 @@ def installed() -> bool:
 needs_installation = pytest.mark.skipif(not installed(), reason="mmcfusion_ros is not installed by colcon")
 
 
-def test_every_argument_is_documented_and_has_a_default():
-    spec = importlib.util.spec_from_file_location("fusion_launch", LAUNCH_FILE)
+@pytest.mark.parametrize(("file", "names"), [("fusion", ARGUMENTS), ("replay", ARGUMENTS | OF_REPLAY)])
+def test_every_argument_is_documented_and_has_a_default(file, names):
+    spec = importlib.util.spec_from_file_location(f"{file}_launch", LAUNCH_FILES / f"{file}.launch.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     arguments = module.generate_launch_description().get_launch_arguments()
-    assert {argument.name for argument in arguments} == ARGUMENTS
+    assert {argument.name for argument in arguments} == names
     for argument in arguments:
-        assert argument.default_value is not None
+        assert argument.default_value is not None or argument.name == "bag"
         assert argument.description
         assert argument.description != "no description given"
 
@@ -117,3 +119,26 @@ def test_launch_with_every_argument(tmp_path):
     assert "process has finished cleanly" in output
     assert "configured: lite" not in output
     assert "Traceback" not in output
+
+
+@needs_installation
+def test_replay_ends_with_the_bag(tmp_path):
+    from bag_files import drive, write_bag
+
+    bag = write_bag(tmp_path / "drive", drive(20))
+    command = ["ros2", "launch", "mmcfusion_ros", "replay.launch.py", f"bag:={bag}"]
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(random.randint(1, 100))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "configured: lite" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@needs_installation
+def test_replay_ends_where_the_node_cannot_be_configured(tmp_path):
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text("/**:\n  ros__parameters:\n    model: none.xml\n")
+    command = ["ros2", "launch", "mmcfusion_ros", "replay.launch.py", "bag:=none", f"params_file:={parameters}"]
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(random.randint(1, 100))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert "none.xml does not exist" in done.stdout + done.stderr

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,18 +86,54 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def add_play(commands: Commands) -> None:
-    parser = commands.add_parser("play", help="publish a folder of image pairs as two cameras")
-    parser.add_argument("folder", type=Path, help="with the sub-folders ir/ and vi/")
+    parser = commands.add_parser("play", help="publish a folder of image pairs as two cameras, or a recorded bag")
+    parser.add_argument("source", type=Path, help="folder with ir/ and vi/, or a bag (rosbag2 or ROS 1)")
     parser.add_argument("--loop", action="store_true")
     _add_camera_options(parser)
+    bag = parser.add_argument_group("of a bag", "without them it is played as recorded, with its own stamps")
+    bag.add_argument("--rate", type=float, default=1.0, help="times as fast as recorded")
+    bag.add_argument("--start", type=float, default=0.0, help="s after the start of the bag")
+    bag.add_argument("--clock", action="store_true", help="publish /clock, for nodes with use_sim_time")
+    bag.add_argument("--restamp", action="store_true", help="stamp the images as if they were taken now")
     parser.set_defaults(run=_play)
 
 
 def _play(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.simulation.playback import folder_frames
+    from mmcfusion_ros.evaluation.bags.files import is_bag
 
-    frames = folder_frames(options.folder, options.thermal_rate, options.rgb_rate, options.loop)
-    _publish(options, frames, "folder_player")
+    if is_bag(options.source):
+        _play_bag(options)
+    elif options.clock or options.restamp or (options.rate, options.start) != (1.0, 0.0):
+        raise ValueError(f"{options.source} is no bag; --rate, --start, --clock and --restamp are of bags")
+    else:
+        from mmcfusion_ros.simulation.playback import folder_frames
+
+        frames = folder_frames(options.source, options.thermal_rate, options.rgb_rate, options.loop)
+        _publish(options, frames, "folder_player")
+
+
+def _play_bag(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.evaluation.bags.ahead import ahead
+    from mmcfusion_ros.evaluation.bags.reading import Bag
+    from mmcfusion_ros.ros.bag_player import play_messages
+
+    if options.clock and options.restamp:
+        raise ValueError("--clock tells the recording's time, which stamps of --restamp do not follow; leave out one")
+    with Bag(options.source) as bag:
+        start_ns = bag.start_ns + round(options.start * 1e9)
+        end_ns = None if options.duration is None else start_ns + round(options.duration * 1e9)
+        play_messages(
+            (ahead(bag.messages(bag.topics, start_ns, end_ns), 16) for _ in (count() if options.loop else range(1))),
+            bag.topics,
+            rate=options.rate,
+            clock=options.clock,
+            restamp=options.restamp,
+            subscribers=options.subscribers,
+            counts_file=options.counts,
+            ros_args=["--ros-args", *options.ros_args],
+        )
+        for problem in bag.problems:
+            print(f"mmcfusion play: {problem}", file=sys.stderr)
 
 
 def _add_camera_options(parser: argparse.ArgumentParser) -> None:

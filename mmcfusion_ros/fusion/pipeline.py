@@ -36,7 +36,8 @@ class FusionPipeline:
     """Thermal scaling, registration, fusion and colour with fixed settings.
 
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
-    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``.
+    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``registered`` is what the network saw
+    of the last thermal image, ``H x W`` uint8 on the RGB pixel grid; of a frozen one the visible luminance.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class FusionPipeline:
         self.frozen = frozen or FrozenDetector()
         self._frozen_policy = frozen_policy
         self._doubts: list[str] = []
+        self.registered = np.zeros((0, 0), np.uint8)
 
     def __call__(
         self, thermal: np.ndarray, visible: np.ndarray, clock: StageClock, stamp_s: float | None = None
@@ -73,14 +75,15 @@ class FusionPipeline:
             if self._frozen_policy == "drop":
                 raise FrozenThermalError(f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s")
             clock.lap("thermal")
+            self.registered = split_luminance(visible)[0]
             return visible
         thermal = self.scaler(thermal)
         clock.lap("thermal")
         luminance, chroma = split_luminance(visible)
         clock.lap("luminance")
-        thermal, weight = self._register(thermal, luminance)
+        self.registered, weight = self._register(thermal, luminance)
         clock.lap("registration")
-        fused = self.fuser.fuse_luminance(thermal, luminance)
+        fused = self.fuser.fuse_luminance(self.registered, luminance)
         clock.lap("network")
         fused = merge_luminance(blend(fused, luminance, weight), chroma)
         clock.lap("colour")

@@ -6,9 +6,12 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticStatus
 
 RECENT_FRAMES = 200
 COUNTED = ("thermal_in", "rgb_in", "camera_info_in", "pairs", "fused", "passed_through")
@@ -111,6 +114,8 @@ def status_message(
     name: str, hardware_id: str, problems: list[str], values: Mapping[str, str], failure: str = ""
 ) -> DiagnosticStatus:
     """OK, WARN with the problems, or ERROR with the failure before them."""
+    from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
     if failure:
         problems = [failure, *problems]
     warning = DiagnosticStatus.WARN if problems else DiagnosticStatus.OK

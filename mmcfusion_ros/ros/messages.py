@@ -1,16 +1,23 @@
-"""Image messages to arrays and back."""
+"""Image messages to arrays and back.
+
+Messages to read may be of any library that has the fields of ROS 2's; only making a message needs ``sensor_msgs``.
+"""
 
 from __future__ import annotations
 
 import os
 import struct
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
+
+from mmcfusion_ros.fusion.errors import FrozenThermalError, FusionError
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CompressedImage, Image
+    from std_msgs.msg import Header
 
 MAX_COMPRESSED_PIXELS = 64_000_000
 
@@ -60,6 +67,17 @@ class BadImage(ValueError):
         self.reason = reason
 
 
+def drop_reason(error: Exception) -> str:
+    """The name of the counter of frames and pairs that are dropped for this error."""
+    if isinstance(error, BadImage):
+        return error.reason
+    if isinstance(error, FusionError):
+        return "backend_failed"
+    if isinstance(error, FrozenThermalError):
+        return "frozen_thermal"
+    return "bad_pair" if isinstance(error, ValueError) else "internal_error"
+
+
 def thermal_from_message(message: Image | CompressedImage, colour: bool = False) -> np.ndarray:
     """``H x W``, uint8 or uint16 (raw counts), in the processor's byte order.
 
@@ -90,15 +108,22 @@ def image_message(image: np.ndarray, encoding: str, header: Header) -> Image:
     ``rgb8``, ``bgr8`` and ``mono8`` take ``H x W x 3`` uint8, red first, or ``H x W`` uint8, and convert;
     ``mono16`` and ``16UC1`` take ``H x W`` uint16. Anything else raises ``ValueError``.
     """
-    kind = (encoding, image.shape[2:])
-    if kind not in _TO_WIRE or image.dtype != _LAYOUTS[encoding][0]:
-        raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be sent as encoding {encoding!r}")
-    conversion = _TO_WIRE[kind]
-    pixels = np.ascontiguousarray(image if conversion is None else cv2.cvtColor(image, conversion))
+    from sensor_msgs.msg import Image
+
+    pixels = wire_pixels(image, encoding)
     message = Image(header=header, encoding=encoding, step=pixels[0].nbytes)
     message.height, message.width = image.shape[:2]
     message.data.frombytes(pixels.view(np.uint8))
     return message
+
+
+def wire_pixels(image: np.ndarray, encoding: str) -> np.ndarray:
+    """The contiguous pixels of an image message, ``H x W [x 3]``; takes what ``image_message`` takes."""
+    kind = (encoding, image.shape[2:])
+    if kind not in _TO_WIRE or image.dtype != _LAYOUTS[encoding][0]:
+        raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be sent as encoding {encoding!r}")
+    conversion = _TO_WIRE[kind]
+    return np.ascontiguousarray(image if conversion is None else cv2.cvtColor(image, conversion))
 
 
 def compressed_message(image: np.ndarray, header: Header, format: str = "jpeg", quality: int = 90) -> CompressedImage:
@@ -107,6 +132,8 @@ def compressed_message(image: np.ndarray, header: Header, format: str = "jpeg", 
     ``jpeg`` (``quality`` from 1 to 100) takes ``H x W x 3`` uint8, red first, or ``H x W`` uint8; ``png`` (lossless,
     no quality) takes ``H x W`` uint16 too. Anything else raises ``ValueError``.
     """
+    from sensor_msgs.msg import CompressedImage
+
     encodings = {("u1", (3,)): "rgb8", ("u1", ()): "mono8", ("u2", ()): "mono16"}
     encoding = encodings.get((image.dtype.str[1:], image.shape[2:]))
     if encoding is None or format not in ("jpeg", "png") or (encoding, format) == ("mono16", "jpeg"):
@@ -121,7 +148,7 @@ def compressed_message(image: np.ndarray, header: Header, format: str = "jpeg", 
 
 def _pixels(message: Image | CompressedImage, other: str) -> tuple[np.ndarray, str]:
     """The pixels and their letters; an encoding that is not in ``_LAYOUTS`` is converted to encoding ``other``."""
-    if isinstance(message, CompressedImage):
+    if hasattr(message, "format"):  # a CompressedImage
         return _decompress(message)
     if message.encoding in _LAYOUTS:
         dtype, letters = _LAYOUTS[message.encoding]
@@ -162,6 +189,8 @@ def _convert_with_cv_bridge(message: Image, encoding: str) -> np.ndarray:
     if bridge is None:
         package = f"ros-{os.environ.get('ROS_DISTRO', '<distro>')}-cv-bridge"
         raise BadImage("bad_encoding", f"encoding {message.encoding!r} needs cv_bridge; install {package}")
+    from sensor_msgs.msg import Image
+
     try:
         dtype, channels = bridge.encoding_to_dtype_with_channels(message.encoding)
         pixels = np.ascontiguousarray(_view(message, dtype, channels))

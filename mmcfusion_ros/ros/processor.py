@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from mmcfusion_ros.fusion.conditions import rgb_conditions, thermal_conditions
-from mmcfusion_ros.fusion.errors import BackendGivenUp, FrozenThermalError, FusionError, one_line
+from mmcfusion_ros.fusion.errors import BackendGivenUp, one_line
 from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, SMALLEST_SIDE
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.ros.health import Health
-from mmcfusion_ros.ros.messages import BadImage, rgb_from_message, thermal_from_message
+from mmcfusion_ros.ros.messages import BadImage, drop_reason, rgb_from_message, thermal_from_message
 from mmcfusion_ros.ros.mode import ModeSwitch, Source
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.pair_filter import stamp_ns
@@ -54,7 +54,7 @@ class Processor:
             published = self._fuse(job, clock) if isinstance(job, Pair) else self._pass_through(job, clock)
         except Exception as error:
             self._modes.failed(source)
-            self._drop(_reason(error), error)
+            self._drop(drop_reason(error), error)
             return
         if not published:
             self._health.drop("superseded")
@@ -110,13 +110,3 @@ class Processor:
         self._log(f"dropped a frame ({reason}): {one_line(error)}")
         if isinstance(error, BackendGivenUp):
             self._on_given_up(one_line(error))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, BadImage):
-        return error.reason
-    if isinstance(error, FusionError):
-        return "backend_failed"
-    if isinstance(error, FrozenThermalError):
-        return "frozen_thermal"
-    return "bad_pair" if isinstance(error, ValueError) else "internal_error"

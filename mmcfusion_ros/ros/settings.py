@@ -1,17 +1,13 @@
-"""The node's settings: its parameter values as the objects they stand for."""
+"""The node's settings: its parameter values as the objects they stand for. ``Settings`` itself needs no rclpy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
@@ -25,10 +21,18 @@ from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.ros.pairing import PairingOptions, Stream
 from mmcfusion_ros.ros.parameters import PARAMETERS, Value
 
+if TYPE_CHECKING:
+    from rcl_interfaces.msg import SetParametersResult
+    from rclpy.node import Node
+    from rclpy.parameter import Parameter
+    from rclpy.qos import QoSProfile
+
 
 def declare_parameters(node: Node) -> None:
     """Declares the whole table on the node. Values are checked by ``read_parameters``, so that a wrong one in a
     parameter file leaves a node that can be told the right one."""
+    from rcl_interfaces.msg import ParameterDescriptor
+
     for parameter in PARAMETERS:
         descriptor = ParameterDescriptor(
             description=parameter.description,
@@ -46,6 +50,8 @@ def read_parameters(node: Node) -> dict[str, Value]:
 
 def check_changes(changes: list[Parameter], configured: bool) -> SetParametersResult:
     """Whether a node takes new values: wrong ones never, right ones until it is configured."""
+    from rcl_interfaces.msg import SetParametersResult
+
     table = {parameter.name: parameter for parameter in PARAMETERS}
     for new in changes:
         if new.name not in table:
@@ -146,6 +152,8 @@ class Settings:
         return self._qos("qos.output")
 
     def _qos(self, group: str) -> QoSProfile:
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+
         reliable = self.text(f"{group}_reliability") == "reliable"
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         return QoSProfile(depth=self.whole(f"{group}_depth"), reliability=policy)

@@ -1,0 +1,149 @@
+"""A bag through the node's own objects: the fused bag, numbers, and what the page shows."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from mmcfusion_ros.evaluation.bags.ahead import ahead
+from mmcfusion_ros.evaluation.bags.events import Arrived, CameraEvents
+from mmcfusion_ros.evaluation.bags.fusing import Fused, Result, fuse
+from mmcfusion_ros.evaluation.bags.measures import frame_metrics, frame_times
+from mmcfusion_ros.evaluation.bags.outputs import DiagnosedBag, FrameTable, Outputs, ReportFrames
+from mmcfusion_ros.evaluation.bags.reading import Bag
+from mmcfusion_ros.evaluation.bags.statistics import Statistics
+from mmcfusion_ros.evaluation.bags.summary import FileHashes, configuration, header_words, problems, results
+from mmcfusion_ros.evaluation.bags.topics import CameraTopics, find_cameras
+from mmcfusion_ros.evaluation.files import write_file
+from mmcfusion_ros.evaluation.report import Run
+from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.ros.parameters import Value
+from mmcfusion_ros.ros.settings import Settings
+
+READ_AHEAD, FUSED_AHEAD = 16, 4  # events; one in five or so holds images
+
+
+@dataclass(frozen=True)
+class BagOptions:
+    """What of a bag is evaluated, and what of the result is kept; ``ValueError`` names what makes no sense.
+
+    Topics that are not named are found. ``every``: only each n-th pair is fused. ``start_s`` and ``end_s`` are receive
+    times since the start of the bag. ``metrics``: fusion metrics and registration residual. ``images``: the fused bag
+    and previews. ``report``: collects frames for the page.
+    """
+
+    thermal_topic: str = ""
+    rgb_topic: str = ""
+    every: int = 1
+    start_s: float = 0.0
+    end_s: float | None = None
+    metrics: bool = True
+    images: bool = True
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every is {self.every}; it must be 1 or more")
+        if self.start_s < 0 or (self.end_s is not None and self.end_s <= self.start_s):
+            raise ValueError(f"the range {self.start_s} s to {self.end_s} s is empty or begins before the bag")
+
+    def range_ns(self, bag: Bag) -> tuple[int, int]:
+        """Receive times, start <= time < end."""
+        end_ns = bag.end_ns if self.end_s is None else bag.start_ns + round(self.end_s * 1e9)
+        return bag.start_ns + round(self.start_s * 1e9), min(end_ns, bag.end_ns)
+
+
+@dataclass(frozen=True)
+class BagResult:
+    """The summary, as ``summary.json`` has it, and the numbers behind it."""
+
+    summary: dict[str, Any]
+    statistics: Statistics
+    report: ReportFrames | None
+
+    def run(self, title: str) -> Run:
+        """For ``write_report``."""
+        assert self.report
+        header = header_words(self.summary)
+        return Run(title, header, self.report.frames, list(self.report.drops), self.summary["problems"])
+
+
+def evaluate_bag(
+    path: Path,
+    values: Mapping[str, Value],
+    out: Path | None = None,
+    options: BagOptions | None = None,
+    stop: threading.Event | None = None,
+) -> BagResult:
+    """Fuses a bag as a node with these parameter values would live, if it had all the time it needs.
+
+    Writes to ``out``, if given: ``fused/`` (a bag), ``frames.csv``, ``summary.json``. ``stop`` ends it early, with
+    valid files. The input is only read; what is wrong with it is in ``summary["problems"]``. Raises
+    ``FileNotFoundError``, ``FileExistsError``, ``ValueError`` or ``BackendError`` where nothing can be begun.
+    """
+    options, stop = options or BagOptions(), stop or threading.Event()
+    settings = Settings(values)
+    statistics = Statistics()
+    with Bag(path) as bag, FileHashes(bag.files) as hashes:
+        cameras = find_cameras(bag.topics, options.thermal_topic, options.rgb_topic)
+        events = CameraEvents(bag, cameras, settings.pairing())
+        pipeline = settings.pipeline()
+        begun = time.perf_counter()
+        read = ahead(events.read(*options.range_ns(bag)), READ_AHEAD)
+        fused = ahead(fuse(read, pipeline, settings.text("output_encoding"), options.every), FUSED_AHEAD)
+        outputs = _open_outputs(bag, cameras, pipeline, settings, out, options)
+        with closing(fused), outputs, _progress(bag, cameras, options) as bar:
+            for result in fused:
+                if stop.is_set():
+                    break
+                measured = _measured(result, options.metrics)
+                statistics.add(result, measured)
+                outputs.add(result, measured)
+                bar.update(isinstance(result, Arrived) and result.name == "rgb_in")
+        summary = {
+            "outcome": "interrupted" if stop.is_set() else "complete",
+            **configuration(bag, cameras, values, pipeline, options),
+            "sha256": hashes.result(wait=not stop.is_set()),
+            **results(statistics, time.perf_counter() - begun),
+            "problems": problems(bag, cameras, events, statistics, options.metrics),
+        }
+    if out:
+        write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    return BagResult(summary, statistics, outputs.report)
+
+
+def _measured(result: Result, metrics: bool) -> dict[str, float]:
+    """The values of a fused frame by column; empty for anything else."""
+    if not isinstance(result, Fused):
+        return {}
+    return frame_times(result) | (frame_metrics(result) if metrics else {})
+
+
+def _progress(bag: Bag, cameras: CameraTopics, options: BagOptions) -> tqdm[NoReturn]:
+    """Counts RGB frames; how many the time range holds is estimated."""
+    start_ns, end_ns = options.range_ns(bag)
+    share = (end_ns - start_ns) / max(1, bag.end_ns - bag.start_ns)
+    return tqdm(total=round(share * cameras.rgb.count), desc=bag.path.name, unit="frame", disable=None)
+
+
+def _open_outputs(
+    bag: Bag, cameras: CameraTopics, pipeline: FusionPipeline, settings: Settings, out: Path | None, options: BagOptions
+) -> Outputs:
+    table = fused_bag = report = None
+    if options.report:
+        expected = min(cameras.thermal.count, cameras.rgb.count) // options.every
+        report = ReportFrames(bag.start_ns, expected, images=options.images)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        if options.images:
+            fused_bag = DiagnosedBag(out / "fused", pipeline, settings)
+        table = FrameTable(out / "frames.csv", bag.start_ns)
+    return Outputs(table, fused_bag, report)

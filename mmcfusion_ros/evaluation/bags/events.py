@@ -1,0 +1,145 @@
+"""A bag as the node would see it: what arrives, what pairs, what is dropped, at the receive times of the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mmcfusion_ros.evaluation.bags.reading import Bag, Recorded, read_message
+from mmcfusion_ros.evaluation.bags.topics import CameraTopics
+from mmcfusion_ros.ros.pair_filter import stamp_ns
+from mmcfusion_ros.ros.pairing import Pair, Pairer, PairingOptions, Stream
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A message came; ``name`` as in the node's counters, such as ``thermal_in``."""
+
+    name: str
+    time_ns: int
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two messages became a pair at ``time_ns``; with the newest ``camera_info`` of the RGB camera, if one came."""
+
+    pair: Pair[Any]
+    camera_info: Any
+    time_ns: int
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A message of ``stream``, or a pair, was dropped; ``stamp_ns`` is of the frame, or of the pair's RGB frame."""
+
+    reason: str
+    stream: str
+    stamp_ns: int
+    time_ns: int
+    text: str = ""
+
+
+Event = Arrived | Paired | Dropped
+
+
+class CameraEvents:
+    """The events of the two cameras of a bag, in order. ``problems`` tells what is odd about the streams."""
+
+    def __init__(self, bag: Bag, cameras: CameraTopics, options: PairingOptions) -> None:
+        self._bag, self._cameras = bag, cameras
+        self._types = {topic.name: topic.type for topic in (cameras.thermal, cameras.rgb)}
+        self._streams: dict[str, Stream] = {cameras.thermal.name: "thermal", cameras.rgb.name: "rgb"}
+        self._pairer: Pairer[Any] = Pairer(options, self._on_drop)
+        self._watches = {name: _Watch(name, bag.start_ns) for name in self._streams}
+        self._events: list[Event] = []
+        self._camera_info: Any = None
+        self._now_ns = 0
+
+    @property
+    def problems(self) -> list[str]:
+        """In words, one for each kind and topic."""
+        return [text for watch in self._watches.values() for text in watch.texts()]
+
+    def read(self, start_ns: int | None = None, end_ns: int | None = None) -> Generator[Event, None, None]:
+        """Once, between two receive times. Waits of the pairing end as they would live, on the recording's clock."""
+        for recorded in self._bag.messages(self._cameras.names(), start_ns, end_ns):
+            yield from self._wait_until(recorded.time_ns)
+            self._now_ns = max(self._now_ns, recorded.time_ns)
+            self._take(recorded)
+            yield from self._flush()
+        yield from self._wait_until(None)
+        self._pairer.reset("unpaired")
+        yield from self._flush()
+
+    def _take(self, recorded: Recorded) -> None:
+        stream = self._streams.get(recorded.topic)
+        self._events.append(Arrived(f"{stream or 'camera_info'}_in", self._now_ns))
+        try:
+            if stream is None:
+                info = self._cameras.rgb_camera_info
+                assert info
+                self._camera_info = read_message(recorded.data, info.type)
+                return
+            message = read_message(recorded.data, self._types[recorded.topic])
+        except ValueError as error:
+            name = stream or "camera_info"
+            text = f"{recorded.topic}: {error}"
+            self._events.append(Dropped(f"bad_message_{name}", name, 0, self._now_ns, text))
+            return
+        self._watches[recorded.topic].look(message, recorded.time_ns)
+        self._add(self._pairer.add(stream, stamp_ns(message), message, self._now_ns, recorded.time_ns))
+
+    def _wait_until(self, time_ns: int | None) -> Iterator[Event]:
+        """Polls whenever a wait ends before the next message; without one, until nothing waits."""
+        while (due := self._pairer.next_deadline_ns()) is not None and (time_ns is None or due < time_ns):
+            self._now_ns = max(self._now_ns, due)
+            self._add(self._pairer.poll(self._now_ns))
+            yield from self._flush()
+
+    def _add(self, pairs: list[Pair[Any]]) -> None:
+        self._events += [Paired(pair, self._camera_info, self._now_ns) for pair in pairs]
+
+    def _on_drop(self, reason: str, message: Any) -> None:
+        stream = reason.rpartition("_")[2]
+        self._events.append(Dropped(reason, stream, stamp_ns(message), self._now_ns))
+
+    def _flush(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+
+class _Watch:
+    """Notices what is odd about one stream: how often, and when first."""
+
+    def __init__(self, topic: str, start_ns: int) -> None:
+        self._topic, self._start_ns = topic, start_ns
+        self._last_stamp_ns = -1
+        self._last: dict[str, str] = {}
+        self._seen: dict[str, tuple[int, str]] = {}
+
+    def look(self, message: Any, time_ns: int) -> None:
+        stamp = stamp_ns(message)
+        if stamp == 0:
+            self._note("the stamp is zero", time_ns)
+        elif stamp < self._last_stamp_ns:
+            self._note("the stamp goes back", time_ns, f" by {(self._last_stamp_ns - stamp) / 1e9:.3f} s")
+        self._last_stamp_ns = stamp
+        if hasattr(message, "encoding"):
+            self._compare("encoding", message.encoding, time_ns)
+            self._compare("size", f"{message.width}x{message.height}", time_ns)
+        else:
+            self._compare("format", message.format, time_ns)
+
+    def texts(self) -> list[str]:
+        return [f"{self._topic}: {kind}{first} ({count}x)" for kind, (count, first) in self._seen.items()]
+
+    def _compare(self, what: str, value: str, time_ns: int) -> None:
+        before = self._last.get(what, value)
+        if value != before:
+            self._note(f"the {what} changes", time_ns, f" from {before} to {value}")
+        self._last[what] = value
+
+    def _note(self, kind: str, time_ns: int, detail: str = "") -> None:
+        count, first = self._seen.get(kind, (0, f"{detail}, first at {(time_ns - self._start_ns) / 1e9:.3f} s"))
+        self._seen[kind] = count + 1, first
