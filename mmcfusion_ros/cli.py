@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from mmcfusion_ros.commands.calibrate import add_calibrate
 from mmcfusion_ros.commands.live import add_demo, add_parameters, add_play, add_simulate
 from mmcfusion_ros.commands.quality import add_bench, add_evaluate
 from mmcfusion_ros.commands.weights import add_convert, add_export, add_train
@@ -16,6 +17,7 @@ SUB_COMMANDS = (
     add_play,
     add_bench,
     add_evaluate,
+    add_calibrate,
     add_train,
     add_export,
     add_convert,

@@ -28,6 +28,10 @@ class Registration:
             self.homography = as_homography(homography)
             self._maps = lru_cache(maxsize=1)(partial(_build_maps, self.homography))
 
+    def corrected(self, correction: np.ndarray) -> Registration:
+        """This registration followed by a homography (3x3) from RGB pixels to RGB pixels."""
+        return Registration(correction if self.homography is None else correction @ self.homography)
+
     def warp(self, thermal: np.ndarray, rgb_size: Size) -> tuple[np.ndarray, np.ndarray | None]:
         """``H x W`` uint8 or uint16 onto the grid of ``rgb_size`` (height, width), and where it is valid.
 
