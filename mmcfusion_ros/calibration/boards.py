@@ -16,7 +16,7 @@ Pattern = Literal["chessboard", "circles"]
 LARGEST_ERROR_PX = 3.0
 OUTLIER_PX = 5.0
 LEAST_POINTS = 12
-LEAST_AREA = 0.05
+LEAST_AREA = 0.1
 SUB_PIXEL = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 40, 1e-3)
 
 
@@ -50,10 +50,11 @@ def calibrate_from_boards(pairs: Sequence[ImagePair], pattern: Pattern, columns:
             found.append((index, *_in_one_order(here, there)))
     if not found:
         raise ValueError(f"no calibration: no pair of {len(pairs)} shows the {columns}x{rows} {pattern} in both images")
-    sources, targets = (np.concatenate([one[part].reshape(-1, 2) for one in found]) for part in (1, 2))
+    sources = np.concatenate([here.reshape(-1, 2) for _, here, _ in found])
+    targets = np.concatenate([there.reshape(-1, 2) for _, _, there in found])
     homography, inliers = cv2.findHomography(sources, targets, cv2.RANSAC, OUTLIER_PX)
     if homography is None or inliers.sum() < max(LEAST_POINTS, len(sources) // 2):
-        raise ValueError("no calibration: the boards of the views do not agree; did a camera move, or the board's distance?")
+        raise ValueError("no calibration: the boards of the views do not agree; did a camera or the distance change?")
     errors = [_rms(homography, here, there) for _, here, there in found]
     result = BoardCalibration(homography, [one[0] for one in found], errors)
     _refuse_if_bad(result, targets, pairs[0][1].shape)

@@ -55,8 +55,8 @@ def motion_energy(frames: Iterable[tuple[float, np.ndarray]]) -> Motion:
     times, energies = [], []
     last_stamp, last = 0.0, None
     for stamp, luminance in frames:
-        image = cv2.resize(luminance, WORK_SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
-        image = cv2.GaussianBlur(image, (0, 0), 1.0)
+        small = cv2.resize(luminance, WORK_SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
+        image = cv2.GaussianBlur(small, (0, 0), 1.0)
         if last is not None:
             difference = cv2.absdiff(image, last)
             if stamp <= last_stamp or not difference.any():

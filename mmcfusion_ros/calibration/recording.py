@@ -79,7 +79,7 @@ def _bag_messages(bag: Path, topics: tuple[str, ...]) -> Iterator[tuple[int, int
                 raise ValueError(f"{bag} has no images on {topic}; it has {', '.join(images) or 'no image topic'}")
         connections = [connection for connection in reader.connections if connection.topic in topics]
         for connection, _, data in reader.messages(connections):
-            message = reader.deserialize(data, connection.msgtype)
+            message: Any = reader.deserialize(data, connection.msgtype)
             stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
             if connection.msgtype == COMPRESSED:
                 message = CompressedImage(format=message.format, data=message.data.tobytes())

@@ -48,7 +48,8 @@ def _clock(options: argparse.Namespace) -> bool:
         streams = bag_streams(options.bag, (options.thermal_topic, options.rgb_topic))
     else:
         streams = folder_streams(options.folder, options.rate)
-    found = clock_offset(*(motion_energy(stream) for stream in streams))
+    thermal, rgb = (motion_energy(stream) for stream in streams)
+    found = clock_offset(thermal, rgb)
     print(f"pairing.thermal_offset: {found.offset_s:.4f}   # s, deviation {found.deviation_s:.4f} s")
     print(f"# correlation of the motions {found.correlation:.2f}")
     if found.problem:

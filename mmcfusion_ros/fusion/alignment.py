@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.alignment_fit import MODELS, Fit, Level, fit
-from mmcfusion_ros.fusion.alignment_search import NEAR, WIDE, search_similarity
+from mmcfusion_ros.fusion.alignment_search import GRIDS, search_similarity
 from mmcfusion_ros.fusion.edges import LEAST_TEXTURE, texture
 
 ImagePair = tuple[np.ndarray, np.ndarray]
@@ -19,7 +19,8 @@ Search = Literal["none", "near", "wide"]
 COARSE, MIDDLE, FINE = 160 * 120, 320 * 240, 640 * 480
 CANDIDATES = 6
 LARGEST_DEVIATION = 4.0
-LEAST_CORRELATION = 0.12
+LEAST_CORRELATION = 0.08
+LEAST_CONTRAST = 1.3
 LEAST_LEAD = 0.01
 AREA_RATIO = (0.05, 4.0)
 
@@ -71,17 +72,15 @@ def align(
     start = same_view(thermal.shape, rgb.shape) if start is None else np.asarray(start, np.float64)
     if problem := _too_flat(pairs):
         return Alignment(start, problem=problem)
-    lead = 1.0
-    if search != "none":
-        start, lead = _coarse(pairs, valid, start, NEAR if search == "near" else WIDE, MODELS[model])
     parameters = MODELS[model]
-    result = Fit(start)
-    plan = [(COARSE, min(parameters, 4)), (MIDDLE, min(parameters, 6)), (MIDDLE, parameters), (FINE, parameters)]
-    for area, count in plan:
+    coarse = Level(pairs[:: max(1, len(pairs) // 4)], COARSE, valid)
+    result, problem = _coarse(coarse, start, search, parameters)
+    expected = result.homography if search == "wide" else start
+    for area, count in ((MIDDLE, min(parameters, 6)), (MIDDLE, parameters), (FINE, parameters)):
         if area <= finest:
-            result = fit(Level(pairs, area, valid), result.homography, start, count)
+            result = fit(Level(pairs, area, valid), result.homography, expected, count)
     scale = 640 / rgb.shape[1]
-    problem = _problem(result, start, lead, thermal.shape, rgb.shape)
+    problem = problem or _problem(result, thermal.shape, rgb.shape)
     return Alignment(result.homography, result.correlation, result.deviation * scale, problem, result.shifts)
 
 
@@ -118,24 +117,37 @@ def _too_flat(pairs: Sequence[ImagePair]) -> str:
     return ""
 
 
-def _coarse(
-    pairs: Sequence[ImagePair], valid: np.ndarray | None, start: np.ndarray, grid: tuple[np.ndarray, ...], parameters: int
-) -> tuple[np.ndarray, float]:
-    """The best of the candidates of a search, and by how much its correlation leads that of the next other one."""
-    level = Level(pairs[:: max(1, len(pairs) // 4)], COARSE, valid)
-    count = min(parameters, 6 if grid is WIDE else 4)
-    fits = [fit(level, candidate, candidate, count) for candidate in search_similarity(level, start, grid, CANDIDATES)]
-    fits.sort(key=lambda one: -one.score)
+def _coarse(level: Level, start: np.ndarray, search: Search, parameters: int) -> tuple[Fit, str]:
+    """The best fit at the coarsest scale, and why it may be the wrong place.
+
+    How well images agree that do not belong together is seen from the mirrored thermal image.
+    """
+    fits = _candidates(level, start, search, parameters)
+    wrong = _candidates(level.mirrored(), start, search, parameters)
     if not fits:
-        return start, 0.0
-    shape = pairs[0][0].shape
+        return Fit(start), "the cameras see nothing in common"
+    best, shape = fits[0], level.thermal[0].shape
     places = [transformed(one.homography, corners(shape)) for one in fits]
-    apart = [np.abs(place - places[0]).max() * 640 / pairs[0][1].shape[1] > 16 for place in places]
-    rivals = [one.score for one, is_other in zip(fits, apart, strict=True) if is_other]
-    return fits[0].homography, fits[0].score - max(rivals, default=0.0)
+    apart = [float(np.abs(level.to_level[0, 0] * (place - places[0])).max()) > 4 for place in places]
+    rival = max((one.score for one, is_other in zip(fits, apart, strict=True) if is_other), default=0.0)
+    chance = wrong[0].score if wrong else 0.0
+    if best.score < LEAST_CONTRAST * chance:
+        text = f"correlation {best.score:.2f}, and {chance:.2f} with the thermal image mirrored"
+        return best, f"the edges of the two images agree no better than by chance: {text}"
+    if best.score - rival < LEAST_LEAD:
+        return best, "another place fits nearly as well"
+    return best, ""
 
 
-def _problem(result: Fit, start: np.ndarray, lead: float, thermal: tuple[int, ...], rgb: tuple[int, ...]) -> str:
+def _candidates(level: Level, start: np.ndarray, search: Search, parameters: int) -> list[Fit]:
+    """Fits at the coarsest scale, best first."""
+    starts = [start] if search == "none" else search_similarity(level, start, GRIDS[search], CANDIDATES)
+    count = min(parameters, 6 if search == "wide" else 4)
+    fits = [fit(level, candidate, candidate, count) for candidate in starts]
+    return sorted(fits, key=lambda one: -one.score)
+
+
+def _problem(result: Fit, thermal: tuple[int, ...], rgb: tuple[int, ...]) -> str:
     """Why an estimate is lost, or nothing."""
     outline = transformed(result.homography, corners(thermal))
     if not np.isfinite(outline).all() or not cv2.isContourConvex(outline.astype(np.float32)):
@@ -143,13 +155,13 @@ def _problem(result: Fit, start: np.ndarray, lead: float, thermal: tuple[int, ..
     area = cv2.contourArea(outline.astype(np.float32), oriented=True)
     ratio = area / (rgb[0] * rgb[1])
     if not AREA_RATIO[0] < ratio < AREA_RATIO[1]:
-        return f"the estimate is mirrored or collapsed: the thermal image would cover {100 * ratio:.0f} % of the RGB one"
+        return (
+            f"the estimate is mirrored or collapsed: the thermal image would cover {100 * ratio:.0f} % of the RGB one"
+        )
     if result.overlap < 0.2:
         return f"the cameras see too little in common: {100 * result.overlap:.0f} % of the RGB image"
     if result.correlation < LEAST_CORRELATION:
         return f"the edges of the two images do not agree: correlation {result.correlation:.2f}"
-    if lead < LEAST_LEAD:
-        return "another place fits nearly as well"
     deviation = result.deviation * 640 / rgb[1]
     if deviation > LARGEST_DEVIATION:
         return f"the evidence scatters: {deviation:.1f} pixels (of 640) at the corners"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -18,11 +20,13 @@ LONGEST_STEP = 3.0  # pixels
 CLOSE_ENOUGH = 0.02  # pixels
 RAMP = 4.0  # pixels over which images must agree to have a say
 REGIONS, CELLS = (3, 4), (6, 8)
+WHOLE = slice(None)
+SCATTER = 2.0  # how much more estimates scatter than cells of the image do on their own, measured on real pairs
 
 # What two cameras side by side may differ by beyond shift, turn and scale, in pixels of 640 at the edge of the image,
 # and the area in pixels over which their disagreement hangs together: without evidence for more, less is believed.
-EXPECTED = np.array([np.inf, np.inf, np.inf, np.inf, 6.0, 6.0, 4.0, 4.0]) / 320
-CORRELATED_AREA = 100.0
+EXPECTED = np.array([np.inf, np.inf, np.inf, np.inf, 4.0, 4.0, 3.0, 3.0]) / 320
+CORRELATED_AREA = 200.0
 
 # Shift along x and y, scale, turn, stretch, shear, tilt about y and x: in half image widths around the centre.
 GENERATORS = np.zeros((8, 3, 3))
@@ -61,12 +65,19 @@ class Level:
         sx, sy = self.size[0] / width, self.size[1] / height
         self.to_level = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
         self.thermal = [thermal for thermal, _ in pairs]
-        self.valid = np.float32(np.ones(self.thermal[0].shape) if valid is None else valid)
+        self.valid = (np.ones(self.thermal[0].shape) if valid is None else valid).astype(np.float32)
         self.rgb_edges = [edge_channels(cv2.resize(rgb, self.size, interpolation=cv2.INTER_AREA)) for _, rgb in pairs]
         self.width, self.height = self.size
         half = self.width / 2
         self.to_unit = np.array([[1 / half, 0, -(self.width - 1) / self.width], [0, 1 / half, 0], [0, 0, 1]])
         self.to_unit[1, 2] = -(self.height - 1) / self.width
+
+    def mirrored(self) -> Level:
+        """The same with each thermal image mirrored left to right."""
+        mirrored = copy(self)
+        mirrored.thermal = [cv2.flip(thermal, 1) for thermal in self.thermal]
+        mirrored.valid = cv2.flip(self.valid, 1)
+        return mirrored
 
     def thermal_edges(self, homography: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Edge channels of each thermal image under a homography to RGB pixels, and where they are valid (0 or 1)."""
@@ -114,7 +125,8 @@ def fit(level: Level, homography: np.ndarray, expected: np.ndarray, parameters: 
     before = inwards @ expected @ np.linalg.inv(inwards @ homography)
     residual = np.eye(3)  # from RGB to the warped thermal image, in half widths
     for _ in range(ITERATIONS):
-        gram = sum(_gram(maps, velocities) for maps in _all_maps(level, warped, back @ residual @ unit))
+        grams = [_gram(maps, velocities) for maps in _all_maps(level, warped, back @ residual @ unit)]
+        gram = np.sum(grams, axis=0)
         step = _step(gram, before @ residual)[0]
         length = float(np.abs(step).max()) * level.width / 2
         step *= min(1.0, LONGEST_STEP / max(length, 1e-9))
@@ -150,17 +162,20 @@ def _maps(thermal: np.ndarray, valid: np.ndarray, rgb: np.ndarray) -> dict[str, 
     gx, gy = cv2.Sobel(mean, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(mean, cv2.CV_32F, 0, 1, scale=1 / 8)
     products = {"xx": dot(gx, gx), "xy": dot(gx, gy), "yy": dot(gy, gy), "tt": tt, "tr": tr, "rr": rr}
     products |= {"xt": dot(gx, thermal), "yt": dot(gy, thermal), "xr": dot(gx, rgb), "yr": dot(gy, rgb)}
-    return {"valid": valid, **{name: product * weight for name, product in products.items()}}
+    whole = {"valid": valid, "all_tt": valid * tt, "all_tr": valid * tr, "all_rr": valid * rr}
+    return whole | {name: product * weight for name, product in products.items()}
 
 
-def _gram(maps: dict[str, np.ndarray], velocities: np.ndarray, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
+def _gram(
+    maps: dict[str, np.ndarray], velocities: np.ndarray, rows: slice = WHOLE, columns: slice = WHOLE
+) -> np.ndarray:
     """The inner products of the generators' effects, the thermal and the RGB edges over a part of the image.
 
     ``(k + 3) x (k + 3)``; the last diagonal entry is the number of valid pixels.
     """
     count = len(velocities)
     vx, vy = (velocities[:, axis, rows, columns].reshape(count, -1) for axis in (0, 1))
-    part = {name: product[rows, columns].ravel() for name, product in maps.items()}
+    part = {name: product[rows, columns].ravel() for name, product in maps.items() if not name.startswith("all")}
     gram = np.zeros((count + 3, count + 3))
     cross = (vx * part["xy"]) @ vy.T
     gram[:count, :count] = (vx * part["xx"]) @ vx.T + (vy * part["yy"]) @ vy.T + cross + cross.T
@@ -204,12 +219,12 @@ def _judged(
     _, hessian, gain = _step(gram, total)
     scores = gain * cells[..., :count, count + 1] - cells[..., :count, count]
     inverse = np.linalg.inv(hessian)
-    covariance = inverse @ np.einsum("fci,fcj->ij", scores, scores) @ inverse
+    covariance = SCATTER**2 * inverse @ np.einsum("fci,fcj->ij", scores, scores) @ inverse
     aspect = level.height / level.width
     moves = velocities_at(np.array([-1.0, 1, 1, -1]), aspect * np.array([-1.0, -1, 1, 1]))[:count]
     variance = np.einsum("iak,ij,jak->k", moves, covariance, moves)
     rgb_pixels = level.width / 2 / level.to_level[0, 0]
-    tt, tr, rr = gram[count, count], gram[count, count + 1], gram[count + 1, count + 1]
+    tt, tr, rr = (sum(float(one[name].sum()) for one in maps) for name in ("all_tt", "all_tr", "all_rr"))
     return Fit(
         homography,
         correlation=float(tr / (tt * rr + 1e-9) ** 0.5),
@@ -223,9 +238,7 @@ def _parts(level: Level, shape: tuple[int, int]) -> list[tuple[slice, slice]]:
     rows = np.linspace(0, level.height, shape[0] + 1).astype(int)
     columns = np.linspace(0, level.width, shape[1] + 1).astype(int)
     return [
-        (slice(top, bottom), slice(left, right))
-        for top, bottom in zip(rows, rows[1:], strict=False)
-        for left, right in zip(columns, columns[1:], strict=False)
+        (slice(top, bottom), slice(left, right)) for top, bottom in pairwise(rows) for left, right in pairwise(columns)
     ]
 
 

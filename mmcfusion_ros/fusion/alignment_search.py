@@ -16,14 +16,16 @@ SEPARATION = 6  # pixels of the level
 PEAKS = 2
 PADDING = 1.6
 
+Grid = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 # Turns in degrees, scales along x, and along y relative to x.
-NEAR = (np.linspace(-8, 8, 5), np.geomspace(1 / 1.16, 1.16, 5), np.ones(1))
-WIDE = (np.linspace(-4, 4, 3), np.geomspace(0.35, 1.4, 13), np.geomspace(1 / 1.4, 1.4, 5))
+GRIDS: dict[str, Grid] = {
+    "near": (np.linspace(-8, 8, 5), np.geomspace(1 / 1.16, 1.16, 5), np.ones(1)),
+    "wide": (np.linspace(-4, 4, 3), np.geomspace(0.35, 1.4, 13), np.geomspace(1 / 1.4, 1.4, 5)),
+}
 
 
-def search_similarity(
-    level: Level, start: np.ndarray, grid: tuple[np.ndarray, ...], candidates: int
-) -> list[np.ndarray]:
+def search_similarity(level: Level, start: np.ndarray, grid: Grid, candidates: int) -> list[np.ndarray]:
     """The best homographies, best first: ``start`` followed by a turn, scales and shift of the RGB image's plane.
 
     By the correlation of edge channels over the common part of the images, for all shifts at once (Fourier

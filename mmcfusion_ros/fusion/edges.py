@@ -1,4 +1,4 @@
-"""Edges as both cameras see them: an edge in thermal may be dark where it is bright in RGB, or strong where it is weak."""
+"""Edges as both cameras see them: what is bright or strong in one may be dark or weak in the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import numpy as np
 
 SIGMA = 0.7
 NEIGHBOURHOOD = 10.0
-SMOOTHING = 1.2
+SMOOTHING = 0.8
+HALF_STRENGTH = 2.0
+NOISE_MEDIANS = 0.5
 REACH = 8  # pixels that the value at one pixel depends on, in practice
 
 LEAST_GRADIENT = 1.5  # grey levels per pixel: above the noise of a camera
@@ -25,9 +27,9 @@ def edge_channels(image: np.ndarray) -> np.ndarray:
     gx, gy = _gradient(smooth)
     energy = gx * gx + gy * gy
     magnitude = cv2.sqrt(energy)
-    noise = 0.3 + 0.5 * float(np.median(magnitude))
+    noise = 0.3 + NOISE_MEDIANS * float(np.median(magnitude))
     strength = magnitude / (cv2.sqrt(cv2.GaussianBlur(energy, (0, 0), NEIGHBOURHOOD)) + noise)
-    strength /= 0.5 + strength
+    strength /= HALF_STRENGTH + strength
     per_energy = strength / np.maximum(energy, 1e-6)
     channels = (
         strength - cv2.GaussianBlur(strength, (0, 0), NEIGHBOURHOOD),

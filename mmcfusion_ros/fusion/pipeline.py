@@ -8,6 +8,7 @@ import numpy as np
 
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.fuser import Fuser, check_visible
+from mmcfusion_ros.fusion.refinement import Refiner
 from mmcfusion_ros.fusion.registration import Registration, fill_outside
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 
@@ -31,12 +32,15 @@ class StageClock:
 
 
 class FusionPipeline:
-    """Thermal scaling, registration, fusion and colour with fixed settings."""
+    """Thermal scaling, registration, fusion and colour with fixed settings; a refiner may watch the registration."""
 
-    def __init__(self, fuser: Fuser, scaler: ThermalScaler, registration: Registration) -> None:
+    def __init__(
+        self, fuser: Fuser, scaler: ThermalScaler, registration: Registration, refiner: Refiner | None = None
+    ) -> None:
         self.fuser = fuser
         self.scaler = scaler
         self.registration = registration
+        self.refiner = refiner
 
     def __call__(self, thermal: np.ndarray, visible: np.ndarray, clock: StageClock) -> np.ndarray:
         """``h x w`` uint8 or uint16 thermal and ``H x W [x 3]`` uint8 visible (red first) to a fused image like it.
@@ -52,7 +56,11 @@ class FusionPipeline:
         clock.lap("thermal")
         luminance, chroma = split_luminance(visible)
         clock.lap("luminance")
-        thermal, valid = self.registration.warp(thermal, luminance.shape)
+        registration = self.registration
+        if self.refiner:
+            self.refiner.offer(thermal, luminance)
+            registration = self.refiner.registration
+        thermal, valid = registration.warp(thermal, luminance.shape)
         thermal = fill_outside(thermal, luminance, valid)
         clock.lap("registration")
         fused = self.fuser.fuse_luminance(thermal, luminance)

@@ -14,7 +14,7 @@ from mmcfusion_ros.fusion.alignment import MIDDLE, align, corners, transformed
 from mmcfusion_ros.fusion.registration import Registration
 
 MODES = ("off", "monitor", "correct")
-WINDOW, QUORUM = 7, 4
+WINDOW, QUORUM = 9, 5
 NICENESS = 10
 
 
@@ -24,7 +24,9 @@ class RefinementOptions:
 
     An estimate is made every ``period_s``. ``warn_px``: misalignment that is reported. In mode ``correct`` each
     estimate moves the registration by ``gain`` of what is missing, by ``largest_step_px`` at most, and never further
-    than ``limit_px`` from the calibration. Estimates that scatter by more than ``largest_scatter_px`` count for nothing.
+    than ``limit_px`` from the calibration. It begins where more than
+    ``begin_px`` are missing and ends at ``end_px``. Estimates that scatter by more than ``largest_scatter_px`` count
+    for nothing.
     """
 
     mode: str = "off"
@@ -34,7 +36,8 @@ class RefinementOptions:
     largest_step_px: float = 0.5
     limit_px: float = 24.0
     largest_scatter_px: float = 1.5
-    dead_band_px: float = 0.3
+    begin_px: float = 3.0
+    end_px: float = 0.7
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -70,6 +73,8 @@ class Refiner:
         self._newest: tuple[np.ndarray, np.ndarray] | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self._shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+        self._corners = self._moved = np.zeros((4, 2))
         self._forget()
 
     def offer(self, thermal: np.ndarray, luminance: np.ndarray) -> None:
@@ -113,12 +118,11 @@ class Refiner:
 
     def step(self, thermal: np.ndarray, luminance: np.ndarray) -> RefinementState:
         """One estimate on one pair, and what follows from it."""
-        if self._shape != (thermal.shape, luminance.shape):
+        if self._shapes != (thermal.shape, luminance.shape):
             self._forget()
-            self._shape, self._corners = (thermal.shape, luminance.shape), corners(luminance.shape)
-            self._moved = np.zeros((4, 2))
+            self._shapes, self._corners = (thermal.shape, luminance.shape), corners(luminance.shape)
         warped, valid = self._calibrated.warp(thermal, luminance.shape)
-        start = cv2.getPerspectiveTransform(*np.float32([self._corners, self._corners + self._moved]))
+        start = self._correction()
         seen = None if valid is None else (valid == valid.max()).astype(np.uint8)
         estimate = align([(warped, luminance)], start, "similarity", "none", MIDDLE, seen)
         measured = None if estimate.problem else transformed(estimate.homography, self._corners) - self._corners
@@ -148,22 +152,27 @@ class Refiner:
             return status("frozen" if problem else "steady", problem, residual)
         if float(np.linalg.norm(target, axis=1).max()) * scale > options.limit_px:
             return status("limited", f"{np.linalg.norm(target, axis=1).max() * scale:.1f} px", residual)
-        if residual < max(options.dead_band_px, scatter / 2):
+        self._following = residual > (options.end_px if self._following else max(options.begin_px, 2 * scatter))
+        if not self._following:
             return status("steady", "", residual)
         self._moved = self._moved + missing * min(options.gain, options.largest_step_px / residual)
         self._use(thermal, luminance)
         return status("following", "", residual)
 
     def _use(self, thermal: np.ndarray, luminance: np.ndarray) -> None:
-        correction = cv2.getPerspectiveTransform(*np.float32([self._corners, self._corners + self._moved]))
-        registration = self._calibrated.corrected(correction)
+        registration = self._calibrated.corrected(self._correction())
         registration.warp(thermal, luminance.shape)  # builds its maps here, not at the next frame
         self.registration = registration
 
+    def _correction(self) -> np.ndarray:
+        moved = (self._corners + self._moved).astype(np.float32)
+        return cv2.getPerspectiveTransform(self._corners.astype(np.float32), moved)
+
     def _forget(self) -> None:
         self._measured: deque[np.ndarray | None] = deque(maxlen=WINDOW)
-        self._shape: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+        self._moved = np.zeros((4, 2))
         self._estimates = 0
+        self._following = False
 
     def _run(self) -> None:
         if hasattr(os, "setpriority"):  # of this thread, on Linux

@@ -241,6 +241,9 @@ class FusionNode(LifecycleNode):
             values |= self._health.report(self._pairs.drops)
             topics = {name: subscriber.sub.topic_name for name, subscriber in self._inputs.items()}
             problems = self._health.problems(self._settings.number("stall_timeout"), topics)
+            if self._pipeline.refiner:
+                values |= self._pipeline.refiner.report()
+                problems += self._pipeline.refiner.problems()
         status = status_message(self.get_fully_qualified_name(), backend.device, problems, values)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
@@ -256,6 +259,8 @@ class FusionNode(LifecycleNode):
         if self._worker and not self._worker.stop(timeout_s):
             self.get_logger().warning("the frame at work was given up")
         self._worker = None
+        if self._pipeline and self._pipeline.refiner:
+            self._pipeline.refiner.stop()
         self._camera_info = None
 
     def _release(self) -> None:

@@ -13,6 +13,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.registration import Registration, load_homography
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.ros.pairing import PairingOptions
@@ -97,10 +98,19 @@ class Settings:
             fixed_low=self.number("thermal.fixed_low"),
             fixed_high=self.number("thermal.fixed_high"),
         )
-        pipeline = FusionPipeline(fuser, ThermalScaler(options), Registration(self._homography()))
+        registration = Registration(self._homography())
+        pipeline = FusionPipeline(fuser, ThermalScaler(options), registration, self.refiner(registration))
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
         fuser(blank, blank)
         return pipeline
+
+    def refiner(self, registration: Registration) -> Refiner | None:
+        """What watches the registration, if anything does."""
+        mode = self.text("registration.refine")
+        if mode == "off":
+            return None
+        period_s, warn_px = self.number("registration.refine_period"), self.number("registration.refine_warn")
+        return Refiner(registration, RefinementOptions(mode, period_s, warn_px))
 
     def _homography(self) -> np.ndarray | None:
         if self.text("registration.type") == "identity":
