@@ -32,8 +32,12 @@ def add_calibrate(commands: Commands) -> None:
 
 def _calibrate(options: argparse.Namespace) -> bool:
     if options.report:
-        from mmcfusion_ros.calibration.parallax import parallax_markdown
-        from mmcfusion_ros.fusion.calibration import load_calibration
+        from mmcfusion_ros.calibration.parallax import (  # type: ignore[import-not-found,unused-ignore]
+            parallax_markdown,
+        )
+        from mmcfusion_ros.fusion.calibration import (  # type: ignore[import-not-found,unused-ignore]
+            load_calibration,
+        )
 
         print(parallax_markdown(load_calibration(options.report)), end="")
         return True

@@ -29,13 +29,19 @@ EXPECTED = np.array([np.inf, np.inf, np.inf, np.inf, 4.0, 4.0, 3.0, 3.0]) / 320
 CORRELATED_AREA = 200.0
 
 # Shift along x and y, scale, turn, stretch, shear, tilt about y and x: in half image widths around the centre.
-GENERATORS = np.zeros((8, 3, 3))
-for _generator, _entries in enumerate(
-    ({(0, 2): 1}, {(1, 2): 1}, {(0, 0): 1, (1, 1): 1}, {(0, 1): -1, (1, 0): 1})
-    + ({(0, 0): 1, (1, 1): -1}, {(0, 1): 1, (1, 0): 1}, {(2, 0): -1}, {(2, 1): -1})
-):
-    for _place, _value in _entries.items():
-        GENERATORS[(_generator, *_place)] = _value
+GENERATORS = np.array(
+    [
+        [[0, 0, 1], [0, 0, 0], [0, 0, 0]],
+        [[0, 0, 0], [0, 0, 1], [0, 0, 0]],
+        [[1, 0, 0], [0, 1, 0], [0, 0, 0]],
+        [[0, -1, 0], [1, 0, 0], [0, 0, 0]],
+        [[1, 0, 0], [0, -1, 0], [0, 0, 0]],
+        [[0, 1, 0], [1, 0, 0], [0, 0, 0]],
+        [[0, 0, 0], [0, 0, 0], [-1, 0, 0]],
+        [[0, 0, 0], [0, 0, 0], [0, -1, 0]],
+    ],
+    np.float64,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +71,8 @@ class Level:
         sx, sy = self.size[0] / width, self.size[1] / height
         self.to_level = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
         self.thermal = [thermal for thermal, _ in pairs]
-        self.valid = (np.ones(self.thermal[0].shape) if valid is None else valid).astype(np.float32)
+        everywhere = np.ones(self.thermal[0].shape)
+        self.valid = np.asarray(everywhere if valid is None else valid, np.float32)
         self.rgb_edges = [edge_channels(cv2.resize(rgb, self.size, interpolation=cv2.INTER_AREA)) for _, rgb in pairs]
         self.width, self.height = self.size
         half = self.width / 2
@@ -76,7 +83,7 @@ class Level:
         """The same with each thermal image mirrored left to right."""
         mirrored = copy(self)
         mirrored.thermal = [cv2.flip(thermal, 1) for thermal in self.thermal]
-        mirrored.valid = cv2.flip(self.valid, 1)
+        mirrored.valid = self.valid[:, ::-1].copy()
         return mirrored
 
     def thermal_edges(self, homography: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

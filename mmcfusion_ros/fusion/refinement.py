@@ -75,6 +75,7 @@ class Refiner:
         self._stop = threading.Event()
         self._shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
         self._corners = self._moved = np.zeros((4, 2))
+        self._following = False
         self._forget()
 
     def offer(self, thermal: np.ndarray, luminance: np.ndarray) -> None:
