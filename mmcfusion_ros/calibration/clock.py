@@ -116,9 +116,12 @@ def _agreement(thermal: Motion, rgb: Motion, offsets: np.ndarray) -> np.ndarray:
             f"both cameras saw {max(0.0, end - start):.1f} s in common at every offset from {offsets[0]:.2f} to "
             f"{offsets[-1]:.2f} s; {LEAST_SECONDS} s are needed: record longer, or search less"
         )
-    times = np.arange(start, end, min(thermal.period_s, rgb.period_s) / 2)
-    reference = _normalised(_changes_at(rgb, times))
-    moved = (_normalised(_changes_at(thermal, times - offset)) for offset in offsets)
+    stride = max(1, round(min(thermal.period_s, rgb.period_s) / 2 / STEP_S))
+    samples = int((end - start) / STEP_S) // stride * stride
+    reference = _normalised(_changes_at(rgb, start + STEP_S * np.arange(0, samples, stride)))
+    dense = _changes_at(thermal, start - offsets[-1] + STEP_S * np.arange(samples + len(offsets)))
+    begins = range(len(offsets) - 1, -1, -1)  # the larger the offset, the earlier the thermal sample
+    moved = (_normalised(dense[begin : begin + samples : stride]) for begin in begins)
     return np.stack([(reference * energy).mean(axis=1) for energy in moved], axis=1)
 
 

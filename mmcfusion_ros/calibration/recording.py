@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb, read_thermal
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 
@@ -25,10 +26,10 @@ def folder_pairs(folder: Path, count: int) -> list[ThermalAndRgb]:
 
 
 def folder_streams(folder: Path, rate_hz: float) -> tuple[Iterator[StampedFrame], Iterator[StampedFrame]]:
-    """Stamp in seconds and image of each thermal and each RGB frame of a folder recorded at this rate."""
+    """Stamp in seconds and luminance of each thermal and each RGB frame of a folder recorded at this rate."""
     files, scale = find_pairs(folder), ThermalScaler()
     thermal = ((i / rate_hz, scale(read_thermal(pair.thermal))) for i, pair in enumerate(files))
-    return thermal, ((i / rate_hz, read_rgb(pair.rgb)) for i, pair in enumerate(files))
+    return thermal, ((i / rate_hz, split_luminance(read_rgb(pair.rgb))[0]) for i, pair in enumerate(files))
 
 
 def bag_pairs(bag: Path, topics: tuple[str, str], count: int) -> list[ThermalAndRgb]:
@@ -57,7 +58,8 @@ def bag_streams(bag: Path, topics: tuple[str, str]) -> tuple[Iterator[StampedFra
 
     scale = ThermalScaler()
     thermal = ((ns / 1e9, scale(thermal_from_message(message))) for _, ns, message in _bag_messages(bag, topics[:1]))
-    return thermal, ((ns / 1e9, rgb_from_message(message)) for _, ns, message in _bag_messages(bag, topics[1:]))
+    rgb = ((ns / 1e9, rgb_from_message(message)) for _, ns, message in _bag_messages(bag, topics[1:]))
+    return thermal, ((stamp, split_luminance(image)[0]) for stamp, image in rgb)
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:
