@@ -11,7 +11,7 @@ from mmcfusion_ros.fusion.alignment import Alignment, ImagePair, Search, align, 
 
 LARGEST_DEVIATION = 3.0
 LARGEST_DISAGREEMENT = 4.0
-LARGEST_SHIFT = 12.0
+LEAST_SHARE = 0.6  # of the median correlation
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ def calibrate_from_images(
     first = align(pairs, start, model, search)
     _refuse(first.problem)
     scale = 640 / rgb.shape[1]
-    used = _agreeing(first, scale)
+    used = _agreeing(first)
     if len(used) < max(1, len(pairs) // 2):
         raise ValueError(f"no calibration: {len(pairs) - len(used)} of {len(pairs)} frames disagree with the others")
     kept = [pairs[i] for i in used]
@@ -76,11 +76,9 @@ def _cell(shifts: np.ndarray) -> str:
     return f"{median[0]:+.1f}, {median[1]:+.1f} ± {spread:.1f}"
 
 
-def _agreeing(alignment: Alignment, scale: float) -> list[int]:
-    """The frames whose regions together want to move little."""
-    medians = [np.median(frame[np.isfinite(frame).all(axis=-1)], axis=0) for frame in alignment.shifts]
-    lengths = np.array([np.linalg.norm(median) if np.isfinite(median).all() else np.inf for median in medians]) * scale
-    return [int(i) for i in np.flatnonzero(lengths < LARGEST_SHIFT)]
+def _agreeing(alignment: Alignment) -> list[int]:
+    """The frames whose edges correlate nearly as well as those of the others."""
+    return [int(i) for i in np.flatnonzero(alignment.frames > LEAST_SHARE * np.median(alignment.frames))]
 
 
 def _refuse(problem: str) -> None:

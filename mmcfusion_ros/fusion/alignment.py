@@ -33,7 +33,7 @@ class Alignment:
     one. ``deviation_px`` is its standard deviation at the corners of the RGB image, in pixels of 640 across, from the
     scatter of the evidence over the image. ``correlation`` (-1 to 1) is that of the edges. ``problem`` says why the
     estimate is lost, or is empty. ``shifts`` (frames x rows x columns x 2, RGB pixels) is what each part of each frame
-    would still move by, NaN without evidence.
+    would still move by, NaN without evidence; ``frames`` are the correlations of each.
     """
 
     homography: np.ndarray
@@ -41,6 +41,7 @@ class Alignment:
     deviation_px: float = np.inf
     problem: str = ""
     shifts: np.ndarray = field(default_factory=lambda: np.empty((0, 3, 4, 2)))
+    frames: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 def same_view(thermal_shape: tuple[int, ...], rgb_shape: tuple[int, ...]) -> np.ndarray:
@@ -73,7 +74,7 @@ def align(
     if problem := _too_flat(pairs):
         return Alignment(start, problem=problem)
     parameters = MODELS[model]
-    coarse = Level(pairs[:: max(1, len(pairs) // 4)], COARSE, valid)
+    coarse = Level(pairs[:: (len(pairs) + 1) // 2], COARSE, valid)
     result, problem = _coarse(coarse, start, search, parameters)
     expected = result.homography if search == "wide" else start
     for area, count in ((MIDDLE, min(parameters, 6)), (MIDDLE, parameters), (FINE, parameters)):
@@ -81,7 +82,9 @@ def align(
             result = fit(Level(pairs, area, valid), result.homography, expected, count)
     scale = 640 / rgb.shape[1]
     problem = problem or _problem(result, thermal.shape, rgb.shape)
-    return Alignment(result.homography, result.correlation, result.deviation * scale, problem, result.shifts)
+    return Alignment(
+        result.homography, result.correlation, result.deviation * scale, problem, result.shifts, result.frames
+    )
 
 
 def corners(shape: tuple[int, ...]) -> np.ndarray:

@@ -47,13 +47,14 @@ GENERATORS = np.array(
 @dataclass(frozen=True, eq=False)
 class Fit:
     """A homography (thermal to RGB pixels), the correlation of edges under it, the share of the RGB image it covers,
-    its standard deviation at the corners of the RGB image in RGB pixels, and what regions would move by."""
+    its standard deviation at the corners of the RGB image in RGB pixels, what regions would move by, and the correlation of each frame."""
 
     homography: np.ndarray
     correlation: float = 0.0
     overlap: float = 0.0
     deviation: float = np.inf
     shifts: np.ndarray = field(default_factory=lambda: np.empty((0, *REGIONS, 2)))
+    frames: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     @property
     def score(self) -> float:
@@ -231,13 +232,15 @@ def _judged(
     moves = velocities_at(np.array([-1.0, 1, 1, -1]), aspect * np.array([-1.0, -1, 1, 1]))[:count]
     variance = np.einsum("iak,ij,jak->k", moves, covariance, moves)
     rgb_pixels = level.width / 2 / level.to_level[0, 0]
-    tt, tr, rr = (sum(float(one[name].sum()) for one in maps) for name in ("all_tt", "all_tr", "all_rr"))
+    sums = np.array([[one[name].sum() for name in ("all_tt", "all_tr", "all_rr")] for one in maps], np.float64)
+    tt, tr, rr = sums.sum(axis=0)
     return Fit(
         homography,
         correlation=float(tr / (tt * rr + 1e-9) ** 0.5),
         overlap=float(gram[-1, -1]) / (len(maps) * level.width * level.height),
         deviation=float(variance.mean() ** 0.5) * rgb_pixels,
         shifts=_shifts(cells, gain).reshape(len(maps), *REGIONS, 2) * rgb_pixels,
+        frames=sums[:, 1] / (sums[:, 0] * sums[:, 2] + 1e-9) ** 0.5,
     )
 
 
