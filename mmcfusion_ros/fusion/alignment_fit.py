@@ -46,8 +46,8 @@ GENERATORS = np.array(
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A homography (thermal to RGB pixels), the correlation of edges under it, the share of the RGB image it covers,
-    its standard deviation at the corners of the RGB image in RGB pixels, what regions would move by, and the correlation of each frame."""
+    """``homography`` from thermal to RGB pixels, ``correlation`` of edges under it and of each of the ``frames``,
+    ``overlap`` as a share of the RGB image, ``deviation`` at the corners and ``shifts`` of regions in RGB pixels."""
 
     homography: np.ndarray
     correlation: float = 0.0
