@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from mmcfusion_ros.commands.bags import add_check, add_evaluate_bag, add_record_demo
+from mmcfusion_ros.commands.calibrate import add_calibrate
 from mmcfusion_ros.commands.live import add_demo, add_parameters, add_play, add_simulate
 from mmcfusion_ros.commands.quality import add_bench, add_evaluate
 from mmcfusion_ros.commands.weights import add_convert, add_export, add_train
@@ -20,6 +21,7 @@ SUB_COMMANDS = (
     add_evaluate_bag,
     add_check,
     add_record_demo,
+    add_calibrate,
     add_train,
     add_export,
     add_convert,

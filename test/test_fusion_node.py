@@ -277,3 +277,15 @@ def test_autostart_of_a_process(autostart):
             assert process.rig.state() == "unconfigured"
             process.rig.start()
             process.rig.fuse()
+
+
+def test_refinement_is_reported():
+    with Bench(**{"registration.refine": "monitor", "registration.refine_period": 0.1}) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.fuse()
+        rig.wait(lambda: rig.values().get("refine.mode") == "monitor")
+        assert rig.values()["refine.state"].split()[0] in ("waiting", "frozen", "steady")
+        assert rig.change("deactivate")
+        assert rig.change("activate")
+        rig.fuse()

@@ -10,6 +10,7 @@ from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import FrozenThermalError
 from mmcfusion_ros.fusion.frozen import FROZEN_POLICIES, FrozenDetector
 from mmcfusion_ros.fusion.fuser import Fuser, check_visible
+from mmcfusion_ros.fusion.refinement import Refiner
 from mmcfusion_ros.fusion.registration import Registration, blend
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 
@@ -37,7 +38,8 @@ class FusionPipeline:
 
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
     the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``registered`` is what the network saw
-    of the last thermal image, ``H x W`` uint8 on the RGB pixel grid; of a frozen one the visible luminance.
+    of the last thermal image, ``H x W`` uint8 on the RGB pixel grid; of a frozen one the visible luminance. ``refiner``
+    watches the registration and, if it may, follows the cameras.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class FusionPipeline:
         registration: Registration,
         frozen: FrozenDetector | None = None,
         frozen_policy: str = "pass_through",
+        refiner: Refiner | None = None,
     ) -> None:
         if frozen_policy not in FROZEN_POLICIES:
             raise ValueError(f"frozen_policy is {frozen_policy!r}; it must be one of {', '.join(FROZEN_POLICIES)}")
         self.fuser = fuser
         self.scaler = scaler
         self.registration = registration
+        self.refiner = refiner
         self.calibration = registration.calibration
         self.frozen = frozen or FrozenDetector()
         self._frozen_policy = frozen_policy
@@ -101,6 +105,12 @@ class FusionPipeline:
         warped, weight = self.registration.warp(scaled, rgb_shape)
         return blend(warped, np.zeros_like(warped), weight)
 
+    def use(self, registration: Registration) -> None:
+        """Registers what comes with another calibration; a refiner begins anew."""
+        self.registration = registration
+        if self.refiner:
+            self.refiner.rebase(registration)
+
     def reset(self) -> None:
         """Forgets the frames before, as after a jump of the clock."""
         self.scaler.reset()
@@ -111,18 +121,22 @@ class FusionPipeline:
         problems = self.scaler.problems() + self._doubts
         if self.frozen.is_frozen and self._frozen_policy != "fuse":
             problems.insert(0, f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s")
-        return problems
+        return problems + (self.refiner.problems() if self.refiner else [])
 
     def report(self) -> dict[str, str]:
-        """Counts for diagnostics, by key."""
-        return {
+        """For diagnostics, by key."""
+        counts = {
             "thermal_frozen_frames": str(self.frozen.frames),
             "thermal_freezes": str(self.frozen.freezes),
             "thermal_bad_pixels": str(self.scaler.bad_pixels.count),
         }
+        return counts | (self.refiner.report() if self.refiner else {})
 
     def _register(self, thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         registration = self.registration
+        if self.refiner:
+            self.refiner.offer(thermal, luminance)
+            registration = self.refiner.registration
         warped, weight = registration.warp(thermal, luminance.shape)
         self._doubts = registration.doubts(thermal.shape, luminance.shape)
         return blend(warped, luminance, weight), weight

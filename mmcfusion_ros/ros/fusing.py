@@ -50,7 +50,7 @@ class Fusing:
         self._pairs.registerPairCallback(self._note_pair)
         self.worker = NewestPairWorker(self._pairs, self._processor, lambda job: self._health.drop("superseded"))
         self._camera_infos = CameraInfoRegistration(pipeline.calibration)
-        pipeline.registration = self._camera_infos.registration
+        pipeline.use(self._camera_infos.registration)
         self._inputs = Inputs(node, settings, self._take_frame, self._take_camera_info, self._camera_infos.cameras)
         on_mode(self._modes.mode)
         self.worker.start()
@@ -61,6 +61,8 @@ class Fusing:
         if not self.worker.stop(timeout_s):
             self._logger.warning("the frame at work was given up")
         self._processor.closed = True
+        if self._pipeline.refiner:
+            self._pipeline.refiner.stop()
         self._outputs.camera_info = None
         self._on_mode("NONE")
 
@@ -106,7 +108,7 @@ class Fusing:
             self._outputs.camera_info = message
         if stream in self._camera_infos.cameras:
             self._camera_infos.take(message, stream)
-            self._pipeline.registration = self._camera_infos.registration
+            self._pipeline.use(self._camera_infos.registration)
 
     def _tell_mode(self, new: Mode, old: Mode) -> None:
         if not self._processor.closed:

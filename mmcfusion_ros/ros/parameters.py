@@ -7,6 +7,7 @@ from typing import Any
 
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.frozen import FROZEN_POLICIES
+from mmcfusion_ros.fusion.refinement import MODES as REFINEMENT_MODES
 from mmcfusion_ros.fusion.thermal import MODES, POLARITIES
 
 Value = bool | int | float | str
@@ -131,6 +132,14 @@ PARAMETERS = (
         choices=("identity", "homography", "calibrated"),
     ),
     Parameter("registration.file", "", "YAML file of the calibration, see config/calibration.example.yaml"),
+    Parameter(
+        "registration.refine",
+        "off",
+        "monitor: report how far thermal lies beside RGB; correct: follow it slowly too",
+        choices=REFINEMENT_MODES,
+    ),
+    Parameter("registration.refine_period", 1.0, "time between two estimates, in s", low=0.1, high=60),
+    Parameter("registration.refine_warn", 4.0, "misalignment that warns, in pixels of 640 across", low=0.5, high=100),
     Parameter("pairing.slop", 0.05, "largest stamp difference of a pair, in s, inclusive", low=0, high=10),
     Parameter("pairing.thermal_offset", 0.0, "added to thermal stamps before comparing, in s", low=-10, high=10),
     Parameter("pairing.max_wait", 0.03, "longest wait for a nearer frame once a pair is there, in s", low=0, high=10),

@@ -15,6 +15,7 @@ from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.supervised_backend import Maker, SupervisedBackend
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
@@ -102,12 +103,14 @@ class Settings:
         """The whole way of a frame, loaded and run once; errors say which parameter or file is wrong."""
         backend = SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
         fuser = Fuser(backend, backend.reason)
+        registration = Registration(self._calibration())
         pipeline = FusionPipeline(
             fuser,
             ThermalScaler(self._thermal()),
-            Registration(self._calibration()),
+            registration,
             FrozenDetector(self.number("thermal.frozen_after")),
             self.text("thermal.frozen_policy"),
+            self._refiner(registration),
         )
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
         fuser(blank, blank)
@@ -142,6 +145,13 @@ class Settings:
         """The cameras whose images go out alone when the other one is lost."""
         policies: dict[Stream, str] = {"rgb": "on_thermal_loss", "thermal": "on_rgb_loss"}
         return [stream for stream, policy in policies.items() if self.text(policy) == "pass_through"]
+
+    def _refiner(self, registration: Registration) -> Refiner | None:
+        mode = self.text("registration.refine")
+        if mode == "off":
+            return None
+        period_s, warn_px = self.number("registration.refine_period"), self.number("registration.refine_warn")
+        return Refiner(registration, RefinementOptions(mode, period_s, warn_px))
 
     def input_qos(self) -> QoSProfile:
         """Of the subscriptions."""

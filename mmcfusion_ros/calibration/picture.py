@@ -1,0 +1,56 @@
+"""A picture that shows whether two images lie on each other."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mmcfusion_ros.fusion.registration import Registration
+
+TILES = 10
+PANEL_WIDTH = 800
+GREEN = (0, 255, 0)
+
+
+def before_and_after(thermal: np.ndarray, rgb: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Both homographies below each other, each as a chequer of both images and as thermal edges on RGB.
+
+    ``h x w`` uint8 thermal, ``H x W x 3`` uint8 RGB (red first); the picture is such an image too.
+    """
+    rows = []
+    for title, homography in (("before", before), ("after", after)):
+        panels = [_captioned(panel, title) for panel in overlays(thermal, rgb, homography)]
+        rows.append(np.hstack(panels))
+    return np.vstack(rows)
+
+
+def overlays(thermal: np.ndarray, rgb: np.ndarray, homography: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A chequer of thermal and RGB tiles, and the RGB image with the thermal edges in green."""
+    try:
+        warped, valid = Registration(homography).warp(thermal, rgb.shape[:2])
+    except ValueError:  # nothing in common
+        return rgb, rgb
+    seen = np.ones(rgb.shape[:2], bool) if valid is None else valid > 0
+    tile = max(1, rgb.shape[1] // TILES)
+    rows, columns = np.ogrid[: rgb.shape[0], : rgb.shape[1]]
+    show = seen & ((rows // tile + columns // tile) % 2 == 0)
+    chequer = np.where(show[..., None], cv2.cvtColor(_stretched(warped), cv2.COLOR_GRAY2RGB), rgb)
+    # Edges of a size that does not depend on the resolution.
+    smooth = cv2.GaussianBlur(_stretched(warped), (0, 0), max(1.0, rgb.shape[1] / 500))
+    edges = cv2.dilate(cv2.Canny(smooth, 20, 50), np.ones((max(1, rgb.shape[1] // 500),) * 2)) > 0
+    outlined = (0.7 * rgb).astype(np.uint8)
+    outlined[edges & seen] = GREEN
+    return chequer, outlined
+
+
+def _stretched(image: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(image, (1, 99))
+    return np.clip((image - low) * (255.0 / max(high - low, 1)), 0, 255).astype(np.uint8)
+
+
+def _captioned(image: np.ndarray, text: str) -> np.ndarray:
+    height = round(PANEL_WIDTH * image.shape[0] / image.shape[1])
+    panel = cv2.resize(image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA)
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(panel, text, (10, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.8, colour, thickness, cv2.LINE_AA)
+    return panel

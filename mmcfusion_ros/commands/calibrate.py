@@ -1,0 +1,72 @@
+"""Where the cameras look, and their clocks: ``calibrate``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmcfusion_ros.commands.arguments import Commands, image_size
+
+MODELS = ("translation", "similarity", "affine", "homography")
+
+
+def add_calibrate(commands: Commands) -> None:
+    parser = commands.add_parser("calibrate", help="from images of both cameras to a calibration file")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--folder", type=Path, help="of pairs: sub-folders ir/ and vi/")
+    source.add_argument("--bag", type=Path, help="ROS bag with both cameras")
+    source.add_argument("--report", type=Path, metavar="FILE", help="parallax over range of this calibration file")
+    parser.add_argument("--thermal-topic", default="/thermal/image_raw", help="in the bag")
+    parser.add_argument("--rgb-topic", default="/rgb/image_raw", help="in the bag")
+    parser.add_argument("--frames", type=int, default=20, help="pairs to use, spread over the recording")
+    parser.add_argument("--model", choices=MODELS, default="homography")
+    parser.add_argument("--board", choices=("chessboard", "circles"), help="both cameras see this target")
+    parser.add_argument(
+        "--board-size", type=image_size, default=(9, 6), metavar="COLUMNSxROWS", help="inner corners, or circles"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="YAML file for registration.file; beside it a picture")
+    parser.add_argument("--time", action="store_true", help="find the offset of the clocks instead")
+    parser.add_argument("--rate", type=float, default=30.0, help="frames per second of the folder, for --time")
+    parser.set_defaults(run=_calibrate)
+
+
+def _calibrate(options: argparse.Namespace) -> bool:
+    if options.report:
+        from mmcfusion_ros.calibration.parallax import parallax_markdown
+        from mmcfusion_ros.fusion.calibration import load_calibration
+
+        print(parallax_markdown(load_calibration(options.report)), end="")
+        return True
+    return _clock(options) if options.time else _geometry(options)
+
+
+def _clock(options: argparse.Namespace) -> bool:
+    from mmcfusion_ros.calibration.clock import clock_offset, motion_energy
+    from mmcfusion_ros.calibration.recording import bag_streams, folder_streams
+
+    if options.bag:
+        streams = bag_streams(options.bag, (options.thermal_topic, options.rgb_topic))
+    else:
+        streams = folder_streams(options.folder, options.rate)
+    thermal, rgb = (motion_energy(stream) for stream in streams)
+    found = clock_offset(thermal, rgb)
+    print(f"pairing.thermal_offset: {found.offset_s:.4f}   # s, deviation {found.deviation_s:.4f} s")
+    print(f"# correlation of the motions {found.correlation:.2f}")
+    if found.problem:
+        print(f"# not to be trusted: {found.problem}")
+    return not found.problem
+
+
+def _geometry(options: argparse.Namespace) -> bool:
+    from mmcfusion_ros.calibration.recording import bag_pairs, folder_pairs
+    from mmcfusion_ros.calibration.report import calibrate
+
+    if options.out is None:
+        raise ValueError("name the file to write with --out FILE.yaml")
+    if options.bag:
+        pairs = bag_pairs(options.bag, (options.thermal_topic, options.rgb_topic), options.frames)
+    else:
+        pairs = folder_pairs(options.folder, options.frames)
+    board = (options.board, *options.board_size) if options.board else None
+    print(calibrate(pairs, options.model, board, options.out, source=str(options.bag or options.folder)), end="")
+    return True

@@ -1,0 +1,110 @@
+"""The refiner on frames of the rig whose thermal camera was knocked."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from rig_pairs import luminance_pairs, moved
+
+from mmcfusion_ros.fusion.alignment import corners, transformed
+from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
+from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
+
+KNOCK = moved(0.8, 1.0, (6, -4), (480, 640))
+
+
+def knocked(mode, **options):
+    return Refiner(Registration(KNOCK @ THERMAL_TO_RGB), RefinementOptions(mode, **options))
+
+
+def error(registration):
+    """Largest distance from the truth at the corners of the thermal image, in RGB pixels."""
+    points = corners((512, 640))
+    homography = registration.calibration.homography
+    if registration._correction is not None:
+        homography = registration._correction @ homography
+    offsets = transformed(homography, points) - transformed(THERMAL_TO_RGB, points)
+    return np.linalg.norm(offsets, axis=1).max()
+
+
+def test_monitor_reports_and_changes_nothing():
+    refiner = knocked("monitor")
+    before = refiner.registration
+    states = [refiner.step(*pair) for pair in luminance_pairs(5)]
+    assert [state.state for state in states] == ["waiting"] * 4 + ["steady"]
+    assert states[-1].residual_px == pytest.approx(error(before), rel=0.25)
+    assert refiner.registration is before
+    assert "calibrate again" in refiner.problems()[0]
+    assert refiner.report()["refine.state"] == "steady"
+
+
+def test_correct_follows_slowly_and_without_jumps():
+    refiner = knocked("correct", gain=0.5, largest_step_px=1.5)
+    errors, start = [], error(refiner.registration)
+    pairs = luminance_pairs(4)
+    for i in range(22):
+        refiner.step(*pairs[i % 4])
+        errors.append(error(refiner.registration))
+    assert errors[3] == start
+    assert np.abs(np.diff([start, *errors])).max() < 2
+    assert errors[-1] < 1.0
+    assert refiner.status.state == "steady"
+    assert not refiner.problems()
+
+
+def test_a_good_registration_is_left_alone():
+    refiner = Refiner(Registration(THERMAL_TO_RGB), RefinementOptions("correct"))
+    before = refiner.registration
+    for pair in luminance_pairs(6):
+        refiner.step(*pair)
+    assert refiner.registration is before
+    assert refiner.status.state == "steady"
+    assert refiner.status.residual_px < 1
+
+
+def test_weak_evidence_freezes():
+    refiner = knocked("correct")
+    pairs = luminance_pairs(5)
+    for pair in pairs:
+        refiner.step(*pair)
+    assert refiner.status.state == "following"
+    followed = refiner.registration
+    for _, rgb in pairs:
+        status = refiner.step(np.full((512, 640), 80, np.uint8), rgb)
+        assert status.state == "frozen"
+        assert "too little texture" in status.reason
+    assert refiner.registration is followed
+
+
+def test_no_further_than_the_limit():
+    refiner = knocked("correct", limit_px=4.0)
+    before = refiner.registration
+    for pair in luminance_pairs(5):
+        status = refiner.step(*pair)
+    assert status.state == "limited"
+    assert refiner.registration is before
+    assert "moved by more than 4 px" in refiner.problems()[0]
+
+
+def test_the_thread_takes_the_newest_pair_and_survives_bad_ones():
+    refiner = knocked("monitor", period_s=0.05)
+    thermal, rgb = luminance_pairs(1)[0]
+    started = time.monotonic()
+    for _ in range(1000):
+        refiner.offer(thermal, rgb)
+    assert time.monotonic() - started < 5  # an estimate alone takes longer than 1000 offers
+    deadline = time.monotonic() + 60
+    while not refiner.status.estimates and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert refiner.status.estimates == 1
+    refiner.offer(thermal[:10], rgb[:10])
+    while refiner.status.state != "frozen" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert refiner.status.reason
+    refiner.stop()
+    assert refiner.status.state == "waiting"
+    with pytest.raises(ValueError, match="it must be one of off, monitor, correct"):
+        RefinementOptions("always")
