@@ -1,0 +1,23 @@
+"""A node in operation: ``soak``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmcfusion_ros.commands.arguments import Commands, image_size
+
+
+def add_soak(commands: Commands) -> None:
+    parser = commands.add_parser("soak", help="the node under random faults for minutes or hours")
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--out", type=Path, default=Path("soak_output"), help="folder for the results")
+    parser.add_argument("--seed", type=int, default=0, help="of the schedule of faults")
+    parser.add_argument("--size", type=image_size, default=(320, 240), metavar="WIDTHxHEIGHT", help="of both cameras")
+    parser.set_defaults(run=_soak)
+
+
+def _soak(options: argparse.Namespace) -> bool:
+    from mmcfusion_ros.soak import run_soak
+
+    return run_soak(options.out, options.minutes, options.seed, options.size)
