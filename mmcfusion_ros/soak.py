@@ -72,6 +72,7 @@ class CameraProcess:
 
     def ready(self) -> bool:
         """Whether it has found its subscriber; True once for each start."""
+        assert self.process.stdout
         return bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def kill(self) -> None:
@@ -156,7 +157,7 @@ class Soak:
         camera = self._rng.choice(self._cameras)
         seconds = self._rng.uniform(0.5, 3.0)
         if kind == "parameters":
-            self.observer.set_parameters(**self._rng.choice(WRONG_PARAMETERS))
+            self.observer.try_parameters(**self._rng.choice(WRONG_PARAMETERS))
         elif kind == "lifecycle":
             for transition in self._rng.choice(CYCLES):
                 self.observer.change(transition)

@@ -104,7 +104,7 @@ def soak_report(
     slope = 60 * theil_sen_slope([s["minute"] for s in warm], [s["rss_mb"] for s in warm])
     long_enough = minutes >= SHORTEST_JUDGED_MIN
     return {
-        "faults": {kind: number for kind, number in sorted(Counter(f.kind for f in faults).items())},
+        "faults": dict(sorted(Counter(f.kind for f in faults).items())),
         "recovery_s": {
             kind: {"judged": len(r), "p50": round(float(np.median(r)), 3), "max": round(max(r), 3)}
             for kind, r in by_kind.items()

@@ -149,7 +149,7 @@ class Observer(Node):
         if answer and not answer.success:
             self.errors.append(f"transition {transition} failed")
 
-    def set_parameters(self, **values: Any) -> None:
+    def try_parameters(self, **values: Any) -> None:
         """Asks for values that the node must refuse; one that it takes is an error."""
         request = SetParameters.Request(
             parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
