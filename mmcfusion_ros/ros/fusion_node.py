@@ -23,6 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mmcfusion_ros.fusion.errors import FusionError, one_line
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.ros.frame_watch import FrameWatch
 from mmcfusion_ros.ros.health import Health, status_message
 from mmcfusion_ros.ros.messages import (
     BadImage,
@@ -35,6 +36,7 @@ from mmcfusion_ros.ros.pair_filter import PairFilter
 from mmcfusion_ros.ros.pairing import Pair, Stream
 from mmcfusion_ros.ros.settings import Settings, check_changes, declare_parameters, read_parameters
 from mmcfusion_ros.ros.subscriber import Subscriber
+from mmcfusion_ros.ros.trace import FrameTrace
 from mmcfusion_ros.ros.worker import NewestPairWorker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -69,6 +71,7 @@ class FusionNode(LifecycleNode):
         self._pipeline: FusionPipeline | None = None
         self._worker: NewestPairWorker | None = None
         self._inputs: dict[str, Any] = {}
+        self._trace: FrameTrace | None = None
         self._camera_info: CameraInfo | None = None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         self._outputs: dict[str, Any] = {}
@@ -79,6 +82,7 @@ class FusionNode(LifecycleNode):
         try:
             self._settings = Settings(read_parameters(self))
             self._pairing_options = self._settings.pairing()
+            self._trace = self._settings.trace(self.get_logger().warning)
             self._pipeline = self._settings.pipeline()
             self._create_outputs()
         except Exception as error:
@@ -158,6 +162,10 @@ class FusionNode(LifecycleNode):
             subscriber = Subscriber(self, CompressedImage if compressed else Image, topic, qos_profile=qos)
             subscriber.registerCallback(self._count, f"{stream}_in")
             self._inputs[f"{stream}_in"] = subscriber
+        topics = {stream: self._inputs[f"{stream}_in"].sub.topic_name for stream in STREAMS}
+        self._watch = FrameWatch(self._settings, topics, self._trace, self.get_logger().warning)
+        for stream in STREAMS:
+            self._inputs[f"{stream}_in"].registerCallback(self._watch.received, stream)
         self._pairs.connectInput(*self._inputs.values())
         for subscriber in self._inputs.values():
             subscriber.registerCallback(self._wake)
@@ -187,15 +195,16 @@ class FusionNode(LifecycleNode):
             self._publish(message, fused)
             clock.lap("publish")
         except BadImage as error:
-            self._drop(error.reason, error)
+            self._drop(pair, error.reason, error)
         except FusionError as error:
-            self._drop("backend_failed", error)
+            self._drop(pair, "backend_failed", error)
         except ValueError as error:
-            self._drop("bad_pair", error)
+            self._drop(pair, "bad_pair", error)
         except Exception as error:
-            self._drop("internal_error", error)
+            self._drop(pair, "internal_error", error)
         else:
             self._health.fused(clock.finish(), pair.skew_ns / 1e6)
+            self._watch.fused(pair, clock.finish())
 
     def _compute(self, pair: Pair[Any], clock: StageClock) -> np.ndarray:
         assert self._pipeline is not None
@@ -210,9 +219,9 @@ class FusionNode(LifecycleNode):
             quality = self._settings.whole("jpeg_quality")
             self._outputs["compressed"].publish(compressed_message(fused, message.header, quality=quality))
 
-    def _drop(self, reason: str, error: Exception) -> None:
+    def _drop(self, pair: Pair[Any], reason: str, error: Exception) -> None:
         self._health.drop(reason)
-        self.get_logger().warning(f"dropped a pair ({reason}): {one_line(error)}", throttle_duration_sec=5.0)
+        self._watch.dropped(pair, reason, error)
 
     def _publish_camera_info(self, image: Image) -> None:
         info = self._camera_info
@@ -243,6 +252,8 @@ class FusionNode(LifecycleNode):
             problems = self._health.problems(self._settings.number("stall_timeout"), topics)
         status = status_message(self.get_fully_qualified_name(), backend.device, problems, values)
         message = DiagnosticArray(status=[status])
+        if self._worker:
+            message.status += self._watch.statuses(self.get_fully_qualified_name(), self._pairs.drops)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
@@ -266,6 +277,9 @@ class FusionNode(LifecycleNode):
             self.destroy_lifecycle_publisher(publisher)
         self._outputs = {}
         self._pipeline = None
+        if self._trace:
+            self._trace.close()
+            self._trace = None
 
 
 def main(args: list[str] | None = None) -> None:
@@ -301,7 +315,7 @@ def _spin(node: FusionNode, stop: threading.Event) -> None:
             except ExternalShutdownException:
                 break
             except Exception as error:
-                node.get_logger().error(f"a callback failed: {error!r}")
+                node.get_logger().error(f"a callback failed: {error!r}", throttle_duration_sec=5.0)
     finally:
         stop.set()
 

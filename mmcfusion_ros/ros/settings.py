@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.fusion.registration import Registration, load_homography
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.ros.pairing import PairingOptions
-from mmcfusion_ros.ros.parameters import PARAMETERS, Value
+from mmcfusion_ros.ros.parameters import PARAMETERS, READ_ONLY, Value
+from mmcfusion_ros.ros.trace import FrameTrace
 
 
 def declare_parameters(node: Node) -> None:
@@ -26,7 +27,7 @@ def declare_parameters(node: Node) -> None:
         descriptor = ParameterDescriptor(
             description=parameter.description,
             additional_constraints=parameter.range_text,
-            read_only=parameter.name == "autostart",
+            read_only=parameter.name in READ_ONLY,
             dynamic_typing=True,
         )
         node.declare_parameter(parameter.name, parameter.default, descriptor)
@@ -101,6 +102,11 @@ class Settings:
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
         fuser(blank, blank)
         return pipeline
+
+    def trace(self, failed: Callable[[str], object]) -> FrameTrace | None:
+        """The trace that is asked for, begun; ``failed(text)`` is called if it ends early."""
+        path = self.text("trace_file")
+        return FrameTrace(path, failed) if path else None
 
     def _homography(self) -> np.ndarray | None:
         if self.text("registration.type") == "identity":

@@ -132,8 +132,8 @@ class Observer(Node):
         self.create_subscription(Image, "fused/image_raw", self._arrived, qos_profile_sensor_data)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
         self.create_subscription(Log, "/rosout", self._logged, 100)
-        self._change = self.create_client(ChangeState, f"{node_name}/change_state")
-        self._set = self.create_client(SetParameters, f"{node_name}/set_parameters")
+        self._change: Any = self.create_client(ChangeState, f"{node_name}/change_state")
+        self._set: Any = self.create_client(SetParameters, f"{node_name}/set_parameters")
 
     def spin(self, seconds: float) -> None:
         """Receives for that long."""
