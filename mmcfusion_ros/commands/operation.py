@@ -1,4 +1,4 @@
-"""A node in operation: ``soak``."""
+"""A node in operation: ``doctor``, ``soak``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ import argparse
 from pathlib import Path
 
 from mmcfusion_ros.commands.arguments import Commands, image_size
+
+
+def add_doctor(commands: Commands) -> None:
+    parser = commands.add_parser("doctor", help="why a running node puts out no fused image, and what to do")
+    parser.add_argument("--namespace", default="/", help="of the node")
+    parser.add_argument("--name", default="mmcfusion", help="of the node")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for how long to look on")
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> bool:
+    from mmcfusion_ros.ros.doctor import run_doctor
+
+    return run_doctor(options.name, options.namespace, options.seconds)
 
 
 def add_soak(commands: Commands) -> None:
