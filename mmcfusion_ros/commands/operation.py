@@ -1,4 +1,4 @@
-"""A node in operation: ``doctor``, ``soak``."""
+"""A node in operation: ``doctor``, ``soak``, ``security-policy``."""
 
 from __future__ import annotations
 
@@ -35,3 +35,15 @@ def _soak(options: argparse.Namespace) -> bool:
     from mmcfusion_ros.soak import run_soak
 
     return run_soak(options.out, options.minutes, options.seed, options.size)
+
+
+def add_security_policy(commands: Commands) -> None:
+    parser = commands.add_parser("security-policy", help="print the node's SROS 2 policy file")
+    parser.add_argument("--namespace", default="/", help="of the node")
+    parser.set_defaults(run=_security_policy)
+
+
+def _security_policy(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.ros.security_policy import node_interface, policy_xml
+
+    print(policy_xml(node_interface(options.namespace), options.namespace), end="")
