@@ -33,7 +33,7 @@ class Fault:
 
 
 def sample_process(pid: int) -> dict[str, float]:
-    """Resident memory, threads, file descriptors and shared-memory files of a process, as Linux tells them.
+    """Resident memory (all, and that of the process alone), threads, file descriptors and shared-memory files.
 
     Raises ``OSError`` if it has ended.
     """
@@ -41,6 +41,7 @@ def sample_process(pid: int) -> dict[str, float]:
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
     return {
         "rss_mb": round(int(status["VmRSS"].split()[0]) / 1024, 2),
+        "private_mb": round(int(status["RssAnon"].split()[0]) / 1024, 2),
         "threads": int(status["Threads"]),
         "file_descriptors": len(list((proc / "fd").iterdir())),
         "shared_memory_segments": len(set(re.findall(r"/dev/shm/\S+", (proc / "maps").read_text()))),
@@ -101,7 +102,10 @@ def soak_report(
         kind: [r for f, r in judged if f.kind == kind and r is not None] for kind in sorted({f.kind for f in faults})
     }
     warm = [sample for sample in samples if sample["minute"] >= WARM_UP_SHARE * minutes]
-    slope = 60 * theil_sen_slope([s["minute"] for s in warm], [s["rss_mb"] for s in warm])
+    minute = [sample["minute"] for sample in warm]
+    slope, private = (
+        60 * theil_sen_slope(minute, [sample[key] for sample in warm]) for key in ("rss_mb", "private_mb")
+    )
     long_enough = minutes >= SHORTEST_JUDGED_MIN
     return {
         "faults": dict(sorted(Counter(f.kind for f in faults).items())),
@@ -113,6 +117,7 @@ def soak_report(
         "late": late,
         "errors": dict(errors),
         "rss_slope_mb_per_h": round(slope, 3) if long_enough else None,
+        "private_slope_mb_per_h": round(private, 3) if long_enough else None,
         "verdict": {
             "memory": bool(slope < MAX_SLOPE_MB_PER_H) if long_enough else None,
             "no_errors": not errors,
