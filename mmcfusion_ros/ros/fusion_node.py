@@ -25,6 +25,7 @@ from mmcfusion_ros.fusion.errors import FusionError, one_line
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.ros.frame_watch import FrameWatch
 from mmcfusion_ros.ros.health import Health, status_message
+from mmcfusion_ros.ros.memory import give_back, limit_arenas
 from mmcfusion_ros.ros.messages import (
     BadImage,
     compressed_message,
@@ -89,6 +90,7 @@ class FusionNode(LifecycleNode):
             self.get_logger().error(f"cannot configure: {one_line(error)}")
             self._release()
             return FAILURE
+        give_back()
         self.get_logger().info(f"configured: {self._pipeline.fuser}")
         return SUCCESS
 
@@ -284,6 +286,7 @@ class FusionNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> None:
     """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then."""
+    limit_arenas()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
