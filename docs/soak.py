@@ -29,15 +29,16 @@ ASKED = {
     "no_errors": "no error line, traceback, failed call or internal drop, and exit status 0",
     "rate_back_within_1_s": "rate back within 1 s of each fault's end",
 }
-INTRODUCTION = """runs the node's process with two cameras, each a process of its own, and does something wrong every few
-seconds, in an order that the seed gives: a camera stops, sends another encoding, half of its data, stamps that jump by
-up to an hour, ten times its rate or only 70 % of its frames for 0.5 to 3 s; it is killed (SIGKILL) and started again;
-the node is given wrong parameters, or goes through its lifecycle. After each, 4 to 7 s of rest. Every minute it samples
-memory, threads, file descriptors, shared memory, rate and latency; it ends with `soak.json`, `soak.png`, the node's log
-and a verdict as exit status. *Back* is the time from the end of the fault to the first image of a second with 70 % of
-the rate before it. The first sixth of the run is warm-up, with kills and lifecycle cycles only: Fast DDS keeps some
-memory for each of the first processes it meets (a plain rclpy node with one subscription, too, grew by 6 MB over the
-first 40 cameras that died beside it, and by nothing over the next 20)."""
+INTRODUCTION = """\
+runs the node's process with two cameras, each a process of its own, and does something wrong every few seconds, in an
+order that the seed gives: a camera stops, sends another encoding, half of its data, stamps that jump by up to an hour,
+ten times its rate or only 70 % of its frames for 0.5 to 3 s; it is killed (SIGKILL) and started again; the node is given
+wrong parameters, or goes through its lifecycle. After each, 4 to 7 s of rest. Every minute it samples memory, threads,
+file descriptors, shared memory, rate and latency; it ends with `soak.json`, `soak.png`, the node's log and a verdict as
+exit status. *Back* is the time from the end of the fault to the first image of a second with 70 % of the rate before
+it. The first sixth of the run is warm-up, with kills and lifecycle cycles only: Fast DDS keeps some memory for each of
+the first processes it meets (a plain rclpy node with one subscription, too, grew by 6 MB over the first 40 cameras that
+died beside it, and by nothing over the next 20)."""
 
 
 def page(report: dict[str, Any], date: str) -> str:
@@ -54,7 +55,7 @@ mmcfusion soak --minutes {minutes:g} --seed {c["seed"]} --size {c["size"]} --out
 ## The last run
 
 {date}, {report["machine"]["processor"]}, {report["machine"]["cores"]} cores, shared with other work: the last row tells
-how busy it was. Images of {c["size"]} at {c["rate_hz"]:g} Hz, {sum(report["faults"].values())} faults after the warm-up.
+how busy it was. Images of {c["size"]} at {c["rate_hz"]:g} Hz, {sum(report["faults"].values())} faults after warm-up.
 
 {verdict_table(report)}
 
@@ -91,13 +92,11 @@ def fault_table(report: dict[str, Any]) -> str:
 def sample_table(report: dict[str, Any]) -> str:
     """The samples after the warm-up."""
     samples = [sample for sample in report["samples"] if sample["minute"] >= report["configuration"]["minutes"] / 6]
-    rows = []
+    rows = ["| each minute after the warm-up | first | median | max | last |", "|---|---|---|---|---|"]
     for key, words in SAMPLED.items():
         values = [sample[key] for sample in samples]
         rows.append(f"| {words} | {values[0]:g} | {median(values):g} | {max(values):g} | {values[-1]:g} |")
-    return "\n".join(
-        ["| each minute after the warm-up | first | median | max | last |", "|---|---|---|---|---|", *rows]
-    )
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":
