@@ -32,7 +32,7 @@ ASKED = {
 INTRODUCTION = """\
 runs the node's process with two cameras, each a process of its own, and does something wrong every few seconds, in an
 order that the seed gives: a camera stops, sends another encoding, half of its data, stamps that jump by up to an hour,
-ten times its rate or only 70 % of its frames for 0.5 to 3 s; it is killed (SIGKILL) and started again; the node is given
+ten times its rate or only 70 % of its frames for 0.5 to 3 s; it is killed (SIGKILL) and started again; the node gets
 wrong parameters, or goes through its lifecycle. After each, 4 to 7 s of rest. Every minute it samples memory, threads,
 file descriptors, shared memory, rate and latency; it ends with `soak.json`, `soak.png`, the node's log and a verdict as
 exit status. *Back* is the time from the end of the fault to the first image of a second with 70 % of the rate before

@@ -165,9 +165,9 @@ class FusionNode(LifecycleNode):
             subscriber.registerCallback(self._count, f"{stream}_in")
             self._inputs[f"{stream}_in"] = subscriber
         topics = {stream: self._inputs[f"{stream}_in"].sub.topic_name for stream in STREAMS}
-        self._watch = FrameWatch(self._settings, topics, self._trace, self.get_logger().warning)
+        self._frame_watch = FrameWatch(self._settings, topics, self._trace, self.get_logger().warning)
         for stream in STREAMS:
-            self._inputs[f"{stream}_in"].registerCallback(self._watch.received, stream)
+            self._inputs[f"{stream}_in"].registerCallback(self._frame_watch.received, stream)
         self._pairs.connectInput(*self._inputs.values())
         for subscriber in self._inputs.values():
             subscriber.registerCallback(self._wake)
@@ -206,7 +206,7 @@ class FusionNode(LifecycleNode):
             self._drop(pair, "internal_error", error)
         else:
             self._health.fused(clock.finish(), pair.skew_ns / 1e6)
-            self._watch.fused(pair, clock.finish())
+            self._frame_watch.fused(pair, clock.finish())
 
     def _compute(self, pair: Pair[Any], clock: StageClock) -> np.ndarray:
         assert self._pipeline is not None
@@ -223,7 +223,7 @@ class FusionNode(LifecycleNode):
 
     def _drop(self, pair: Pair[Any], reason: str, error: Exception) -> None:
         self._health.drop(reason)
-        self._watch.dropped(pair, reason, error)
+        self._frame_watch.dropped(pair, reason, error)
 
     def _publish_camera_info(self, image: Image) -> None:
         info = self._camera_info
@@ -255,7 +255,7 @@ class FusionNode(LifecycleNode):
         status = status_message(self.get_fully_qualified_name(), backend.device, problems, values)
         message = DiagnosticArray(status=[status])
         if self._worker:
-            message.status += self._watch.statuses(self.get_fully_qualified_name(), self._pairs.drops)
+            message.status += self._frame_watch.statuses(self.get_fully_qualified_name(), self._pairs.drops)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
