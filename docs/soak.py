@@ -77,7 +77,7 @@ def verdict_table(report: dict[str, Any]) -> str:
     found = {
         "memory": f"{report['rss_slope_mb_per_h']} MB/h; of private memory {report['private_slope_mb_per_h']} MB/h",
         "no_errors": ", ".join(f"{n} {error}" for error, n in report["errors"].items()) or "none",
-        "rate_back_within_1_s": f"{late.total()} of {judged} later; of these {late['parameters']} after a parameter call",
+        "rate_back_within_1_s": f"{late.total()} of {judged} later, {late['parameters']} after a parameter call",
     }
     rows = [f"| {question} | {found[key]} | {words[report['verdict'][key]]} |" for key, question in ASKED.items()]
     return "\n".join(["| asked | found | held |", "|---|---|---|", *rows])
