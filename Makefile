@@ -1,11 +1,14 @@
 # make demo: the whole job on this machine.  make test: lint, types and tests.  make card DATA=folder: the tables and
-# pictures of models/README.md.  All set up .venv by themselves.
+# pictures of models/README.md.  All set up .venv by themselves, from files whose hashes the .lock files give.
+# make lock: those, anew, after a change of a requirements file.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --custom-compile-command "make lock" \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 ARGUMENTS := $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) $(if $(NIGHT),--night)
 
-.PHONY: demo test picture card clean
+.PHONY: demo test picture card lock clean
 
 demo: .venv/runtime
 	$(BIN)/python -m mmcfusion_ros.cli demo $(ARGUMENTS)
@@ -22,13 +25,18 @@ picture: .venv/runtime
 card: .venv/dev
 	PYTHONPATH=. $(BIN)/python docs/model_card.py $(DATA)
 
-.venv/runtime: requirements.txt
+lock: .venv/runtime
+	$(PIP) uv==0.13.9
+	$(LOCK) requirements-dev.txt -o requirements-dev.lock
+	$(LOCK) requirements.txt -c requirements-dev.lock -o requirements.lock
+
+.venv/runtime: requirements.lock
 	$(PYTHON) -m venv .venv
-	$(PIP) -r requirements.txt
+	$(PIP) --require-hashes -r requirements.lock
 	touch $@
 
-.venv/dev: requirements-dev.txt .venv/runtime
-	$(PIP) -r requirements-dev.txt
+.venv/dev: requirements-dev.lock .venv/runtime
+	$(PIP) --require-hashes -r requirements-dev.lock
 	touch $@
 
 clean:

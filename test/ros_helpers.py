@@ -115,6 +115,7 @@ class Rig:
         self.infos: list[CameraInfo] = []
         self.compressed: list[CompressedImage] = []
         self.statuses: list[DiagnosticStatus] = []
+        self.input_statuses: dict[str, DiagnosticStatus] = {}
         self.logs: list[Log] = []
         self.modes: list[str] = []
         self.context = Context()
@@ -138,6 +139,8 @@ class Rig:
 
     def _diagnose(self, message: DiagnosticArray) -> None:
         self.statuses += [status for status in message.status if status.name == self.full_name]
+        inputs = {f"{self.full_name}: {camera} input": camera for camera in ("thermal", "rgb")}
+        self.input_statuses |= {inputs[s.name]: s for s in message.status if s.name in inputs}
 
     def _log(self, message: Log) -> None:
         if message.name == self.full_name[1:].replace("/", "."):

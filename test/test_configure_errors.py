@@ -11,7 +11,7 @@ from ros_helpers import Bench, NodeProcess
 
 from mmcfusion_ros.network.hashes import write_hashes
 from mmcfusion_ros.resources import package_file
-from mmcfusion_ros.ros.parameters import PARAMETERS
+from mmcfusion_ros.ros.parameters import PARAMETERS, READ_ONLY
 
 HAS_GPU = any(Path("/dev").glob("nvidia[0-9]*"))
 
@@ -129,6 +129,7 @@ def test_wrong_values_are_refused_with_a_reason():
         assert "must be of type string" in rig.set_parameter("model", 3)
         assert "must be one of" in rig.set_parameter("backend", "abacus")
         assert rig.set_parameter("autostart", False) != ""
+        assert rig.set_parameter("trace_file", "/tmp/other") != ""
         assert rig.get_parameter("jpeg_quality") == 90
         assert rig.change("configure")
 
@@ -138,12 +139,12 @@ def test_all_parameters_are_refused_while_configured_and_taken_after_cleanup():
         rig = bench.rig
         assert rig.change("configure")
         for parameter in PARAMETERS:
-            if parameter.name != "autostart":
+            if parameter.name not in READ_ONLY:
                 reason = rig.set_parameter(parameter.name, parameter.default)
                 assert reason == f"{parameter.name} takes effect at configure: deactivate and clean up the node first"
         assert rig.change("cleanup")
         for parameter in PARAMETERS:
-            if parameter.name != "autostart":
+            if parameter.name not in READ_ONLY:
                 assert rig.set_parameter(parameter.name, parameter.default) == ""
         assert rig.set_parameter("use_sim_time", False) == ""
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, ramp, rgb_image, stamp_ns, thermal_image
+from diagnostic_msgs.msg import DiagnosticStatus
 from ros_helpers import Bench
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
@@ -76,6 +77,22 @@ def test_faulty_messages_are_counted_by_reason_and_good_ones_fused(rig, camera):
         rig.fuse()
     assert rig.warnings()[0].startswith("dropped a frame (bad_encoding): ")
     assert "no_such_encoding" in rig.warnings()[0]
+    assert f"[{rig.namespace}/{camera}/image_raw, stamp " in rig.warnings()[0]
+
+
+def test_diagnostics_tell_the_state_of_each_input(rig):
+    def states() -> dict[str, tuple[bytes, str]]:
+        return {camera: (status.level, status.message) for camera, status in rig.input_statuses.items()}
+
+    rig.wait(lambda: len(states()) == 2)
+    assert {level for level, _ in states().values()} == {DiagnosticStatus.STALE}
+    rig.wait(lambda: {level for level, _ in states().values()} == {DiagnosticStatus.OK}, rig.publish)
+    faulty = thermal_image()
+    faulty.encoding = "no_such_encoding"
+    rig.wait(lambda: states()["thermal"][0] == DiagnosticStatus.ERROR, lambda: rig.publish(thermal=faulty))
+    assert "bad_encoding: encoding 'no_such_encoding' needs cv_bridge" in states()["thermal"][1]
+    rig.wait(lambda: "no message on" in states()["rgb"][1])
+    assert states()["rgb"][0] == DiagnosticStatus.ERROR
 
 
 def test_an_image_too_small_for_the_network_is_a_bad_pair(rig):
@@ -97,7 +114,7 @@ def test_a_failing_backend_is_reported_and_the_next_frame_fused(error, reason, m
             patch.setattr(bench.node._pipeline.fuser, "fuse_luminance", fail)
             rig.wait(lambda: "no pair was fused for" in rig.problem(), rig.publish)
         assert dropped(rig, reason)
-        assert rig.warnings()[0] == f"dropped a frame ({reason}): first line second line"
+        assert rig.warnings()[0].startswith(f"dropped a frame ({reason}): first line second line [")
         rig.fuse()
 
 

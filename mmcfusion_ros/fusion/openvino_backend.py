@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 import numpy as np
 import openvino
 
 from mmcfusion_ros.fusion.errors import BackendError, FusionError, one_line
+from mmcfusion_ros.fusion.model_cache import open_cache, seal_cache
 from mmcfusion_ros.fusion.models import ModelFiles
 from mmcfusion_ros.network.hashes import verify_hash
 from mmcfusion_ros.network.variants import get_variant
@@ -17,13 +17,6 @@ from mmcfusion_ros.network.variants import get_variant
 COMPILED_SIZES = 4
 OPENVINO_NAMES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
-
-
-def cache_folder() -> Path:
-    """Where compiled networks are kept, private to the user: ``$XDG_CACHE_HOME/mmcfusion_ros``."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmcfusion_ros"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
 
 
 class OpenVINOBackend:
@@ -36,8 +29,10 @@ class OpenVINOBackend:
         self._core = openvino.Core()
         # A mapped file that is truncated while the node runs would end the process with SIGBUS.
         self._core.set_property({"ENABLE_MMAP": False})
+        self._cache: Path | None = None
         with contextlib.suppress(OSError):  # no cache on a full or read-only disk
-            self._core.set_property({"CACHE_DIR": str(cache_folder())})
+            self._cache = open_cache()
+            self._core.set_property({"CACHE_DIR": str(self._cache)})
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "auto":
             precision = "bfloat16" if "BF16" in capabilities else "float32"
@@ -91,5 +86,7 @@ class OpenVINOBackend:
         if len(self._requests) == COMPILED_SIZES:
             del self._requests[next(iter(self._requests))]
         request = self._core.compile_model(self._graph, "CPU", options).create_infer_request()
+        if self._cache:
+            seal_cache(self._cache)
         self._requests[shape] = request
         return request

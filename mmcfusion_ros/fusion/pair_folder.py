@@ -82,7 +82,10 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def _read(path: Path, flags: int) -> np.ndarray:
-    image = cv2.imread(str(path), flags)
+    try:
+        image = cv2.imread(str(path), flags)
+    except cv2.error as error:  # larger than OpenCV is allowed to read
+        raise ValueError(f"{path}: not a readable image: {error.err}") from error
     if image is None:
         raise ValueError(f"{path}: not a readable image")
     return image

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from mmcfusion_ros.network.hashes import verify_hash
 from mmcfusion_ros.network.mmcfusion import MMCFusion
+from mmcfusion_ros.network.safetensors_header import read_header
 from mmcfusion_ros.network.variants import get_variant
 
 
@@ -43,14 +44,7 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The metadata of a weights file; ``ValueError`` if it is not one."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"weights file {path} does not exist")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from error
+    metadata = read_header(path)
     if "variant" not in metadata:
         raise ValueError(
             f"{path} does not name its network variant; write it with mmcfusion train or convert-checkpoint"
@@ -90,4 +84,6 @@ def load_strictly(network: MMCFusion, tensors: dict[str, torch.Tensor], source: 
                 f"{source}: tensor {name!r} is {tuple(tensor.shape)}, "
                 f"variant {network.variant.name} needs {tuple(expected[name].shape)}"
             )
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+            raise ValueError(f"{source}: tensor {name!r} of {tensor.dtype} must hold finite floating-point numbers")
     network.load_state_dict(tensors)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.fusion.supervised_backend import SupervisedBackend
 from mmcfusion_ros.ros.camera_info import CameraInfoRegistration
+from mmcfusion_ros.ros.frame_watch import FrameWatch
 from mmcfusion_ros.ros.health import Health
-from mmcfusion_ros.ros.inputs import Inputs
+from mmcfusion_ros.ros.inputs import STREAMS, Inputs
 from mmcfusion_ros.ros.mode import Mode, ModeSwitch
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.pair_filter import PairFilter
@@ -45,13 +47,15 @@ class Fusing:
         self._modes = ModeSwitch(
             settings.number("stall_timeout"), settings.whole("recovery_pairs"), settings.pass_through(), self._tell_mode
         )
-        self._processor = Processor(pipeline, outputs, self._modes, self._health, self._warn, on_given_up)
         self._pairs = PairFilter(settings.pairing(), lambda: node.get_clock().now().nanoseconds)
         self._pairs.registerPairCallback(self._note_pair)
-        self.worker = NewestPairWorker(self._pairs, self._processor, lambda job: self._health.drop("superseded"))
         self._camera_infos = CameraInfoRegistration(pipeline.calibration)
         pipeline.use(self._camera_infos.registration)
         self._inputs = Inputs(node, settings, self._take_frame, self._take_camera_info, self._camera_infos.cameras)
+        topics: dict[Stream, str] = {stream: self._inputs.topics[f"{stream}_in"] for stream in STREAMS}
+        self._watch = FrameWatch(settings, topics, outputs.trace, self._logger.warning)
+        self._processor = Processor(pipeline, outputs, self._modes, self._health, self._watch, on_given_up)
+        self.worker = NewestPairWorker(self._pairs, self._processor, lambda job: self._health.drop("superseded"))
         on_mode(self._modes.mode)
         self.worker.start()
 
@@ -85,6 +89,10 @@ class Fusing:
         problems += self._inputs.problems() + self._camera_infos.problems() + self._pipeline.problems()
         return values, problems, self._stuck()
 
+    def input_statuses(self, node_name: str) -> list[DiagnosticStatus]:
+        """For the diagnostics, one per camera."""
+        return self._watch.statuses(node_name, self._pairs.drops)
+
     def _stuck(self) -> str:
         busy_s = self.worker.busy_s()
         limit_s = self._settings.number("watchdog_timeout")
@@ -92,6 +100,7 @@ class Fusing:
 
     def _take_frame(self, message: Image | CompressedImage, stream: Stream) -> None:
         self._health.count(f"{stream}_in")
+        self._watch.received(stream)
         if self._pairs.add(message, stream):
             self._modes.arrived(stream)
             if self._modes.wants(stream):
@@ -114,6 +123,3 @@ class Fusing:
         if not self._processor.closed:
             self._on_mode(new)
             self._logger.info(f"mode {new}, was {old}")
-
-    def _warn(self, text: str) -> None:
-        self._logger.warning(text, throttle_duration_sec=5.0)

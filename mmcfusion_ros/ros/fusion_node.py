@@ -25,6 +25,7 @@ from mmcfusion_ros.fusion.errors import one_line
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.ros.fusing import Fusing
 from mmcfusion_ros.ros.health import status_message
+from mmcfusion_ros.ros.memory import give_back, limit_arenas
 from mmcfusion_ros.ros.mode import Mode
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.settings import Settings, check_changes, declare_parameters, read_parameters
@@ -85,6 +86,7 @@ class FusionNode(LifecycleNode):
             self._release()
             return FAILURE
         self._failure = ""
+        give_back()
         self.get_logger().info(f"configured: {self._pipeline.fuser}")
         return SUCCESS
 
@@ -187,7 +189,8 @@ class FusionNode(LifecycleNode):
             more, problems, stuck = self._fusing.report()
             values, failure = values | more, failure or stuck
         status = status_message(self.get_fully_qualified_name(), device, problems, values, failure)
-        message = DiagnosticArray(status=[status])
+        inputs = self._fusing.input_statuses(self.get_fully_qualified_name()) if self._fusing else []
+        message = DiagnosticArray(status=[status, *inputs])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
@@ -197,6 +200,7 @@ class FusionNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> None:
     """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then."""
+    limit_arenas()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -228,7 +232,7 @@ def _spin(node: FusionNode, stop: threading.Event) -> None:
             except ExternalShutdownException:
                 break
             except Exception as error:
-                node.get_logger().error(f"a callback failed: {error!r}")
+                node.get_logger().error(f"a callback failed: {error!r}", throttle_duration_sec=5.0)
     finally:
         stop.set()
 

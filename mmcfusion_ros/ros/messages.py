@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, Image
     from std_msgs.msg import Header
 
+from mmcfusion_ros.ros.pairing import Stream
+
 MAX_COMPRESSED_PIXELS = 64_000_000
 
 # Encoding: type of one value, letters of one pixel ("y" is grey).
@@ -55,7 +57,7 @@ _JPEG_TABLE_MARKERS = {0xFFC4, 0xFFCC, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0x
 
 
 class BadImage(ValueError):
-    """An image message that cannot be used; ``reason`` is the name of its drop counter.
+    """An image message of ``stream`` that cannot be used; ``reason`` is the name of its drop counter.
 
     - ``bad_encoding``: a pixel or compression format that is not understood, or whose package is not installed
     - ``bad_size``: no pixels, fewer bytes than the header promises, or over ``MAX_COMPRESSED_PIXELS``
@@ -65,6 +67,7 @@ class BadImage(ValueError):
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
         self.reason = reason
+        self.stream: Stream = "rgb"
 
 
 def drop_reason(error: Exception) -> str:
@@ -84,7 +87,7 @@ def thermal_from_message(message: Image | CompressedImage, colour: bool = False)
     Colour-coded images are taken as grey, or with ``colour`` given as ``H x W x 3`` uint8, red first. Read-only where
     it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
     """
-    pixels, letters = _pixels(message, other="rgb8" if colour else "mono8")
+    pixels, letters = _pixels(message, "thermal", other="rgb8" if colour else "mono8")
     target = "RGB" if colour else "GRAY"
     if letters in ("y", target.lower()):
         return pixels
@@ -96,7 +99,7 @@ def rgb_from_message(message: Image | CompressedImage) -> np.ndarray:
 
     Read-only where it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
     """
-    pixels, letters = _pixels(message, other="rgb8")
+    pixels, letters = _pixels(message, "rgb", other="rgb8")
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     return pixels if letters in ("y", "rgb") else cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{letters.upper()}2RGB"))
@@ -146,8 +149,16 @@ def compressed_message(image: np.ndarray, header: Header, format: str = "jpeg", 
     return message
 
 
-def _pixels(message: Image | CompressedImage, other: str) -> tuple[np.ndarray, str]:
+def _pixels(message: Image | CompressedImage, stream: Stream, other: str) -> tuple[np.ndarray, str]:
     """The pixels and their letters; an encoding that is not in ``_LAYOUTS`` is converted to encoding ``other``."""
+    try:
+        return _read(message, other)
+    except BadImage as error:
+        error.stream = stream
+        raise
+
+
+def _read(message: Image | CompressedImage, other: str) -> tuple[np.ndarray, str]:
     if hasattr(message, "format"):  # a CompressedImage
         return _decompress(message)
     if message.encoding in _LAYOUTS:

@@ -15,11 +15,13 @@ from mmcfusion_ros.ros.settings import Settings
 
 
 class Outputs:
-    """Publishes images as the settings ask for, each with the last ``camera_info`` of the RGB camera."""
+    """Publishes images as the settings ask for, each with the last ``camera_info`` of the RGB camera; holds the trace
+    of the frames, if one is asked for."""
 
     def __init__(self, node: LifecycleNode, settings: Settings) -> None:
         self._node, self._settings = node, settings
         self.camera_info: CameraInfo | None = None
+        self.trace = settings.trace(node.get_logger().warning)
         topics = {"image": (Image, "fused/image_raw"), "camera_info": (CameraInfo, "fused/camera_info")}
         if settings.values["publish_compressed"]:
             topics["compressed"] = (CompressedImage, "fused/image_raw/compressed")
@@ -32,6 +34,8 @@ class Outputs:
         publishers, self._publishers = self._publishers, {}
         for publisher in publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
+        if self.trace:
+            self.trace.close()
 
     def publish(self, image: np.ndarray, header: Header, clock: StageClock) -> None:
         """``H x W`` or ``H x W x 3`` (red first) uint8 in the encoding asked for, with its camera_info."""

@@ -49,6 +49,7 @@ class Parameter:
         return f"{self.low:g} to {self.high:g}" if self.low is not None else ""
 
 
+READ_ONLY = ("autostart", "trace_file")  # no peer on the network may have the node write a file
 TRANSPORTS = ("raw", "compressed")
 LOSS_POLICIES = ("pass_through", "hold")
 RELIABILITIES = ("best_effort", "reliable")
@@ -74,9 +75,11 @@ PARAMETERS = (
     Parameter("publish_compressed", False, "publish fused/image_raw/compressed (JPEG) too"),
     Parameter("jpeg_quality", 90, "of fused/image_raw/compressed", low=1, high=100),
     Parameter("rgb.transport", "raw", "compressed: subscribe to rgb/image_raw/compressed instead", choices=TRANSPORTS),
+    Parameter("rgb.min_rate", 0.0, "rate below which diagnostics warn, in Hz; 0: any", low=0, high=1000),
     Parameter(
         "thermal.transport", "raw", "compressed: subscribe to thermal/image_raw/compressed instead", choices=TRANSPORTS
     ),
+    Parameter("thermal.min_rate", 0.0, "rate below which diagnostics warn, in Hz; 0: any", low=0, high=1000),
     Parameter(
         "thermal.scaling",
         "percentile",
@@ -161,6 +164,7 @@ PARAMETERS = (
         choices=LOSS_POLICIES,
     ),
     Parameter("recovery_pairs", 3, "good pairs in a row after a loss that resume fusion", low=1, high=1000),
+    Parameter("trace_file", "", "file for the stage times of every frame, in Chrome's trace format; empty: none"),
     Parameter("qos.input_reliability", "best_effort", "of the subscriptions", choices=RELIABILITIES),
     Parameter("qos.input_depth", 5, "of the subscriptions", low=1, high=100),
     Parameter("qos.output_reliability", "reliable", "of the publishers", choices=RELIABILITIES),

@@ -13,6 +13,7 @@ from mmcfusion_ros.fusion.errors import BackendGivenUp, one_line
 from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, SMALLEST_SIDE
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.ros.frame_watch import FrameWatch
 from mmcfusion_ros.ros.health import Health
 from mmcfusion_ros.ros.messages import BadImage, drop_reason, rgb_from_message, thermal_from_message
 from mmcfusion_ros.ros.mode import ModeSwitch, Source
@@ -29,7 +30,7 @@ CONDITIONS: dict[Stream, Callable[[np.ndarray], set[str]]] = {"thermal": thermal
 
 
 class Processor:
-    """Called with one job at a time. ``on_given_up(reason)`` when the backend is past help; ``log`` takes a warning."""
+    """Called with one job at a time. ``on_given_up(reason)`` when the backend is past help."""
 
     def __init__(
         self,
@@ -37,11 +38,11 @@ class Processor:
         outputs: Outputs,
         modes: ModeSwitch,
         health: Health,
-        log: Callable[[str], object],
+        watch: FrameWatch,
         on_given_up: Callable[[str], object],
     ) -> None:
         self._pipeline, self._outputs, self._modes, self._health = pipeline, outputs, modes, health
-        self._log, self._on_given_up = log, on_given_up
+        self._watch, self._on_given_up = watch, on_given_up
         self._frozen: dict[Stream, FrozenDetector] = {"thermal": FrozenDetector(), "rgb": FrozenDetector()}
         self.closed = False  # set when the job at hand was given up: it must not publish any more
         self._last: tuple[str, int] = ("", 0)  # what was published last, and its stamp
@@ -54,15 +55,17 @@ class Processor:
             published = self._fuse(job, clock) if isinstance(job, Pair) else self._pass_through(job, clock)
         except Exception as error:
             self._modes.failed(source)
-            self._drop(drop_reason(error), error)
+            self._drop(job, drop_reason(error), error)
             return
+        self._modes.succeeded(source)
         if not published:
             self._health.drop("superseded")
-        elif isinstance(job, LoneFrame):
+            return
+        self._watch.published(job, clock.finish())
+        if isinstance(job, LoneFrame):
             self._health.count("passed_through")
         else:
             self._health.fused(clock.finish(), job.skew_ns / 1e6)
-        self._modes.succeeded(source)
 
     def _fuse(self, pair: Pair[Any], clock: StageClock) -> bool:
         thermal, visible = self._read("thermal", pair.thermal), self._read("rgb", pair.rgb)
@@ -105,8 +108,8 @@ class Processor:
         size = (info.height, info.width) if info else (0, 0)
         return size if SMALLEST_SIDE <= min(size) <= max(size) <= LARGEST_SIDE else None
 
-    def _drop(self, reason: str, error: Exception) -> None:
+    def _drop(self, job: Job, reason: str, error: Exception) -> None:
         self._health.drop(reason)
-        self._log(f"dropped a frame ({reason}): {one_line(error)}")
+        self._watch.dropped(job, reason, error)
         if isinstance(error, BackendGivenUp):
             self._on_given_up(one_line(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.supervised_backend import Maker, SupervisedBackend
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.ros.pairing import PairingOptions, Stream
-from mmcfusion_ros.ros.parameters import PARAMETERS, Value
+from mmcfusion_ros.ros.parameters import PARAMETERS, READ_ONLY, Value
+from mmcfusion_ros.ros.trace import FrameTrace
 
 if TYPE_CHECKING:
     from rcl_interfaces.msg import SetParametersResult
@@ -38,7 +39,7 @@ def declare_parameters(node: Node) -> None:
         descriptor = ParameterDescriptor(
             description=parameter.description,
             additional_constraints=parameter.range_text,
-            read_only=parameter.name == "autostart",
+            read_only=parameter.name in READ_ONLY,
             dynamic_typing=True,
         )
         node.declare_parameter(parameter.name, parameter.default, descriptor)
@@ -115,6 +116,11 @@ class Settings:
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
         fuser(blank, blank)
         return pipeline
+
+    def trace(self, failed: Callable[[str], object]) -> FrameTrace | None:
+        """The trace that is asked for, begun; ``failed(text)`` is called if it ends early."""
+        path = self.text("trace_file")
+        return FrameTrace(path, failed) if path else None
 
     def _thermal(self) -> ThermalOptions:
         names = [field.name for field in fields(ThermalOptions) if field.name != "mode"]

@@ -133,7 +133,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), folders: Sequ
         if folders:
             layers.append(OmegaConf.create({"data": [{"path": str(folder)} for folder in folders]}))
         config = OmegaConf.to_object(OmegaConf.merge(*layers))
-    except (OmegaConfBaseException, YAMLError, TypeError) as error:
+    except (OmegaConfBaseException, YAMLError, TypeError, UnicodeDecodeError) as error:
         where = f" ({error.full_key})" if isinstance(error, OmegaConfBaseException) and error.full_key else ""
         raise ValueError(f"configuration {source}: {str(error).splitlines()[0]}{where}") from error
     assert isinstance(config, TrainingConfig)

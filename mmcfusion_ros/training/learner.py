@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.network.mmcfusion import MMCFusion
+from mmcfusion_ros.network.safetensors_header import read_header
 from mmcfusion_ros.network.variants import get_variant
 from mmcfusion_ros.network.weights import load_network, write_tensors
 from mmcfusion_ros.training.config import LOSSES, TrainingConfig, check_crop, differing_keys
@@ -158,8 +159,8 @@ class Learner:
     def resume(self, path: Path) -> None:
         """Takes up the run saved at ``path``; ``ValueError`` if it is damaged or was started with other values."""
         try:
+            metadata = read_header(path)
             with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             saved = json.loads(metadata["config"])
         except (SafetensorError, KeyError, TypeError, ValueError) as error:

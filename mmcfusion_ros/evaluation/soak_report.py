@@ -1,0 +1,157 @@
+"""What a soak test found: samples of a process, how fast it came back after each fault, and the verdict."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MAX_SLOPE_MB_PER_H = 1.0
+MAX_RECOVERY_S = 1.0
+RECOVERED_SHARE = 0.7
+RATE_WINDOW_S = 1.0
+WARM_UP_SHARE = 1 / 6
+SHORTEST_JUDGED_MIN = 10.0
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault and its times on the steady clock of the observer, in s."""
+
+    kind: str
+    start_s: float
+    end_s: float
+
+
+def sample_process(pid: int) -> dict[str, float]:
+    """Resident memory (all, and that of the process alone), threads, file descriptors and shared-memory files.
+
+    Raises ``OSError`` if it has ended.
+    """
+    proc = Path(f"/proc/{pid}")
+    status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+    return {
+        "rss_mb": round(int(status["VmRSS"].split()[0]) / 1024, 2),
+        "private_mb": round(int(status["RssAnon"].split()[0]) / 1024, 2),
+        "threads": int(status["Threads"]),
+        "file_descriptors": len(list((proc / "fd").iterdir())),
+        "shared_memory_segments": len(set(re.findall(r"/dev/shm/\S+", (proc / "maps").read_text()))),
+    }
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used; 0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def machine_cpu_seconds() -> float:
+    """Busy processor time of the whole machine since its start."""
+    user, nice, system, _idle, _wait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / TICKS_PER_S
+
+
+def theil_sen_slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """The median of the slopes between all pairs of points (Sen, JASA 63, 1968): outliers do not move it."""
+    slopes = [(y[j] - y[i]) / (x[j] - x[i]) for i, j in itertools.combinations(range(len(x)), 2) if x[j] != x[i]]
+    return float(np.median(slopes)) if slopes else 0.0
+
+
+def recovery_s(arrivals_s: Sequence[float], fault: Fault, until_s: float) -> float | None:
+    """Time from the fault's end to the first image of a second with ``RECOVERED_SHARE`` of the images per second that
+    came in the two seconds before the fault; None if there was none by ``until_s``. ``arrivals_s`` are sorted."""
+
+    def count(start_s: float, end_s: float) -> int:
+        return bisect.bisect_left(arrivals_s, end_s) - bisect.bisect_left(arrivals_s, start_s)
+
+    needed = RECOVERED_SHARE * count(fault.start_s - 2 * RATE_WINDOW_S, fault.start_s) / 2
+    for start_s in arrivals_s[bisect.bisect_left(arrivals_s, fault.end_s) :]:
+        if start_s + RATE_WINDOW_S > until_s:
+            return None
+        if count(start_s, start_s + RATE_WINDOW_S) >= needed:
+            return start_s - fault.end_s
+    return None
+
+
+def soak_report(
+    samples: list[dict[str, Any]],
+    faults: Sequence[Fault],
+    arrivals_s: Sequence[float],
+    errors: Mapping[str, int],
+    minutes: float,
+) -> dict[str, Any]:
+    """Samples, faults with their recovery, errors and the verdict; ``samples`` carry ``minute`` and ``rss_mb``."""
+    limits = [fault.start_s for fault in faults[1:]] + ([arrivals_s[-1]] if arrivals_s else [0.0])
+    recoveries = [recovery_s(arrivals_s, fault, until) for fault, until in zip(faults, limits, strict=False)]
+    # The last fault may end with the run, too late to be judged.
+    judged = [(f, r) for f, r, until in zip(faults, recoveries, limits, strict=False) if until - f.end_s > 2.5]
+    late = [asdict(fault) | {"recovery_s": r} for fault, r in judged if r is None or r > MAX_RECOVERY_S]
+    by_kind = {
+        kind: [r for f, r in judged if f.kind == kind and r is not None] for kind in sorted({f.kind for f in faults})
+    }
+    warm = [sample for sample in samples if sample["minute"] >= WARM_UP_SHARE * minutes]
+    minute = [sample["minute"] for sample in warm]
+    slope, private = (
+        60 * theil_sen_slope(minute, [sample[key] for sample in warm]) for key in ("rss_mb", "private_mb")
+    )
+    long_enough = minutes >= SHORTEST_JUDGED_MIN
+    return {
+        "faults": dict(sorted(Counter(f.kind for f in faults).items())),
+        "recovery_s": {
+            kind: {"judged": len(r), "p50": round(float(np.median(r)), 3), "max": round(max(r), 3)}
+            for kind, r in by_kind.items()
+            if r
+        },
+        "late": late,
+        "errors": dict(errors),
+        "rss_slope_mb_per_h": round(slope, 3) if long_enough else None,
+        "private_slope_mb_per_h": round(private, 3) if long_enough else None,
+        "verdict": {
+            "memory": bool(slope < MAX_SLOPE_MB_PER_H) if long_enough else None,
+            "no_errors": not errors,
+            "rate_back_within_1_s": not late and bool(judged),
+        },
+        "samples": samples,
+    }
+
+
+def passed(report: Mapping[str, Any]) -> bool:
+    """Whether nothing in the verdict is false; the slope of a short run is not judged."""
+    return False not in report["verdict"].values()
+
+
+def plot(report: Mapping[str, Any], path: Path) -> None:
+    """Memory, rate, latency and counts over time, as a PNG file."""
+    from matplotlib.figure import Figure
+
+    samples = report["samples"]
+    minutes = [sample["minute"] for sample in samples]
+    panels = {
+        "resident memory, MB": ["rss_mb"],
+        "fused images per s": ["fused_hz"],
+        "stamp to arrival, ms": ["latency_ms_p50", "latency_ms_p99"],
+        "count": ["threads", "file_descriptors", "shared_memory_segments"],
+        "busy processors": ["cpu_node", "cpu_others"],
+    }
+    figure = Figure(figsize=(9, 11), layout="constrained")
+    for axes, (label, keys) in zip(figure.subplots(len(panels), sharex=True), panels.items(), strict=True):
+        for key in keys:
+            axes.plot(minutes, [sample[key] for sample in samples], label=key)
+        axes.set_ylabel(label)
+        if keys != ["rss_mb"]:  # its growth would not show above zero
+            axes.set_ylim(bottom=0)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+    axes.set_xlabel("minutes")
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,81 @@
+"""The SROS 2 policy of the node, taken from the interface that it really has."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from mmcfusion_ros.ros.fusion_node import FusionNode
+
+# Together they open every topic that the node can have.
+CONFIGURATIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {
+        "publish_compressed": True,
+        "rgb.transport": "compressed",
+        "thermal.transport": "compressed",
+        "use_sim_time": True,
+    },
+)
+Interface = dict[tuple[str, str], set[str]]
+
+
+def interface_of(node: Node, name: str, namespace: str) -> Interface:
+    """The topics and services of a node in the graph that ``node`` sees, by kind and permission."""
+    rules = {
+        ("topics", "subscribe"): node.get_subscriber_names_and_types_by_node,
+        ("topics", "publish"): node.get_publisher_names_and_types_by_node,
+        ("services", "reply"): node.get_service_names_and_types_by_node,
+        ("services", "request"): node.get_client_names_and_types_by_node,
+    }
+    found = {rule: query(name, namespace) for rule, query in rules.items()}
+    return {rule: {_expression(topic, name, namespace) for topic, _ in topics} for rule, topics in found.items()}
+
+
+def node_interface(namespace: str = "/") -> Interface:
+    """All that a fusion node opens in any of ``CONFIGURATIONS``. Loads the model."""
+    union: Interface = {}
+    for parameters in CONFIGURATIONS:
+        context = Context()
+        rclpy.init(args=[], context=context, domain_id=random.randint(1, 100))
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        node = FusionNode(context=context, namespace=namespace, parameter_overrides=overrides)
+        try:
+            node.trigger_configure()
+            node.trigger_activate()
+            for rule, names in interface_of(node, node.get_name(), node.get_namespace()).items():
+                union.setdefault(rule, set()).update(names)
+        finally:
+            node.destroy_node()
+            rclpy.shutdown(context=context)
+    return union
+
+
+def policy_xml(interface: Mapping[tuple[str, str], set[str]], namespace: str = "/") -> str:
+    """A policy file of SROS 2 (version 0.2.0) that allows the node ``mmcfusion`` this interface and nothing else."""
+    policy = ElementTree.Element("policy", version="0.2.0")
+    path = f"{namespace.rstrip('/')}/mmcfusion"
+    enclave = ElementTree.SubElement(ElementTree.SubElement(policy, "enclaves"), "enclave", path=path)
+    profiles = ElementTree.SubElement(enclave, "profiles")
+    profile = ElementTree.SubElement(profiles, "profile", ns=namespace, node="mmcfusion")
+    for (kind, permission), names in interface.items():
+        if names:
+            rule = ElementTree.SubElement(profile, kind, {permission: "ALLOW"})
+            for name in sorted(names):
+                ElementTree.SubElement(rule, kind.removesuffix("s")).text = name
+    ElementTree.indent(policy)
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n<!-- Written by: mmcfusion security-policy -->\n'
+    return head + ElementTree.tostring(policy, encoding="unicode") + "\n"
+
+
+def _expression(topic: str, name: str, namespace: str) -> str:
+    """As policies write names: ``~/`` for the node's own, relative within the namespace."""
+    own = f"{namespace.rstrip('/')}/{name}/"
+    return f"~/{topic.removeprefix(own)}" if topic.startswith(own) else topic.removeprefix(f"{namespace.rstrip('/')}/")

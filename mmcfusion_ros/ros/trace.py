@@ -1,0 +1,87 @@
+"""Stage times of every frame in Chrome's trace format, for https://ui.perfetto.dev or ``chrome://tracing``.
+
+The format: "Trace Event Format", JSON array (Google). Its closing bracket is optional, so that the file of a process
+that died can be read as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+MAX_BYTES = 32_000_000
+START = "[\n"
+
+
+class FrameTrace:
+    """Writes one line per frame. Beyond ``max_bytes`` the file becomes ``PATH.1``, over the one before, and a new one
+    begins: twice that size is the most on disk. ``failed(text)`` is called once if it cannot be written later on.
+
+    Raises ``OSError`` where the file cannot be written, ``ValueError`` for one that is there and is no trace: a
+    mistaken path must not cost anybody a file.
+    """
+
+    def __init__(self, path: str | Path, failed: Callable[[str], object], max_bytes: int = MAX_BYTES) -> None:
+        self._path, self._failed, self._max_bytes = Path(path).expanduser(), failed, max_bytes
+        self._check_old()
+        self._open()
+
+    def frame(self, end_s: float, stages_ms: Mapping[str, float], **arguments: Any) -> None:
+        """A frame that ended at ``end_s`` (``time.perf_counter``), with its stages in order and their ``total``."""
+        start_us = end_us = 1e6 * end_s - 1e3 * stages_ms["total"]
+        events = [_event("frame", start_us, stages_ms["total"], args=arguments)]
+        for stage, duration_ms in stages_ms.items():
+            if stage != "total":
+                events.append(_event(stage, end_us, duration_ms))
+                end_us += 1e3 * duration_ms
+        self._write(events)
+
+    def dropped(self, at_s: float, reason: str, **arguments: Any) -> None:
+        """A pair that was dropped at work."""
+        self._write([{**_event(reason, 1e6 * at_s, 0.0, args=arguments), "ph": "i", "s": "t"}])
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._file.close()
+
+    def _check_old(self) -> None:
+        if not self._path.exists():
+            return
+        if not self._path.is_file() or self._path.read_bytes()[: len(START)] not in (b"", START.encode()):
+            raise ValueError(f"trace_file {self._path} exists and is no trace; name another file")
+
+    def _open(self) -> None:
+        # O_NOFOLLOW: a link put in the file's place leads nowhere.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        try:
+            self._file = os.fdopen(os.open(self._path, flags, 0o644), "w")
+        except OSError as error:
+            raise OSError(f"trace_file {self._path} cannot be written: {error.strerror}") from error
+        self._file.write(START)
+        self._size = len(START)
+
+    def _write(self, events: list[dict[str, Any]]) -> None:
+        line = ", ".join(json.dumps(event, separators=(",", ":")) for event in events) + ",\n"
+        if self._file.closed:
+            return
+        try:
+            if self._size + len(line) > self._max_bytes:
+                self._file.close()
+                self._path.replace(f"{self._path}.1")
+                self._open()
+            self._file.write(line)
+            self._file.flush()
+            self._size += len(line)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._failed(f"the trace ends here: {error}")
+
+
+def _event(name: str, start_us: float, duration_ms: float, **more: Any) -> dict[str, Any]:
+    times = {"ts": round(start_us, 1), "dur": round(1e3 * duration_ms, 1)}
+    return {"name": name, "ph": "X", "pid": os.getpid(), "tid": 1, **times, **more}

@@ -1,0 +1,43 @@
+"""The lock files follow the requirements, with hashes, and the page of licences follows the lock files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pins(text: str) -> dict[str, str]:
+    """Normalised name to version."""
+    found = re.findall(r"^([\w.-]+)==([^ \\\n;]+)", text, re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+
+
+@pytest.mark.parametrize("kind", ["", "-dev"])
+def test_every_requirement_is_locked_at_its_version(kind):
+    asked = pins((ROOT / f"requirements{kind}.txt").read_text())
+    locked = pins((ROOT / f"requirements{kind}.lock").read_text())
+    assert asked
+    assert asked.items() <= locked.items(), "run: make lock"
+
+
+@pytest.mark.parametrize("kind", ["", "-dev"])
+def test_every_locked_package_has_hashes(kind):
+    entries = re.split(r"\n(?=\S)", (ROOT / f"requirements{kind}.lock").read_text())
+    packages = [entry for entry in entries if not entry.startswith("#")]
+    assert len(packages) == len(pins("\n".join(packages)))
+    assert all(re.search("--hash=sha256:[0-9a-f]{64}", package) for package in packages)
+
+
+def test_both_locks_agree():
+    runtime, everything = (pins((ROOT / f"requirements{kind}.lock").read_text()) for kind in ("", "-dev"))
+    assert runtime.items() <= everything.items()
+
+
+def test_the_page_of_licences_names_what_is_locked():
+    rows = re.findall(r"^\| ([\w.-]+) \| (\S+) \| (.+) \|$", (ROOT / "docs" / "dependencies.md").read_text(), re.M)
+    listed = {name: version for name, version, _ in rows if name != "package"}
+    assert listed == pins((ROOT / "requirements-dev.lock").read_text()), "run: python docs/dependencies.py"

@@ -1,0 +1,206 @@
+"""The doctor finds each cause of a missing fused image on a real graph, and says how to cure it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import rclpy
+from camera_messages import NS, header, rgb_image, thermal_image
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_helpers import ROOT, Bench
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
+
+from mmcfusion_ros.ros.doctor import examine
+from mmcfusion_ros.ros.patient import Patient
+
+SECONDS = 0.7
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with Bench() as bench:
+        bench.rig.start()
+        yield bench
+
+
+@contextlib.contextmanager
+def running(*steps):
+    """Calls the steps 20 times a second in a thread."""
+    stop = threading.Event()
+
+    def run():
+        while not stop.wait(0.05):
+            for step in steps:
+                step()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def findings(bench, namespace=None, name="mmcfusion") -> list[tuple[str, str]]:
+    context = Context()
+    rclpy.init(args=[], context=context, domain_id=bench.rig.context.get_domain_id())
+    node = Node("doctor", context=context, enable_rosout=False)
+    try:
+        patient = Patient(node, name, bench.rig.namespace if namespace is None else namespace)
+        return [(finding.problem, finding.fix) for finding in examine(patient, SECONDS)]
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+def only(bench) -> tuple[str, str]:
+    (finding,) = findings(bench)
+    return finding
+
+
+def test_no_node(bench):
+    ((problem, fix),) = findings(bench, "/elsewhere")
+    assert problem == f"there is no node /elsewhere/mmcfusion in domain {bench.rig.context.get_domain_id()}"
+    assert f"there is {bench.rig.full_name}: give its --namespace" in fix
+
+
+def test_healthy(bench):
+    with running(bench.rig.publish):
+        assert findings(bench) == []
+
+
+def test_no_publisher():
+    with Bench(thermal__transport="compressed") as bench:
+        bench.rig.start()
+        other = bench.rig.node.create_publisher(CompressedImage, "flir/image/compressed", 1)
+        fix = dict(findings(bench))[f"nobody publishes {bench.rig.namespace}/thermal/image_raw/compressed"]
+        assert fix.startswith("start the driver of the thermal camera, or remap")
+        assert other.topic_name in fix
+
+
+def test_silent_publishers(bench):
+    problems = [problem for problem, _ in findings(bench)]
+    topics = [f"{bench.rig.namespace}/{stream}/image_raw" for stream in ("thermal", "rgb")]
+    assert problems == [f"no message comes on {topic}, though it has a publisher" for topic in topics]
+
+
+def test_stamps_that_are_too_far_apart(bench):
+    """A frame a second by the stamps, so that no other frame is nearer."""
+    times = iter(range(1000))
+    start = bench.rig.now_ns()
+    with running(lambda: bench.rig.publish(at_ns=start + next(times) * NS, skew_ns=NS // 4)):
+        problem, fix = only(bench)
+    assert problem == "no pairs: thermal and RGB stamps are 0.250 s apart, pairing.slop is 0.05 s"
+    assert "set pairing.thermal_offset to 0.250 " in fix
+
+
+def test_old_stamps(bench):
+    with running(lambda: bench.rig.publish(at_ns=bench.rig.now_ns() - 60 * NS)):
+        problems = [problem for problem, _ in findings(bench)]
+    assert problems[0].startswith("thermal stamps are 60.")
+    assert problems[1].startswith("rgb stamps are 60.")
+    assert "pairing.max_age is 2 s" in problems[1]
+
+
+def test_an_encoding_that_is_not_supported(bench):
+    def publish():
+        image = rgb_image()
+        image.encoding = "bayer_nonsense"
+        bench.rig.publish(rgb=image)
+
+    with running(publish):
+        problem, fix = only(bench)
+    assert f"images on {bench.rig.namespace}/rgb/image_raw cannot be used" in problem
+    assert "'bayer_nonsense' needs cv_bridge" in problem
+    assert "encoding" in fix
+
+
+def test_frames_that_the_network_does_not_take(bench):
+    with running(lambda: bench.rig.publish(thermal_image(16, 16), rgb_image(16, 16))):
+        problem, fix = only(bench)
+    assert "images arrive but are not fused" in problem
+    assert "bad_pair" in problem
+    assert "16x16" in fix
+
+
+def test_a_publisher_that_cannot_be_heard():
+    with Bench(qos__input_reliability="reliable") as bench:
+        rig = bench.rig
+        rig.start()
+        rig.node.destroy_publisher(rig.thermal)
+        best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        rig.thermal = rig.node.create_publisher(Image, "thermal/image_raw", best_effort)
+        with running(rig.publish):
+            problem, fix = only(bench)
+        topic = f"{rig.namespace}/thermal/image_raw"
+        assert problem.startswith(f"QoS mismatch on {topic}: the node cannot hear {rig.namespace}/rig (")
+        assert "reliab" in problem.lower()
+        assert "qos.input_reliability to best_effort" in fix
+
+
+def test_a_detector_that_cannot_hear():
+    with Bench(qos__output_reliability="best_effort") as bench:
+        bench.rig.start()
+        with running(bench.rig.publish):
+            found = findings(bench)
+        assert found
+        for problem, fix in found:
+            assert f"QoS mismatch on {bench.rig.namespace}/fused/image_raw" in problem
+            assert f"{bench.rig.namespace}/rig cannot hear the node" in problem
+            assert "qos.output_reliability to reliable" in fix
+
+
+def test_a_clock_that_does_not_run():
+    with Bench(use_sim_time=True) as bench:
+        bench.rig.start()
+        with running(bench.rig.publish):
+            assert "use_sim_time is set, but nobody publishes /clock" in dict(findings(bench))
+        clock = bench.rig.node.create_publisher(Clock, "/clock", 10)
+        tick = Clock(clock=header(5 * NS, "").stamp)
+        with running(bench.rig.publish, lambda: clock.publish(tick)):
+            assert "use_sim_time is set, but the time on /clock stands still" in dict(findings(bench))
+
+
+def test_not_active():
+    with Bench(model="/no/such.xml") as bench:
+        problem, fix = only(bench)
+        assert problem == f"{bench.rig.full_name} is unconfigured, not active"
+        assert fix == f"ros2 lifecycle set {bench.rig.full_name} configure"
+        assert not bench.rig.change("configure")
+        problem, fix = only(bench)
+        assert "it said: cannot configure: model file /no/such.xml does not exist" in problem
+        assert fix.startswith("put that right, then: ros2 lifecycle set")
+        bench.node.set_parameters([Parameter("model", value="lite")])
+        assert bench.rig.change("configure")
+        assert "is inactive, not active" in only(bench)[0]
+        assert bench.rig.change("shutdown")
+        problem, fix = only(bench)
+        assert "is finalized, not active" in problem
+        assert fix.endswith("restart it")
+
+
+def test_the_command_says_it_and_its_exit_status_tells(bench):
+    def doctor(*arguments):
+        command = [sys.executable, "-m", "mmcfusion_ros.cli", "doctor", "--seconds", "0.7", *arguments]
+        domain = str(bench.rig.context.get_domain_id())
+        environment = {**os.environ, "ROS_DOMAIN_ID": domain}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+    with running(bench.rig.publish):
+        healthy = doctor("--namespace", bench.rig.namespace)
+    assert healthy.returncode == 0, healthy.stdout + healthy.stderr
+    assert healthy.stdout.startswith(f"OK       {bench.rig.full_name} put out ")
+    ill = doctor("--name", "nobody")
+    assert ill.returncode == 1
+    assert ill.stdout.startswith("PROBLEM  there is no node /nobody")
+    assert "\n  FIX    " in ill.stdout

@@ -1,0 +1,290 @@
+"""Nothing in a file is executed, no header is believed, and the cache is private."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import pickle
+import stat
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.model_cache import MAX_ENTRIES, open_cache, seal_cache
+from mmcfusion_ros.fusion.pair_folder import read_rgb, read_thermal
+from mmcfusion_ros.fusion.registration import load_homography
+from mmcfusion_ros.network.checkpoint import convert_checkpoint
+from mmcfusion_ros.network.hashes import HASHES
+from mmcfusion_ros.network.safetensors_header import MAX_HEADER_BYTES, read_header
+from mmcfusion_ros.network.weights import load_network
+from mmcfusion_ros.training.config import load_config
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = [*(ROOT / "mmcfusion_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py"), ROOT / "setup.py"]
+FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
+FORBIDDEN_CALLS = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "tempfile.mktemp",
+    "torch.hub.load",
+}
+FORBIDDEN_CALLS |= {f"yaml.{name}" for name in ("load", "load_all", "full_load", "unsafe_load", "full_load_all")}
+
+
+def offences(source: str) -> list[str]:
+    """What in a program could execute what a file or a user says."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [name.name for name in node.names if name.name.split(".")[0] in FORBIDDEN_MODULES]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in FORBIDDEN_MODULES:
+            found.append(str(node.module))
+        elif isinstance(node, ast.Call):
+            name, options = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if name in FORBIDDEN_CALLS or options.get("allow_pickle") == "True" or options.get("shell") == "True":
+                found.append(ast.unparse(node))
+            if name in ("torch.load", "fabric.load") and options.get("weights_only") != "True":
+                found.append(ast.unparse(node))
+    return found
+
+
+def test_the_package_executes_no_data():
+    assert len(SOURCES) > 50
+    assert {str(path): found for path in SOURCES if (found := offences(path.read_text()))} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from joblib import load",
+        "eval(text)",
+        "yaml.load(file, Loader=yaml.Loader)",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "subprocess.run(text, shell=True)",
+    ],
+)
+def test_and_would_be_caught_at_it(line):
+    assert offences(f"def f():\n    {line}")
+    assert not offences("network.eval(); yaml.safe_load(f); torch.load(p, weights_only=True); np.load(p)")
+
+
+class Bomb:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = str(mark)
+
+    def __reduce__(self):
+        return os.mkdir, (self._mark,)
+
+
+LOADERS = {
+    "safetensors": lambda path: load_network(path),
+    "pth": lambda path: convert_checkpoint(path, path.with_suffix(".out")),
+    "xml": lambda path: Fuser.from_pretrained(path, "openvino"),
+    "png": lambda path: read_thermal(path),
+    "jpg": lambda path: read_rgb(path),
+    "yaml": lambda path: load_homography(path),
+    "config.yaml": lambda path: load_config(path),
+}
+
+
+@pytest.mark.parametrize("suffix", LOADERS)
+@pytest.mark.parametrize("protocol", [0, 5])
+def test_a_malicious_pickle_is_refused_by_every_loader(suffix, protocol, tmp_path, private_cache):
+    content = pickle.dumps(Bomb(tmp_path / "mark"), protocol)
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content)
+    path.with_suffix(".bin").write_bytes(content)
+    with pytest.raises(ValueError, match="a\\."):
+        LOADERS[suffix](path)
+    assert not (tmp_path / "mark").exists()
+    pickle.loads(content)
+    assert (tmp_path / "mark").exists(), "the pickle is harmless"
+
+
+@pytest.mark.parametrize("load", [load_homography, load_config])
+def test_yaml_makes_no_objects(load, tmp_path):
+    (tmp_path / "a.yaml").write_text(f"homography: !!python/object/apply:os.mkdir ['{tmp_path}/mark']\n")
+    with pytest.raises(ValueError, match=r"a\.yaml"):
+        load(tmp_path / "a.yaml")
+    assert not (tmp_path / "mark").exists()
+
+
+def safetensors(path: Path, header: object, data: bytes = b"", claimed: int | None = None) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if claimed is None else claimed) + text + data)
+    return path
+
+
+def tensor(begin: object, end: object, dtype: object = "F32", shape: object = (1,)) -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+class TestSafetensorsHeader:
+    def test_a_file_as_it_should_be(self, tmp_path):
+        header = {
+            "__metadata__": {"variant": "x"},
+            "b": tensor(4, 8),
+            "a": tensor(0, 4),
+            "none": tensor(8, 8, shape=(0,)),
+        }
+        assert read_header(safetensors(tmp_path / "a", header, b"x" * 8)) == {"variant": "x"}
+
+    @pytest.mark.parametrize(
+        ("header", "words"),
+        [
+            ({"a": tensor(0, 4), "b": tensor(2, 6)}, "begins at 2, the one before it ends at 4"),
+            ({"a": tensor(0, 4), "b": tensor(0, 4)}, "begins at 0, the one before it ends at 4"),
+            ({"a": tensor(4, 8)}, "begins at 4"),
+            ({"a": tensor(0, 4)}, "have 4 bytes, the file 8"),
+            ({"a": tensor(0, 12, shape=(3,))}, "have 12 bytes, the file 8"),
+            ({"a": tensor(0, 8, shape=(2**62,))}, "has 8 bytes"),
+            ({"a": tensor(0, 8, shape=(-1, -2))}, "no whole number"),
+            ({"a": tensor(0, 8, shape=(True, 2))}, "no whole number"),
+            ({"a": tensor(-8, 0, shape=(2,))}, "no whole number"),
+            ({"a": tensor(0.0, 8, shape=(2,))}, "no whole number"),
+            ({"a": tensor(0, 8, dtype="object", shape=(2,))}, "type 'object'"),
+            ({"a": tensor(0, 8, dtype=["F32"], shape=(2,))}, "not described"),
+            ({"a": tensor(0, 8, dtype="F64", shape=(2,))}, "has 8 bytes"),
+            ({"a": tensor(0, 8, shape=None)}, "not described"),
+            ({"a": {"dtype": "F32", "shape": [2]}}, "not described"),
+            ({"a": 3}, "not described"),
+            ({"__metadata__": {"variant": 3}, "a": tensor(0, 8, shape=(2,))}, "metadata"),
+            ([], "no table"),
+            (b"{", "safetensors"),
+            (b"[" * 100_000, "safetensors"),
+        ],
+    )
+    def test_headers_that_lie(self, header, words, tmp_path):
+        with pytest.raises(ValueError, match="a is not a safetensors file") as caught:
+            read_header(safetensors(tmp_path / "a", header, b"x" * 8))
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("claimed", [0, 3, 2**31, 2**63, 2**64 - 1])
+    def test_a_wrong_length(self, claimed, tmp_path):
+        with pytest.raises(ValueError, match="is not a safetensors file"):
+            read_header(safetensors(tmp_path / "a", {"a": tensor(0, 4)}, b"x" * 4, claimed))
+
+    def test_a_huge_header_is_not_read(self, tmp_path):
+        path = safetensors(tmp_path / "a", b" " * (MAX_HEADER_BYTES + 1))
+        with pytest.raises(ValueError, match="claims a header of"):
+            read_header(path)
+
+    def test_weights_that_are_no_numbers_of_the_right_kind(self, random_lite, tmp_path):
+        import torch
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(random_lite)
+        for wrong in (torch.ones_like(tensors["head.to_mixture.bias"], dtype=torch.int64), torch.full((1,), torch.nan)):
+            changed = tensors | {"head.to_mixture.bias": wrong.expand_as(tensors["head.to_mixture.bias"]).contiguous()}
+            save_file(changed, tmp_path / "a.safetensors", {"variant": "lite"})
+            with pytest.raises(ValueError, match=r"'head\.to_mixture\.bias' .* must hold finite floating-point"):
+                load_network(tmp_path / "a.safetensors")
+
+
+class TestCache:
+    @pytest.fixture
+    def folder(self, private_cache):
+        """A cache with two entries."""
+        folder = open_cache()
+        for name in ("a.blob", "b.blob"):
+            (folder / name).write_bytes(name.encode())
+            (folder / name).chmod(0o440)
+        seal_cache(folder)
+        return folder
+
+    def names(self, folder):
+        return {path.name for path in folder.iterdir()}
+
+    def test_sound_entries_stay(self, folder):
+        assert open_cache() == folder
+        assert self.names(folder) == {"a.blob", "b.blob", HASHES}
+
+    def test_a_folder_open_to_others_is_closed(self, folder):
+        folder.chmod(0o777)
+        open_cache()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+    def test_one_changed_bit_costs_the_entry(self, folder):
+        (folder / "a.blob").chmod(0o600)
+        (folder / "a.blob").write_bytes(b"b.blob")
+        open_cache()
+        assert self.names(folder) == {"b.blob", HASHES}
+
+    def test_what_is_not_an_own_sealed_file_goes(self, folder, tmp_path):
+        (tmp_path / "elsewhere").write_bytes(b"a.blob")
+        (folder / "a.blob").unlink()
+        (folder / "a.blob").symlink_to(tmp_path / "elsewhere")
+        (folder / "b.blob").chmod(0o666)
+        (folder / "planted.blob").write_bytes(b"x")
+        open_cache()
+        assert self.names(folder) == {HASHES}
+        assert (tmp_path / "elsewhere").exists()
+
+    def test_a_list_that_was_tampered_with_costs_all(self, folder):
+        (folder / HASHES).write_text("nonsense\n")
+        open_cache()
+        assert self.names(folder) == {HASHES}
+
+    def test_it_does_not_grow_for_ever(self, folder):
+        for number in range(MAX_ENTRIES + 5):
+            (folder / f"{number}.blob").write_bytes(b"x")
+        seal_cache(folder)
+        open_cache()
+        assert len(self.names(folder)) == MAX_ENTRIES + 1
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+    def test_a_folder_of_another_user_is_refused(self, folder):
+        os.chown(folder, 1234, 1234)
+        with pytest.raises(PermissionError, match="belongs to another user"):
+            open_cache()
+
+    def test_a_damaged_network_is_compiled_anew(self, random_lite_graph, private_cache):
+        image = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+        expected = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)(image, image)
+        (blob,) = (private_cache / "mmcfusion_ros").glob("*.blob")
+        content = bytearray(blob.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        blob.chmod(0o600)
+        blob.write_bytes(content)
+        again = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)(image, image)
+        np.testing.assert_array_equal(again, expected)
+        assert blob.read_bytes() != bytes(content)
+
+
+def test_a_decompression_bomb_in_a_folder_of_pairs_is_not_unpacked(tmp_path):
+    """In a process of its own, which loads OpenCV as the commands do."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 30_000, 30_000, 16, 6, 0, 0, 0)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1_000_000)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    program = f"""
+from pathlib import Path
+from mmcfusion_ros.fusion.pair_folder import read_thermal
+try:
+    read_thermal(Path({str(tmp_path / "a.png")!r}))
+except ValueError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "a.png: not a readable image: " in result.stdout, result.stderr
+    assert "CV_IO_MAX_IMAGE_PIXELS" in result.stdout

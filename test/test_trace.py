@@ -1,0 +1,118 @@
+"""The trace: one line per frame that Chrome's viewer reads, bounded, and never over a file that is something else."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from camera_messages import rgb_image, stamp_ns
+from ros_helpers import Bench
+
+from mmcfusion_ros.ros.trace import FrameTrace
+
+STAGES = {"decode": 1.0, "network": 8.0, "total": 9.5}
+
+
+def events(path) -> list[dict]:
+    """As the viewer reads it: the closing bracket may be missing."""
+    return json.loads(path.read_text().rstrip().rstrip(",") + "]")
+
+
+def never(text):
+    raise AssertionError(text)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "trace.json"
+
+
+def test_a_frame_is_one_line_with_its_stages_in_order(path):
+    trace = FrameTrace(path, never)
+    trace.frame(2.0, STAGES, rgb_stamp_ns=5)
+    trace.frame(3.0, STAGES, rgb_stamp_ns=6)
+    assert len(path.read_text().splitlines()) == 3, "not on disk yet"
+    frame, decode, network = events(path)[:3]
+    assert (frame["name"], frame["ts"], frame["dur"], frame["args"]) == (
+        "frame",
+        1990500.0,
+        9500.0,
+        {"rgb_stamp_ns": 5},
+    )
+    assert (decode["name"], decode["ts"], decode["dur"]) == ("decode", 1990500.0, 1000.0)
+    assert (network["name"], network["ts"], network["dur"]) == ("network", 1991500.0, 8000.0)
+    assert {(event["ph"], event["pid"], event["tid"]) for event in events(path)} == {("X", os.getpid(), 1)}
+
+
+def test_its_size_is_bounded_and_the_newest_frames_are_kept(path):
+    trace = FrameTrace(path, never, max_bytes=3000)
+    for number in range(100):
+        trace.frame(float(number), STAGES, number=number)
+    files = sorted(path.parent.iterdir())
+    assert files == [path, path.with_name("trace.json.1")]
+    assert all(file.stat().st_size <= 3000 for file in files)
+    numbers = [
+        event["args"]["number"] for file in reversed(files) for event in events(file) if event["name"] == "frame"
+    ]
+    assert numbers == list(range(numbers[0], 100))
+    assert len(numbers) > 8
+
+
+@pytest.mark.parametrize("content", ["export PATH=/bin\n", "{}"])
+def test_another_file_is_not_overwritten(path, content):
+    path.write_text(content)
+    with pytest.raises(ValueError, match="exists and is no trace"):
+        FrameTrace(path, never)
+    assert path.read_text() == content
+
+
+def test_a_trace_is_overwritten(path):
+    FrameTrace(path, never).frame(1.0, STAGES)
+    FrameTrace(path, never).close()
+    assert path.read_text() == "[\n"
+
+
+def test_paths_that_cannot_be_written(path, tmp_path):
+    with pytest.raises(OSError, match=r"trace_file .*nowhere/a\.json cannot be written: No such file"):
+        FrameTrace(tmp_path / "nowhere" / "a.json", never)
+    with pytest.raises(ValueError, match="is no trace"):
+        FrameTrace(tmp_path, never)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="cannot be written"):
+        FrameTrace(path, never)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_ends_the_trace_with_one_line(path):
+    lines: list[str] = []
+    trace = FrameTrace(path, lines.append)
+    trace._file.close()
+    trace._file = open("/dev/full", "w")  # noqa: SIM115
+    for _ in range(3):
+        trace.frame(1.0, STAGES)
+    assert lines == ["the trace ends here: [Errno 28] No space left on device"]
+
+
+def test_the_node_traces_fused_and_dropped_pairs(path):
+    with Bench(trace_file=str(path)) as bench:
+        rig = bench.rig
+        rig.start()
+        stamps = {stamp_ns(rig.fuse()) for _ in range(2)}
+        nonsense = rgb_image()
+        nonsense.encoding = "nonsense"
+        rig.wait(lambda: "bad_encoding" in path.read_text(), lambda: rig.publish(rgb=nonsense))
+        assert "trace_file" in rig.set_parameter("trace_file", "/tmp/other")
+    frames = [event for event in events(path) if event["name"] == "frame"]
+    assert stamps <= {event["args"]["rgb_stamp_ns"] for event in frames}
+    assert {"decode", "network", "publish", "bad_encoding"} <= {event["name"] for event in events(path)}
+
+
+def test_the_node_refuses_a_trace_file_that_cannot_be_written(tmp_path):
+    with Bench(trace_file=str(tmp_path / "nowhere" / "a.json")) as bench:
+        assert not bench.rig.change("configure")
+        bench.rig.wait(bench.rig.errors)
+        (line,) = bench.rig.errors()
+        assert line.startswith("cannot configure: trace_file")
+        assert bench.rig.state() == "unconfigured"
