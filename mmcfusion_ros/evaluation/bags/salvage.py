@@ -71,11 +71,12 @@ class Sqlite3Scan(_Scan):
     def _records(self) -> Iterator[tuple[str, int, bytes]]:
         database = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
         try:
-            database.execute(
-                "PRAGMA writable_schema=ON"
-            )  # lets SQLite open a file that is shorter than its header says
+            # Lets SQLite open a file that is shorter than its header says.
+            database.execute("PRAGMA writable_schema=ON")
             topics = {key: name for key, name, _ in self._topics(database)}
             for key, time_ns, data in database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id"):
+                if not data:  # its pages lie behind the end
+                    return
                 yield topics[key], time_ns, data
         except sqlite3.DatabaseError:  # the end of what can be read
             return
