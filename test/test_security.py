@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.model_cache import MAX_ENTRIES, open_cache, seal_cache
 from mmcfusion_ros.fusion.pair_folder import read_rgb, read_thermal
-from mmcfusion_ros.fusion.registration import load_homography
 from mmcfusion_ros.network.checkpoint import convert_checkpoint
 from mmcfusion_ros.network.hashes import HASHES
 from mmcfusion_ros.network.safetensors_header import MAX_HEADER_BYTES, read_header
@@ -98,7 +98,7 @@ LOADERS = {
     "xml": lambda path: Fuser.from_pretrained(path, "openvino"),
     "png": lambda path: read_thermal(path),
     "jpg": lambda path: read_rgb(path),
-    "yaml": lambda path: load_homography(path),
+    "yaml": lambda path: load_calibration(path),
     "config.yaml": lambda path: load_config(path),
 }
 
@@ -117,7 +117,7 @@ def test_a_malicious_pickle_is_refused_by_every_loader(suffix, protocol, tmp_pat
     assert (tmp_path / "mark").exists(), "the pickle is harmless"
 
 
-@pytest.mark.parametrize("load", [load_homography, load_config])
+@pytest.mark.parametrize("load", [load_calibration, load_config])
 def test_yaml_makes_no_objects(load, tmp_path):
     (tmp_path / "a.yaml").write_text(f"homography: !!python/object/apply:os.mkdir ['{tmp_path}/mark']\n")
     with pytest.raises(ValueError, match=r"a\.yaml"):
