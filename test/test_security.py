@@ -18,7 +18,7 @@ import pytest
 
 from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.fusion.fuser import Fuser
-from mmcfusion_ros.fusion.model_cache import MAX_ENTRIES, open_cache, seal_cache
+from mmcfusion_ros.fusion.model_cache import LOCK, MAX_ENTRIES, filling_cache, open_cache, seal_cache
 from mmcfusion_ros.fusion.pair_folder import read_rgb, read_thermal
 from mmcfusion_ros.network.checkpoint import convert_checkpoint
 from mmcfusion_ros.network.hashes import HASHES
@@ -210,7 +210,7 @@ class TestCache:
         return folder
 
     def names(self, folder):
-        return {path.name for path in folder.iterdir()}
+        return {path.name for path in folder.iterdir()} - {LOCK}
 
     def test_sound_entries_stay(self, folder):
         assert open_cache() == folder
@@ -254,6 +254,14 @@ class TestCache:
         os.chown(folder, 1234, 1234)
         with pytest.raises(PermissionError, match="belongs to another user"):
             open_cache()
+
+    def test_an_entry_that_another_process_is_writing_is_left_alone(self, folder):
+        """A lock belongs to an open file: a second opening is as good as a second process."""
+        with filling_cache(folder):
+            (folder / "3.blob").write_bytes(b"third")
+            with pytest.raises(BlockingIOError):
+                open_cache()
+        assert (open_cache() / "3.blob").exists()
 
     def test_a_damaged_network_is_compiled_anew(self, random_lite_graph, private_cache):
         image = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)

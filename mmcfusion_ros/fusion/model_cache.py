@@ -3,37 +3,58 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmcfusion_ros.network.hashes import HASHES, read_hashes, sha256_of
 
 MAX_ENTRIES = 32
+LOCK = ".lock"
 
 
 def open_cache() -> Path:
     """``$XDG_CACHE_HOME/mmcfusion_ros``, with only entries as ``seal_cache`` left them, the newest ``MAX_ENTRIES``.
 
     What is damaged, unknown or not a file of this user is removed: OpenVINO makes it anew. Raises ``OSError`` if the
-    folder cannot be made or belongs to another user.
+    folder cannot be made, belongs to another user, or another process is filling it right now.
     """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmcfusion_ros"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"cache folder {folder} belongs to another user; set XDG_CACHE_HOME to one of your own")
     folder.chmod(0o700)
+    with open(folder / LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _clean(folder)
+    return folder
+
+
+@contextlib.contextmanager
+def filling_cache(folder: Path | None) -> Iterator[None]:
+    """While OpenVINO may write entries: other processes leave them alone; they are sealed at the end."""
+    with contextlib.ExitStack() as stack:
+        if folder:
+            with contextlib.suppress(OSError):
+                fcntl.flock(stack.enter_context(open(folder / LOCK, "w")), fcntl.LOCK_SH)
+        yield
+        if folder:
+            seal_cache(folder)
+
+
+def _clean(folder: Path) -> None:
     try:
         known = read_hashes(folder)
     except ValueError:
         known = {}
-    entries = [entry for entry in folder.iterdir() if entry.name != HASHES]
+    entries = [entry for entry in folder.iterdir() if entry.name not in (HASHES, LOCK)]
     entries.sort(key=lambda entry: entry.lstat().st_mtime, reverse=True)
     for position, entry in enumerate(entries):
         if position >= MAX_ENTRIES or not _is_own_file(entry) or known.get(entry.name) != sha256_of(entry):
             with contextlib.suppress(OSError):
                 entry.unlink()
-    return folder
 
 
 def seal_cache(folder: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import openvino
 
 from mmcfusion_ros.fusion.errors import BackendError, FusionError, one_line
-from mmcfusion_ros.fusion.model_cache import open_cache, seal_cache
+from mmcfusion_ros.fusion.model_cache import filling_cache, open_cache
 from mmcfusion_ros.fusion.models import ModelFiles
 from mmcfusion_ros.network.hashes import verify_hash
 from mmcfusion_ros.network.variants import get_variant
@@ -85,8 +85,7 @@ class OpenVINOBackend:
         }
         if len(self._requests) == COMPILED_SIZES:
             del self._requests[next(iter(self._requests))]
-        request = self._core.compile_model(self._graph, "CPU", options).create_infer_request()
-        if self._cache:
-            seal_cache(self._cache)
+        with filling_cache(self._cache):
+            request = self._core.compile_model(self._graph, "CPU", options).create_infer_request()
         self._requests[shape] = request
         return request
