@@ -75,6 +75,7 @@ class TestLosses:
         assert torch.equal(lifted[1], thermal[1])
         assert torch.equal(lifted[0] > thermal[0], thermal[0] > 0.5)
         torch.testing.assert_close(lifted[0, 0, 5, 5], 0.6 + 0.5 * (0.6 - mean))
+        assert torch.equal(hot > 0, thermal > 0.5)
         assert lift_hot(thermal + 0.4)[0].max() == 1
 
     def test_fidelity_rises_with_contrast_and_falls_with_noise(self):
