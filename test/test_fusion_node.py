@@ -262,7 +262,8 @@ def test_cleanup_and_shutdown_release_the_model_and_the_thread(bench, transition
     thread, pipeline = bench.node._fusing.worker._thread, weakref.ref(bench.node._pipeline)
     for transition in transitions:
         assert bench.rig.change(transition)
-    gc.collect()
+    if transitions == ["shutdown"]:  # rclpy's executor keeps what it waited for until its next turn
+        gc.collect()
     assert pipeline() is None
     assert not thread.is_alive()
 

@@ -153,6 +153,7 @@ class FusionNode(LifecycleNode):
             self._outputs.close()
         self._outputs = None
         self._pipeline = None
+        give_back()
 
     def _tell_mode(self, mode: Mode) -> None:
         self._mode.publish(String(data=mode))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 
 M_ARENA_MAX = -8  # glibc's malloc.h
 
@@ -16,6 +17,8 @@ def limit_arenas() -> None:
 
 
 def give_back() -> None:
-    """Returns what is free to the system, such as that of a model that was loaded, compiled and is not needed twice."""
+    """Frees what only its own parts still refer to, such as all that lived while a node was active, and returns what
+    is free to the system."""
+    gc.collect()
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
