@@ -119,6 +119,8 @@ def test_of_a_truncated_file_the_beginning_is_read(storage, compression, tmp_pat
     with Bag(path) as bag:
         got = read(bag)
         assert 100 < len(got) < 0.8 * len(many)
+        if not got[-1][-1]:  # of this one a part was left; it is reported where it is to be used
+            got.pop()
         assert got == content(many)[: len(got)]
         assert any(f"{file.name} is damaged" in problem for problem in bag.problems)
 
