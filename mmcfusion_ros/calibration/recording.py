@@ -72,6 +72,8 @@ def _bag_messages(bag: Path, topics: tuple[str, ...]) -> Iterator[tuple[int, int
     """Position of the topic in ``topics``, stamp in ns, and message, in order of recording."""
     from rosbags.highlevel import AnyReader
 
+    from mmcfusion_ros.ros.pair_filter import stamp_ns
+
     with AnyReader([bag]) as reader:
         types = {connection.topic: connection.msgtype for connection in reader.connections}
         for topic in topics:
@@ -81,5 +83,4 @@ def _bag_messages(bag: Path, topics: tuple[str, ...]) -> Iterator[tuple[int, int
         connections = [connection for connection in reader.connections if connection.topic in topics]
         for connection, _, data in reader.messages(connections):
             message: Any = reader.deserialize(data, connection.msgtype)
-            stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-            yield topics.index(connection.topic), stamp_ns, message
+            yield topics.index(connection.topic), stamp_ns(message), message

@@ -61,11 +61,12 @@ class Processor:
         if not published:
             self._health.drop("superseded")
             return
-        self._watch.published(job, clock.finish())
+        stages_ms = clock.finish()
+        self._watch.published(job, stages_ms)
         if isinstance(job, LoneFrame):
             self._health.count("passed_through")
         else:
-            self._health.fused(clock.finish(), job.skew_ns / 1e6)
+            self._health.fused(stages_ms, job.skew_ns / 1e6)
 
     def _fuse(self, pair: Pair[Any], clock: StageClock) -> bool:
         thermal, visible = self._read("thermal", pair.thermal), self._read("rgb", pair.rgb)
