@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import signal
 import struct
 import threading
 import time
@@ -13,14 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rclpy
-from rclpy.context import Context
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
+
+from mmcfusion_ros.ros.player_node import player_node
 
 if TYPE_CHECKING:
     from mmcfusion_ros.evaluation.bags.reading import Recorded
@@ -54,12 +52,7 @@ def play_messages(
     """
     if not rate > 0:
         raise ValueError(f"rate is {rate}; it must be above 0")
-    stop = threading.Event()
-    handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    context = Context()
-    try:
-        rclpy.init(args=list(ros_args), context=context, signal_handler_options=SignalHandlerOptions.NO)
-        node = Node("bag_player", context=context)
+    with player_node("bag_player", ros_args) as (node, _, stop):
         player = _Player(node, topics, rate, clock, restamp, stop)
         try:
             player.wait_for(subscribers)
@@ -73,10 +66,6 @@ def play_messages(
             node.destroy_node()
             if counts_file is not None:
                 counts_file.write_text(json.dumps(player.counts))
-    finally:
-        context.try_shutdown()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     return player.counts
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import queue
-import signal
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,18 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.ros.messages import image_message
+from mmcfusion_ros.ros.player_node import player_node
 from mmcfusion_ros.simulation.frame import Camera, Frame
 
 CAMERAS: tuple[Camera, Camera] = ("thermal", "rgb")
@@ -61,12 +59,7 @@ def publish_frames(
     Returns what was sent and skipped, also logged, and written as JSON to ``counts_file``. Raises what making a
     frame's image raises.
     """
-    stop = threading.Event()
-    handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    context = Context()
-    try:
-        rclpy.init(args=list(ros_args or ()), context=context, signal_handler_options=SignalHandlerOptions.NO)
-        node = Node(node_name, context=context)
+    with player_node(node_name, ros_args or ()) as (node, context, stop):
         publisher = _CameraPublisher(node, context, intrinsics or {}, stop)
         try:
             publisher.wait_for(subscribers)
@@ -78,10 +71,6 @@ def publish_frames(
             if counts_file is not None:
                 counts = {camera: vars(count) for camera, count in publisher.counts.items()}
                 Path(counts_file).write_text(json.dumps(counts))
-    finally:
-        context.try_shutdown()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     return publisher.counts
 
 
