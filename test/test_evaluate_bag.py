@@ -86,7 +86,8 @@ def stamp(message):
 class TestResult:
     def test_fused_images_are_what_the_pipeline_makes_of_the_pairs(self, bag, values, tmp_path):
         evaluate_bag(bag, values, tmp_path / "out", PLAIN)
-        pipeline = Settings(values).pipeline()
+        settings = Settings(values)
+        pipeline = settings.pipeline(settings.backend())
         messages = fused_messages(tmp_path / "out")
         assert len(messages) == 6
         for i, (_, message) in enumerate(messages):

@@ -105,6 +105,11 @@ class FusionPipeline:
         warped, weight = self.registration.warp(scaled, rgb_shape)
         return blend(warped, np.zeros_like(warped), weight)
 
+    @property
+    def passes_through(self) -> bool:
+        """Whether the last image was the visible one as it is, since the thermal one was an old one."""
+        return self.frozen.is_frozen and self._frozen_policy == "pass_through"
+
     def use(self, registration: Registration) -> None:
         """Registers what comes with another calibration; a refiner begins anew."""
         self.registration = registration

@@ -100,9 +100,12 @@ class Settings:
             thermal_offset_ns=self.nanoseconds("pairing.thermal_offset"),
         )
 
-    def pipeline(self) -> FusionPipeline:
-        """The whole way of a frame, loaded and run once; errors say which parameter or file is wrong."""
-        backend = SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
+    def backend(self) -> SupervisedBackend:
+        """What runs the network, loaded; errors say which parameter or file is wrong."""
+        return SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
+
+    def pipeline(self, backend: SupervisedBackend) -> FusionPipeline:
+        """The whole way of a frame, run once; errors say which parameter or file is wrong."""
         fuser = Fuser(backend, backend.reason)
         registration = Registration(self._calibration())
         pipeline = FusionPipeline(

@@ -95,7 +95,7 @@ def evaluate_bag(
     with Bag(path) as bag, FileHashes(bag.files) as hashes:
         cameras = find_cameras(bag.topics, options.thermal_topic, options.rgb_topic)
         events = CameraEvents(bag, cameras, settings.pairing())
-        pipeline = settings.pipeline()
+        pipeline = settings.pipeline(settings.backend())
         pipeline.refiner = None  # it works by the wall clock: the same bag would not give the same images
         begun = time.perf_counter()
         read = ahead(events.read(*options.range_ns(bag)), READ_AHEAD)
