@@ -151,8 +151,8 @@ class FakeBackend:
     def __init__(self, backend) -> None:
         self._backend = backend
         self._lock = threading.Lock()
-        self.name, self.device, self.precision, self.variant = (
-            getattr(backend, name) for name in ("name", "device", "precision", "variant")
+        self.name, self.device, self.precision, self.variant, self.warning = (
+            getattr(backend, name) for name in ("name", "device", "precision", "variant", "warning")
         )
 
     def __call__(self, thermal, luminance):

@@ -26,6 +26,7 @@ class Gated:
     """A backend that gives its thermal image back once ``gate`` is open."""
 
     name, device, precision, variant = "gated", "CPU", "float32", get_variant("lite")
+    warning = "it is but a fake"
 
     def __init__(self, gate: threading.Event, entered: threading.Event) -> None:
         self.gate, self.entered = gate, entered
@@ -103,6 +104,7 @@ def test_frames_are_fused_in_its_thread(setup):
     assert (network.name, network.device, network.precision, network.variant.name) == (
         ("gated", "CPU", "float32", "lite")
     )
+    assert network.warning == "it is but a fake"
     assert (network.problem(), network.busy_s()) == ("", 0.0)
 
 

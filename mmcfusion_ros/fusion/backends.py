@@ -30,6 +30,10 @@ class Backend(Protocol):
     def precision(self) -> str: ...
 
     @property
+    def warning(self) -> str:
+        """What a user should know, in words; empty if there is nothing."""
+
+    @property
     def variant(self) -> Variant: ...
 
     def __call__(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:

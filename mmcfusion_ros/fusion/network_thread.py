@@ -56,6 +56,10 @@ class NetworkThread:
         return self._backend.precision
 
     @property
+    def warning(self) -> str:
+        return self._backend.warning
+
+    @property
     def variant(self) -> Variant:
         return self._backend.variant
 

@@ -49,6 +49,11 @@ class SupervisedBackend:
         self._ready.add(thermal.shape)
         return fused
 
+    @property
+    def warning(self) -> str:
+        """Of the backend at work."""
+        return self._backend.warning if self._backend else ""
+
     def is_ready(self, shape: tuple[int, ...]) -> bool:
         """Whether it has fused images of this shape, so that nothing needs to be made or compiled for them."""
         return shape in self._ready

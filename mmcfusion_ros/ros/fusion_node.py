@@ -94,6 +94,8 @@ class FusionNode(LifecycleNode):
         self._failure = ""
         give_back()
         self.get_logger().info(f"configured: {self._pipeline.fuser}")
+        if backend.warning:
+            self.get_logger().warning(backend.warning)
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -199,6 +201,7 @@ class FusionNode(LifecycleNode):
                 "device": device,
                 "precision": backend.precision,
                 "backend_reason": self._pipeline.fuser.reason,
+                "backend_warning": backend.warning,
                 "registration": self._settings.text("registration.type"),
             }
             problems = ["configured, not active"]
