@@ -40,7 +40,7 @@ def check_format(events: list[dict]) -> None:
         assert (event["ph"], type(event["dur"]), "s" in event) == ("X", float, False)
         assert event["dur"] >= 0
         end_us = event["ts"] + event["dur"]
-        assert not open_ends or round(end_us - open_ends[-1], 1) <= 0, "overlaps the slice around it"
+        assert not open_ends or round(end_us - open_ends[-1], 1) < 0, "sticks out of the slice around it"
         if event["dur"]:
             open_ends.append(end_us)
 
