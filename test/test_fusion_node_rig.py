@@ -159,7 +159,7 @@ def test_the_mode_tells_what_comes_out_of_a_frozen_thermal_camera():
 
             rig.wait(lambda m=mode: rig.modes[-1:] == [m], publish)
             first = publish()
-            rig.wait(lambda f=first: stamp_ns(rig.fused[-1]) > f, publish)
+            rig.wait(lambda f=first: rig.fused and stamp_ns(rig.fused[-1]) > f, publish)
             assert np.array_equal(pixels_of(rig.fused[-1]), rgb) == (mode == "RGB_ONLY")
             rig.wait(lambda m=mode: rig.values().get("mode") == m, publish)
             late = Rig(rig.context.get_domain_id(), rig.namespace, node_name="late")
