@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from rig_pairs import luminance_pairs, moved
 
 from mmcfusion_ros.fusion.alignment import corners, transformed
+from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 
 KNOCK = moved(0.8, 1.0, (6, -4), (480, 640))
@@ -105,6 +108,32 @@ def test_the_thread_takes_the_newest_pair_and_survives_bad_ones():
         time.sleep(0.05)
     assert refiner.status.reason
     refiner.stop()
-    assert refiner.status.state == "waiting"
+    assert refiner._thread
+    refiner._thread.join(60)
+    assert not refiner._thread.is_alive()
     with pytest.raises(ValueError, match="it must be one of off, monitor, correct"):
         RefinementOptions("always")
+
+
+def test_a_pipeline_that_begins_anew_does_not_wait_for_the_estimate_at_work(monkeypatch):
+    """What the old refiner still finds does not count any more."""
+    let_go, entered = threading.Event(), threading.Event()
+
+    def step(self, thermal, luminance):
+        entered.set()
+        assert let_go.wait(60)
+        self.registration = None
+
+    monkeypatch.setattr(Refiner, "step", step)
+    registration = Registration(THERMAL_TO_RGB)
+    refiner = Refiner(registration, RefinementOptions("correct", period_s=0.1))
+    pipeline = FusionPipeline(None, ThermalScaler(), registration, refiner=refiner)
+    refiner.offer(*luminance_pairs(1)[0])
+    assert entered.wait(60)
+    pipeline.reset()
+    let_go.set()
+    refiner._thread.join(60)
+    assert not refiner._thread.is_alive()
+    assert pipeline.refiner is not refiner
+    assert pipeline.refiner.registration is registration
+    assert pipeline.refiner.options is refiner.options

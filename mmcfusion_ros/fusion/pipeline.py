@@ -120,6 +120,9 @@ class FusionPipeline:
         """Forgets the frames before, as after a jump of the clock."""
         self.scaler.reset()
         self.frozen.reset()
+        if self.refiner:
+            self.refiner.stop()
+            self.refiner = Refiner(self.registration, self.refiner.options)
 
     def problems(self) -> list[str]:
         """What looks wrong with the cameras or their calibration, in words."""

@@ -83,7 +83,6 @@ class Refiner:
         """Takes note of the newest pair: ``h x w`` and ``H x W`` uint8, not to be written to later."""
         self._newest = thermal, luminance
         if self._thread is None:
-            self._stop.clear()
             self._thread = threading.Thread(target=self._run, name="refinement", daemon=True)
             self._thread.start()
 
@@ -92,13 +91,8 @@ class Refiner:
         self._rebased = self.registration = registration
 
     def stop(self) -> None:
-        """Ends the thread after the estimate at work and goes back to the calibration."""
+        """For good: its thread ends after the estimate at work, for which this does not wait."""
         self._stop.set()
-        if self._thread:
-            self._thread.join(2.0)
-        self._thread, self._newest = None, None
-        self.registration, self.status = self._calibrated, RefinementState()
-        self._forget()
 
     def problems(self) -> list[str]:
         """What a person should look at, in words."""
