@@ -244,9 +244,8 @@ def test_rgb_goes_out_while_the_backend_is_made_anew(fault, figure):
         wait_for_mode(rig, "RGB_ONLY", "thermal", "rgb")
         rig.wait(lambda: len(rig.fused) > first + 4, rig.publish)
         figure("backend made anew for seconds: longest gap of the output, s", gap_s(rig, first))
-        rig.wait(lambda: "the network has been loading for 64x64 for" in rig.problem(), rig.publish)
-        assert "openvino: CUDA out of memory; the network" in rig.problem()
-        assert rig.values()["mode"] == "RGB_ONLY"
+        rig.wait(lambda: rig.values().get("mode") == "RGB_ONLY", rig.publish)
+        assert "openvino: CUDA out of memory; the network has been loading for 64x64 for" in rig.problem()
         assert rig.statuses[-1].level == b"\1"
         assert any("dropped a frame (network_busy): the network has been" in line for line in rig.warnings())
         for transition in ("deactivate", "activate"):

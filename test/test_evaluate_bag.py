@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -98,6 +99,20 @@ class TestResult:
             )
             assert stamp(message) == START + i * NS // 10
             assert message.header.frame_id == "rgb_frame"
+
+    def test_topic_and_frame_names_write_nothing_outside_of_the_output_folder(self, values, tmp_path):
+        evil = {THERMAL: "/../../../evil/thermal", RGB: "/../../../evil/rgb"}
+        messages = [replace(one, topic=evil.get(one.topic, one.topic)) for one in drive(3)]
+        for one in messages:
+            one.message.header.frame_id = "../../../evil"
+        bag = write_bag(tmp_path / "a" / "drive", messages)
+        before = set(tmp_path.rglob("*"))
+        out = tmp_path / "a" / "b" / "out"
+        options = BagOptions(thermal_topic=evil[THERMAL], rgb_topic=evil[RGB])
+        evaluate_and_report(bag, out, {"../../../evil": values}, options, threading.Event())
+        new = set(tmp_path.rglob("*")) - before - {out, out.parent}
+        assert new
+        assert [path for path in new if not path.is_relative_to(out)] == []
 
     def test_camera_info_and_diagnostics_come_along(self, values, tmp_path):
         bag = write_bag(tmp_path / "drive", drive(25))
