@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import pickle
+import shutil
 import stat
 import struct
 import subprocess
@@ -286,6 +287,8 @@ class TestCache:
         again = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
         again(image, image)
         assert again.backend.warning == "", "loaded from the cache, nothing needs to be written"
+        shutil.rmtree(private_cache)
+        again(np.zeros((96, 64), np.uint8), np.zeros((96, 64), np.uint8))
         monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
         fuser = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
         assert fuser(image, image).shape == (64, 64)

@@ -21,9 +21,7 @@ RATE_WINDOW_S = 1.0
 WARM_UP_SHARE = 1 / 6
 SHORTEST_JUDGED_MIN = 10.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-
-MODES = ("FUSED", "RGB_ONLY", "THERMAL_ONLY", "NONE", "STARTING")
+MODES = ("FUSED", "RGB_ONLY", "THERMAL_ONLY", "NONE", "STARTING")  # as ~/mode tells them
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ def seal_cache(folder: Path) -> None:
 
 
 def entries(folder: Path) -> dict[str, int]:
-    """The compiled networks in it, by name, and when they were written, in ns."""
-    blobs = [entry for entry in folder.iterdir() if entry.suffix == ".blob" and _is_own_file(entry)]
+    """The compiled networks in it, by name, and when they were written, in ns; none if the folder is gone."""
+    blobs = [entry for entry in folder.glob("*.blob") if _is_own_file(entry)]
     return {blob.name: blob.stat().st_mtime_ns for blob in blobs}
 
 

@@ -72,6 +72,7 @@ class NetworkThread:
                 work, limit_s = AT_ONE_FRAME, self._frame_limit_s
             else:
                 work, limit_s = f"loading for {width}x{height}", self._loading_limit_s
+            self._result = None  # of a frame that nobody waited for
             self._job = _Job(thermal, luminance, work, time.monotonic(), limit_s)
             self._condition.notify_all()
             self._wait()

@@ -90,11 +90,11 @@ class OpenVINOBackend:
         with filling_cache(self._cache):
             before = entries(self._cache) if self._cache else {}
             compiled = self._core.compile_model(self._graph, "CPU", options)
-            if self._cache:
-                try:
+            try:
+                if self._cache:
                     self._keep(self._cache, before, compiled.get_property("LOADED_FROM_CACHE"))
-                except OSError as error:
-                    self._warn(error)
+            except OSError as error:
+                self._warn(error)
         self._requests[shape] = compiled.create_infer_request()
         return self._requests[shape]
 
