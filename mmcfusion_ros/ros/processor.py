@@ -72,15 +72,18 @@ class Processor:
         thermal, visible = self._read("thermal", pair.thermal), self._read("rgb", pair.rgb)
         clock.lap("decode")
         fused = self._pipeline(thermal, visible, clock, stamp_ns(pair.thermal) / 1e9)
-        return self._publish("pair", fused, pair.rgb, clock)
+        return self._publish("pair", fused, self._pipeline.weight, pair.rgb, clock)
 
     def _pass_through(self, frame: LoneFrame, clock: StageClock) -> bool:
         image = self._read(frame.stream, frame.message)
-        if frame.stream == "thermal":
-            image = self._pipeline.thermal_alone(image, self._rgb_size())
-        return self._publish(frame.stream, image, frame.message, clock)
+        if frame.stream == "rgb":
+            return self._publish("rgb", image, np.zeros(image.shape[:2], np.uint8), frame.message, clock)
+        image = self._pipeline.thermal_alone(image, self._rgb_size())
+        return self._publish("thermal", image, self._pipeline.weight, frame.message, clock)
 
-    def _publish(self, source: Source, image: np.ndarray, message: Any, clock: StageClock) -> bool:
+    def _publish(
+        self, source: Source, image: np.ndarray, weight: np.ndarray | None, message: Any, clock: StageClock
+    ) -> bool:
         """False, and nothing published, if the mode forbids it, it is not newer than what another source has put out,
         or it was given up."""
         last_source, last_ns = self._last
@@ -89,7 +92,7 @@ class Processor:
         if late or self.closed or not self._modes.publishes(source):
             return False
         self._last = (source, stamp)
-        self._outputs.publish(image, message.header, clock)
+        self._outputs.publish(image, weight, message.header, clock)
         return True
 
     def _read(self, stream: Stream, message: Any) -> np.ndarray:
