@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
+
 import cv2
 import numpy as np
 import pytest
@@ -123,30 +126,59 @@ def test_time_of_a_folder(shared_data, capsys):
     assert abs(float(printed.split()[1])) < 0.01
 
 
-def test_bag(tmp_path):
-    rosbag2, typesys = pytest.importorskip("rosbags.rosbag2"), pytest.importorskip("rosbags.typesys")
-    from mmcfusion_ros.calibration.recording import bag_pairs, bag_streams
+class TestBag:
+    @pytest.fixture
+    def bag(self, tmp_path):
+        """Six pairs, thermal stamps 4 ms early."""
+        from bag_files import drive, write_bag
 
-    store = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
-    types = store.types
-    topics = ("/thermal/image_raw", "/rgb/image_raw")
-    with rosbag2.Writer(tmp_path / "bag", version=8) as writer:
-        links = [writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=store) for topic in topics]
-        for i in range(6):
-            for link, delay, encoding, channels in ((links[0], 5, "mono16", 1), (links[1], 0, "rgb8", 3)):
-                stamp = types["builtin_interfaces/msg/Time"](sec=7, nanosec=100_000_000 * i + 1_000_000 * delay)
-                header = types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera")
-                data = np.full(64 * 80 * channels * (2 if channels == 1 else 1), 20 * i, np.uint8)
-                step = len(data) // 64
-                image = types["sensor_msgs/msg/Image"](
-                    header=header, height=64, width=80, encoding=encoding, is_bigendian=0, step=step, data=data
-                )
-                writer.write(link, 10**9 + 10**8 * i + delay, store.serialize_cdr(image, "sensor_msgs/msg/Image"))
-    pairs = bag_pairs(tmp_path / "bag", topics, 3)
-    assert [int(rgb[0, 0, 0]) for _, rgb in pairs] == [0, 40, 100]
-    assert {(thermal.shape, rgb.shape) for thermal, rgb in pairs} == {((64, 80), (64, 80, 3))}
-    thermal, rgb = (list(stream) for stream in bag_streams(tmp_path / "bag", topics))
-    assert [round(stamp - 7, 3) for stamp, _ in thermal] == [0.005, 0.105, 0.205, 0.305, 0.405, 0.505]
-    assert len(rgb) == 6
-    with pytest.raises(ValueError, match="has no images on /ir; it has /rgb/image_raw, /thermal/image_raw"):
-        bag_pairs(tmp_path / "bag", ("/ir", "/rgb/image_raw"), 3)
+        return write_bag(tmp_path / "bag", drive())
+
+    @contextmanager
+    def recording(self, path, **options):
+        from mmcfusion_ros.bags.reading import Bag
+        from mmcfusion_ros.calibration.bag_recording import BagRecording
+
+        with Bag(path) as bag:
+            yield BagRecording(bag, **options)
+
+    def test_pairs_are_spread_over_it(self, bag):
+        from bag_files import rgb_pixels
+
+        with self.recording(bag) as recording:
+            pairs = recording.pairs(3)
+        assert [thermal.dtype for thermal, _ in pairs] == [np.uint8] * 3
+        for (_, rgb), index in zip(pairs, (0, 2, 5), strict=True):
+            np.testing.assert_array_equal(rgb, rgb_pixels(index))
+
+    def test_offset_of_the_thermal_clock(self, bag):
+        """A frame late, each thermal frame pairs with the RGB frame before."""
+        from bag_files import rgb_pixels
+
+        with self.recording(bag, thermal_offset_s=-0.096) as recording:
+            pairs = recording.pairs(9)
+        assert len(pairs) == 5
+        np.testing.assert_array_equal(pairs[0][1], rgb_pixels(0))
+
+    def test_streams_have_the_stamps_of_the_messages(self, bag):
+        from bag_files import NS, START
+
+        with self.recording(bag) as recording:
+            thermal, rgb = ([stamp - START / NS for stamp, _ in stream] for stream in recording.streams())
+        np.testing.assert_allclose(thermal, 0.1 * np.arange(6) - 0.004, atol=1e-6)
+        np.testing.assert_allclose(rgb, 0.1 * np.arange(6), atol=1e-6)
+
+    def test_a_damaged_one_is_read_as_far_as_it_goes(self, tmp_path, capsys):
+        from bag_files import drive, storage_file, write_bag
+
+        bag = write_bag(tmp_path / "bag", drive(60), "sqlite3")
+        os.truncate(storage_file(bag), int(storage_file(bag).stat().st_size * 0.7))
+        with self.recording(bag) as recording:
+            assert 20 < len(recording.pairs(60)) < 60
+        with pytest.raises(SystemExit):
+            main(["calibrate", "--bag", str(bag), "--time"])
+        assert "mmcfusion calibrate: " in capsys.readouterr().err
+
+    def test_a_topic_that_is_not_there(self, bag):
+        with pytest.raises(SystemExit, match="the bag has no topic /ir; it has .*/thermal/image_raw"):
+            main(["calibrate", "--bag", str(bag), "--thermal-topic", "/ir", "--time"])

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmcfusion_ros.commands.arguments import Commands, image_size
+
+if TYPE_CHECKING:
+    from mmcfusion_ros.calibration.recording import Recording
 
 MODELS = ("translation", "similarity", "affine", "homography")
 
@@ -16,8 +23,9 @@ def add_calibrate(commands: Commands) -> None:
     source.add_argument("--folder", type=Path, help="of pairs: sub-folders ir/ and vi/")
     source.add_argument("--bag", type=Path, help="ROS bag with both cameras")
     source.add_argument("--report", type=Path, metavar="FILE", help="parallax over range of this calibration file")
-    parser.add_argument("--thermal-topic", default="/thermal/image_raw", help="in the bag")
-    parser.add_argument("--rgb-topic", default="/rgb/image_raw", help="in the bag")
+    parser.add_argument("--thermal-topic", default="", help="in the bag; found by its name if not given")
+    parser.add_argument("--rgb-topic", default="", help="in the bag; found by its name if not given")
+    parser.add_argument("--thermal-offset", type=float, default=0.0, metavar="S", help="in the bag, as --time tells it")
     parser.add_argument("--frames", type=int, default=20, help="pairs to use, spread over the recording")
     parser.add_argument("--model", choices=MODELS, default="homography")
     parser.add_argument("--board", choices=("chessboard", "circles"), help="both cameras see this target")
@@ -40,15 +48,30 @@ def _calibrate(options: argparse.Namespace) -> bool:
     return _clock(options) if options.time else _geometry(options)
 
 
+@contextmanager
+def _recording(options: argparse.Namespace) -> Iterator[Recording]:
+    """At the end, what is wrong with a bag is told."""
+    if options.folder:
+        from mmcfusion_ros.calibration.recording import FolderRecording
+
+        yield FolderRecording(options.folder, options.rate)
+        return
+    from mmcfusion_ros.bags.reading import Bag
+    from mmcfusion_ros.calibration.bag_recording import BagRecording
+
+    with Bag(options.bag) as bag:
+        try:
+            yield BagRecording(bag, options.thermal_topic, options.rgb_topic, options.thermal_offset)
+        finally:
+            for problem in dict.fromkeys(bag.problems):
+                print(f"mmcfusion calibrate: {problem}", file=sys.stderr)
+
+
 def _clock(options: argparse.Namespace) -> bool:
     from mmcfusion_ros.calibration.clock import clock_offset, motion_energy
-    from mmcfusion_ros.calibration.recording import bag_streams, folder_streams
 
-    if options.bag:
-        streams = bag_streams(options.bag, (options.thermal_topic, options.rgb_topic))
-    else:
-        streams = folder_streams(options.folder, options.rate)
-    thermal, rgb = (motion_energy(stream) for stream in streams)
+    with _recording(options) as recording:
+        thermal, rgb = (motion_energy(stream) for stream in recording.streams())
     found = clock_offset(thermal, rgb)
     print(f"pairing.thermal_offset: {found.offset_s:.4f}   # s, deviation {found.deviation_s:.4f} s")
     print(f"# correlation of the motions {found.correlation:.2f}")
@@ -58,15 +81,12 @@ def _clock(options: argparse.Namespace) -> bool:
 
 
 def _geometry(options: argparse.Namespace) -> bool:
-    from mmcfusion_ros.calibration.recording import bag_pairs, folder_pairs
     from mmcfusion_ros.calibration.report import calibrate
 
     if options.out is None:
         raise ValueError("name the file to write with --out FILE.yaml")
-    if options.bag:
-        pairs = bag_pairs(options.bag, (options.thermal_topic, options.rgb_topic), options.frames)
-    else:
-        pairs = folder_pairs(options.folder, options.frames)
+    with _recording(options) as recording:
+        pairs = recording.pairs(options.frames)
     board = (options.board, *options.board_size) if options.board else None
     print(calibrate(pairs, options.model, board, options.out, source=str(options.bag or options.folder)), end="")
     return True
