@@ -180,5 +180,5 @@ class TestBag:
         assert "mmcfusion calibrate: " in capsys.readouterr().err
 
     def test_a_topic_that_is_not_there(self, bag):
-        with pytest.raises(SystemExit, match="the bag has no topic /ir; it has .*/thermal/image_raw"):
+        with pytest.raises(SystemExit, match=r"the bag has no topic /ir; it has .*/thermal/image_raw"):
             main(["calibrate", "--bag", str(bag), "--thermal-topic", "/ir", "--time"])
