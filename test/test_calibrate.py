@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from rig_pairs import luminance_pairs, rig_pairs
 
-from mmcfusion_ros.calibration.boards import calibrate_from_boards, find_board
+from mmcfusion_ros.calibration.board_homography import homography_from_boards
+from mmcfusion_ros.calibration.boards import Board, find_board
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
 from mmcfusion_ros.calibration.recording import spread
 from mmcfusion_ros.cli import main
@@ -57,24 +58,24 @@ PLACES = ((10, 10, 300), (320, 20, 300), (40, 240, 280), (330, 250, 290, -4), (1
 def test_boards_of_inverted_contrast(pattern, columns, rows):
     pairs = [board(pattern, *place) for place in PLACES]
     blank = np.full((320, 400), 90, np.uint8), np.full((480, 640), 90, np.uint8)
-    found = calibrate_from_boards([blank, *pairs], pattern, columns, rows)
+    found = homography_from_boards([blank, *pairs], Board(pattern, columns, rows))
     assert found.views == [1, 2, 3, 4, 5]
-    assert found.rms_px < 0.5
+    assert max(found.errors_px) < 0.5
     assert distance(found.homography, np.linalg.inv(TRUTH), (320, 400)) < 1
 
 
 def test_bad_boards_are_refused():
     one = board("chessboard", *PLACES[0])
-    assert find_board(np.zeros((90, 90), np.uint8), "chessboard", 9, 6) is None
+    assert find_board(np.zeros((90, 90), np.uint8), Board("chessboard", 9, 6)) is None
     with pytest.raises(ValueError, match="no pair of 1 shows the 7x5 chessboard in both images"):
-        calibrate_from_boards([one], "chessboard", 7, 5)
+        homography_from_boards([one], Board("chessboard", 7, 5))
     small = board("chessboard", 200, 200, 180)
     with pytest.raises(ValueError, match="show the board in the corners too"):
-        calibrate_from_boards([small], "chessboard", 9, 6)
+        homography_from_boards([small], Board("chessboard", 9, 6))
     other = one[0], np.roll(one[1], 150, axis=1)
     pairs = [other, *(board("chessboard", *place) for place in PLACES[1:3])]
     with pytest.raises(ValueError, match=r"do not agree|reprojection error"):
-        calibrate_from_boards([pairs[0], pairs[1]], "chessboard", 9, 6)
+        homography_from_boards([pairs[0], pairs[1]], Board("chessboard", 9, 6))
 
 
 def test_folder_to_files(tmp_path, capsys):

@@ -32,6 +32,10 @@ def add_calibrate(commands: Commands) -> None:
     parser.add_argument(
         "--board-size", type=image_size, default=(9, 6), metavar="COLUMNSxROWS", help="inner corners, or circles"
     )
+    parser.add_argument(
+        "--spacing", type=float, metavar="M", help="width of the board's squares in metres: lenses and extrinsics too"
+    )
+    parser.add_argument("--plane", type=float, metavar="M", help="distance at which the overlay is to be exact")
     parser.add_argument("--out", type=Path, metavar="FILE", help="YAML file for registration.file; beside it a picture")
     parser.add_argument("--time", action="store_true", help="find the offset of the clocks instead")
     parser.add_argument("--rate", type=float, default=30.0, help="frames per second of the folder, for --time")
@@ -81,12 +85,19 @@ def _clock(options: argparse.Namespace) -> bool:
 
 
 def _geometry(options: argparse.Namespace) -> bool:
+    from mmcfusion_ros.calibration.boards import Board
     from mmcfusion_ros.calibration.report import calibrate
 
     if options.out is None:
         raise ValueError("name the file to write with --out FILE.yaml")
+    if options.spacing is not None and options.board is None:
+        raise ValueError("--spacing is that of a board: name it with --board chessboard or circles")
+    if options.plane is not None and options.spacing is None:
+        raise ValueError("--plane needs lenses and extrinsics: calibrate with --board and --spacing")
+    columns, rows = options.board_size
+    board = Board(options.board, columns, rows, options.spacing) if options.board else None
     with _recording(options) as recording:
         pairs = recording.pairs(options.frames)
-    board = (options.board, *options.board_size) if options.board else None
-    print(calibrate(pairs, options.model, board, options.out, source=str(options.bag or options.folder)), end="")
+    source = str(options.bag or options.folder)
+    print(calibrate(pairs, options.model, board, options.out, source, options.plane), end="")
     return True
