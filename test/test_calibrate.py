@@ -13,10 +13,14 @@ from rig_pairs import luminance_pairs, rig_pairs
 from mmcfusion_ros.calibration.board_homography import homography_from_boards, rms
 from mmcfusion_ros.calibration.boards import Board, find_board
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
-from mmcfusion_ros.calibration.recording import spread
+from mmcfusion_ros.calibration.recording import FolderRecording, spread
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.fusion.alignment import corners, transformed
 from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.palette import Palette
+from mmcfusion_ros.fusion.thermal import ThermalOptions
+from mmcfusion_ros.ros.parameter_files import load_values
+from mmcfusion_ros.ros.settings import Settings
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 
 TRUTH = np.array([[0.62, 0.01, 30.0], [-0.012, 0.61, 25.0], [1e-5, -2e-5, 1]])  # RGB to thermal
@@ -93,6 +97,15 @@ def test_folder_to_files(tmp_path, capsys):
     assert cv2.imread(str(out.with_suffix(".jpg"))).shape == (1200, 1600, 3)
 
 
+def test_a_folder_of_palette_colours_below_telemetry(tmp_path):
+    grey, rgb = rig_pairs()[0]
+    coloured = np.vstack([np.zeros((2, 640, 3), np.uint8), Palette.from_name("ironbow").apply(grey)])
+    folder = write_folder(tmp_path / "pairs", [(coloured, rgb)])
+    ((thermal, _),) = FolderRecording(folder, ThermalOptions(palette="ironbow", crop_top=2)).pairs(1)
+    assert thermal.shape == grey.shape
+    assert np.abs(thermal.astype(int) - grey).mean() < 2
+
+
 def test_bad_calibrations_are_not_written(tmp_path):
     mirrored = [(cv2.flip(thermal, 1), rgb) for thermal, rgb in rig_pairs()[:2]]
     folder = write_folder(tmp_path / "pairs", mirrored)
@@ -136,12 +149,13 @@ class TestBag:
         return write_bag(tmp_path / "bag", drive())
 
     @contextmanager
-    def recording(self, path, **options):
+    def recording(self, path, *changes):
         from mmcfusion_ros.bags.reading import Bag
         from mmcfusion_ros.calibration.bag_recording import BagRecording
 
+        settings = Settings(load_values(None, ["pairing.max_age=0", *changes]))
         with Bag(path) as bag:
-            yield BagRecording(bag, **options)
+            yield BagRecording(bag, settings.pairing(), settings.thermal())
 
     def test_pairs_are_spread_over_it(self, bag):
         from bag_files import rgb_pixels
@@ -149,6 +163,7 @@ class TestBag:
         with self.recording(bag) as recording:
             pairs = recording.pairs(3)
         assert [thermal.dtype for thermal, _ in pairs] == [np.uint8] * 3
+        assert {thermal.shape for thermal, _ in pairs} == {(48, 64)}
         for (_, rgb), index in zip(pairs, (0, 2, 5), strict=True):
             np.testing.assert_array_equal(rgb, rgb_pixels(index))
 
@@ -156,10 +171,18 @@ class TestBag:
         """A frame late, each thermal frame pairs with the RGB frame before."""
         from bag_files import rgb_pixels
 
-        with self.recording(bag, thermal_offset_s=-0.096) as recording:
+        with self.recording(bag, "pairing.thermal_offset=-0.096") as recording:
             pairs = recording.pairs(9)
         assert len(pairs) == 5
         np.testing.assert_array_equal(pairs[0][1], rgb_pixels(0))
+
+    def test_thermal_frames_are_those_that_the_node_sees(self, bag):
+        with self.recording(bag, "thermal.crop_top=8", "thermal.polarity=black_hot") as recording:
+            turned = recording.pairs(1)[0][0]
+        with self.recording(bag) as recording:
+            whole = recording.pairs(1)[0][0]
+        assert turned.shape == (40, 64)
+        assert np.corrcoef(turned.ravel(), whole[8:].ravel())[0, 1] < -0.99
 
     def test_streams_have_the_stamps_of_the_messages(self, bag):
         from bag_files import NS, START

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmcfusion_ros.fusion.colour import split_luminance
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb, read_thermal
-from mmcfusion_ros.fusion.thermal import ThermalScaler
+from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 
 ThermalAndRgb = tuple[np.ndarray, np.ndarray]
 StampedFrame = tuple[float, np.ndarray]
 
 
 class Recording(Protocol):
-    """Of both cameras."""
+    """Of both cameras; thermal frames as the node would see them."""
 
     def pairs(self, count: int) -> list[ThermalAndRgb]:
         """``count`` pairs (``h x w`` uint8 thermal, ``H x W x 3`` uint8 RGB) spread evenly over the recording."""
@@ -29,19 +29,23 @@ class Recording(Protocol):
 class FolderRecording:
     """A folder of pairs, recorded at ``rate_hz``."""
 
-    def __init__(self, folder: Path, rate_hz: float = 30.0) -> None:
-        self._files, self._rate_hz = find_pairs(folder), rate_hz
+    def __init__(self, folder: Path, thermal: ThermalOptions | None = None, rate_hz: float = 30.0) -> None:
+        self._files, self._thermal, self._rate_hz = find_pairs(folder), thermal, rate_hz
 
     def pairs(self, count: int) -> list[ThermalAndRgb]:
         """See :class:`Recording`."""
-        scale = ThermalScaler()
-        return [(scale(read_thermal(pair.thermal)), read_rgb(pair.rgb)) for pair in spread(self._files, count)]
+        chosen = spread(self._files, count)
+        return list(zip(self._thermal_images(chosen), (read_rgb(pair.rgb) for pair in chosen), strict=True))
 
     def streams(self) -> tuple[Iterator[StampedFrame], Iterator[StampedFrame]]:
         """See :class:`Recording`."""
-        scale, files = ThermalScaler(), list(enumerate(self._files))
-        thermal = ((i / self._rate_hz, scale(read_thermal(pair.thermal))) for i, pair in files)
-        return thermal, ((i / self._rate_hz, split_luminance(read_rgb(pair.rgb))[0]) for i, pair in files)
+        stamps = [i / self._rate_hz for i in range(len(self._files))]
+        rgb = (split_luminance(read_rgb(pair.rgb))[0] for pair in self._files)
+        return zip(stamps, self._thermal_images(self._files), strict=True), zip(stamps, rgb, strict=True)
+
+    def _thermal_images(self, files: Sequence[PairFiles]) -> Iterator[np.ndarray]:
+        scale = ThermalScaler(self._thermal)
+        return (scale(scale.crop(read_thermal(pair.thermal, colour=True))) for pair in files)
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:

@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmcfusion_ros.commands.arguments import Commands, image_size
+from mmcfusion_ros.commands.arguments import Commands, add_configuration, image_size
 
 if TYPE_CHECKING:
     from mmcfusion_ros.calibration.recording import Recording
@@ -25,7 +26,7 @@ def add_calibrate(commands: Commands) -> None:
     source.add_argument("--report", type=Path, metavar="FILE", help="parallax over range of this calibration file")
     parser.add_argument("--thermal-topic", default="", help="in the bag; found by its name if not given")
     parser.add_argument("--rgb-topic", default="", help="in the bag; found by its name if not given")
-    parser.add_argument("--thermal-offset", type=float, default=0.0, metavar="S", help="in the bag, as --time tells it")
+    add_configuration(parser)
     parser.add_argument("--frames", type=int, default=20, help="pairs to use, spread over the recording")
     parser.add_argument("--model", choices=MODELS, default="homography")
     parser.add_argument("--board", choices=("chessboard", "circles"), help="both cameras see this target")
@@ -55,17 +56,22 @@ def _calibrate(options: argparse.Namespace) -> bool:
 @contextmanager
 def _recording(options: argparse.Namespace) -> Iterator[Recording]:
     """At the end, what is wrong with a bag is told."""
+    from mmcfusion_ros.ros.parameter_files import load_values
+    from mmcfusion_ros.ros.settings import Settings
+
+    settings = Settings(load_values(options.params_file, options.set))
     if options.folder:
         from mmcfusion_ros.calibration.recording import FolderRecording
 
-        yield FolderRecording(options.folder, options.rate)
+        yield FolderRecording(options.folder, settings.thermal(), options.rate)
         return
     from mmcfusion_ros.bags.reading import Bag
     from mmcfusion_ros.calibration.bag_recording import BagRecording
 
+    pairing = replace(settings.pairing(), max_age_ns=0)  # no matter when the recorder received them
     with Bag(options.bag) as bag:
         try:
-            yield BagRecording(bag, options.thermal_topic, options.rgb_topic, options.thermal_offset)
+            yield BagRecording(bag, pairing, settings.thermal(), options.thermal_topic, options.rgb_topic)
         finally:
             for problem in dict.fromkeys(bag.problems):
                 print(f"mmcfusion calibrate: {problem}", file=sys.stderr)
