@@ -35,12 +35,12 @@ from bag_files import (
 )
 from mcap.reader import make_reader
 
+from mmcfusion_ros.bags.reading import Bag, read_message
 from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report, summary_text
 from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, evaluate_bag
 from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused
 from mmcfusion_ros.evaluation.bags.measures import METRICS, registration_residual
 from mmcfusion_ros.evaluation.bags.outputs import COLUMNS, ReportFrames
-from mmcfusion_ros.evaluation.bags.reading import Bag, read_message
 from mmcfusion_ros.evaluation.bags.writing import header_message, ros_type
 from mmcfusion_ros.fusion.pipeline import StageClock
 from mmcfusion_ros.ros.parameter_files import load_values

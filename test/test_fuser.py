@@ -20,6 +20,7 @@ from mmcfusion_ros.fusion.errors import BackendError, FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.variants import get_variant
@@ -442,6 +443,17 @@ class TestPipeline:
         assert np.abs(fused[inside].astype(int) - rgb[inside]).mean() > 5
         grey = self.pipeline(shifted, openvino_fuser)(thermal, rgb[..., 0], StageClock())
         np.testing.assert_array_equal(grey[~inside], rgb[..., 0][~inside])
+
+    def test_thermal_alone_lies_where_the_refiner_has_moved_it(self):
+        thermal, rgb = scene(80, 96)
+        pipeline = self.pipeline()
+        pipeline.refiner = Refiner(Registration(), RefinementOptions("correct"))
+        pipeline.refiner.registration = Registration().corrected(np.array([[1, 0, 20], [0, 1, 30], [0, 0, 1]]))
+        alone = pipeline.thermal_alone(thermal, rgb.shape[:2])
+        np.testing.assert_array_equal(alone[34:, 24:], thermal[4:-30, 4:-20])
+        assert not alone[:30].any()
+        assert not pipeline.weight[:30].any()
+        assert pipeline.weight[30:, 20:].all()
 
     def test_stages_are_timed_and_sum_up(self):
         clock = StageClock()

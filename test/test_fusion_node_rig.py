@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from camera_messages import HEIGHT, NS, WIDTH, header, image, pixels_of, ramp, rgb_image, stamp_ns, thermal_image
 from ros_helpers import Bench, Rig
-from sensor_msgs.msg import CameraInfo, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.palette import Palette
@@ -111,6 +111,28 @@ def test_a_calibrated_rig_waits_for_camera_info_and_then_fuses(extrinsics):
         rig.wait(lambda: "thermal/camera_info" in rig.inputs())
         fused = len(rig.fused)
         rig.wait(lambda: len(rig.fused) > fused, rig.publish)
+
+
+def test_the_valid_mask_says_where_the_image_shows_what_thermal_sees(tmp_path):
+    path = tmp_path / "rig.yaml"
+    save_calibration(Calibration(np.array([[1, 0, 10], [0, 1, -4], [0, 0, 1]])), path)
+    seen = np.zeros((HEIGHT, WIDTH), np.uint8)
+    seen[:-4, 10:] = 255
+    with Bench(registration__type="homography", registration__file=str(path), stall_timeout=0.5) as bench:
+        rig, masks = bench.rig, []
+        rig.node.create_subscription(Image, f"{rig.full_name}/debug/valid_mask", masks.append, 50)
+        rig.start()
+        for expected, cameras in ((seen, ["thermal", "rgb"]), (0 * seen, ["rgb"]), (seen, ["thermal"])):
+
+            def publish(cameras=cameras) -> None:
+                rig.publish_info()
+                rig.publish() if len(cameras) == 2 else rig.publish_one(*cameras)
+
+            rig.wait(lambda expected=expected: masks and np.array_equal(pixels_of(masks[-1]), expected), publish)
+        mask = masks[0]
+        assert mask.encoding == "mono8"
+        rig.wait(lambda: mask.header in [fused.header for fused in rig.fused])
+        assert {stamp_ns(fused) for fused in rig.fused} >= {stamp_ns(mask) for mask in masks[:-1]}
 
 
 @pytest.mark.parametrize("policy", ["drop", "pass_through"])

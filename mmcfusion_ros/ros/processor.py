@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,16 @@ READERS: dict[Stream, Callable[[Any], np.ndarray]] = {
 CONDITIONS: dict[Stream, Callable[[np.ndarray], set[str]]] = {"thermal": thermal_conditions, "rgb": rgb_conditions}
 
 
+class Result(NamedTuple):
+    """An image (``H x W [x 3]`` uint8), the share of thermal in it (``H x W`` uint8, None: all), and the message whose
+    stamp it gets."""
+
+    source: Source
+    image: np.ndarray
+    weight: np.ndarray | None
+    message: Any
+
+
 class Processor:
     """Called with one job at a time. ``on_given_up(reason)`` when the backend is past help."""
 
@@ -51,8 +61,8 @@ class Processor:
         """Never raises."""
         clock = StageClock()
         try:
-            source, image, message = self._fuse(job, clock) if isinstance(job, Pair) else self._alone(job)
-            published = self._publish(job, source, image, message, clock)
+            result = self._fuse(job, clock) if isinstance(job, Pair) else self._alone(job)
+            published = self._publish(job, result, clock)
         except Exception as error:
             if not self.closed:
                 self._modes.failed(job.stream if isinstance(job, LoneFrame) else "pair")
@@ -63,37 +73,38 @@ class Processor:
             return
         stages_ms = clock.finish()
         self._watch.published(job, stages_ms)
-        if isinstance(job, Pair) and source == "pair":
+        if isinstance(job, Pair) and result.source == "pair":
             self._health.fused(stages_ms, job.skew_ns / 1e6)
         else:
             self._health.count("passed_through")
 
-    def _fuse(self, pair: Pair[Any], clock: StageClock) -> tuple[Source, np.ndarray, Any]:
+    def _fuse(self, pair: Pair[Any], clock: StageClock) -> Result:
         thermal, visible = self._read("thermal", pair.thermal), self._read("rgb", pair.rgb)
         clock.lap("decode")
         image = self._pipeline(thermal, visible, clock, stamp_ns(pair.thermal) / 1e9)
         if self._pipeline.passes_through:
             self._modes.frozen()
-            return "rgb", image, pair.rgb
+            return Result("rgb", image, self._pipeline.weight, pair.rgb)
         self._modes.succeeded("pair")
-        return "pair", image, pair.rgb
+        return Result("pair", image, self._pipeline.weight, pair.rgb)
 
-    def _alone(self, frame: LoneFrame) -> tuple[Source, np.ndarray, Any]:
+    def _alone(self, frame: LoneFrame) -> Result:
         image = self._read(frame.stream, frame.message)
-        if frame.stream == "thermal":
-            image = self._pipeline.thermal_alone(image, self._rgb_size())
-        return frame.stream, image, frame.message
+        if frame.stream == "rgb":
+            return Result("rgb", image, np.zeros(image.shape[:2], np.uint8), frame.message)
+        image = self._pipeline.thermal_alone(image, self._rgb_size())
+        return Result("thermal", image, self._pipeline.weight, frame.message)
 
-    def _publish(self, job: Job, source: Source, image: np.ndarray, message: Any, clock: StageClock) -> bool:
+    def _publish(self, job: Job, result: Result, clock: StageClock) -> bool:
         """False, and nothing published, if the mode forbids it, it is not newer than what came from the other sort of
         job, or all is over."""
         last_kind, last_ns = self._last
-        stamp = stamp_ns(message)
+        stamp = stamp_ns(result.message)
         late = type(job) is not last_kind and 0 <= last_ns - stamp <= MAX_BACKWARD_NS
-        if late or self.closed or not self._modes.publishes(source):
+        if late or self.closed or not self._modes.publishes(result.source):
             return False
         self._last = (type(job), stamp)
-        self._outputs.publish(image, message.header, clock)
+        self._outputs.publish(result.image, result.weight, result.message.header, clock)
         return True
 
     def _read(self, stream: Stream, message: Any) -> np.ndarray:

@@ -100,6 +100,12 @@ class Settings:
             thermal_offset_ns=self.nanoseconds("pairing.thermal_offset"),
         )
 
+    def thermal(self) -> ThermalOptions:
+        """How thermal frames become grey values; ``ValueError`` if the values make no sense together."""
+        names = [field.name for field in fields(ThermalOptions) if field.name != "mode"]
+        values: dict[str, Any] = {name: self.values[f"thermal.{name}"] for name in names}
+        return ThermalOptions(mode=self.text("thermal.scaling"), **values)
+
     def backend(self) -> SupervisedBackend:
         """What runs the network, loaded; errors say which parameter or file is wrong."""
         return SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
@@ -110,7 +116,7 @@ class Settings:
         registration = Registration(self._calibration())
         pipeline = FusionPipeline(
             fuser,
-            ThermalScaler(self._thermal()),
+            ThermalScaler(self.thermal()),
             registration,
             FrozenDetector(self.number("thermal.frozen_after")),
             self.text("thermal.frozen_policy"),
@@ -124,11 +130,6 @@ class Settings:
         """The trace that is asked for, begun; ``failed(text)`` is called if it ends early."""
         path = self.text("trace_file")
         return FrameTrace(path, failed) if path else None
-
-    def _thermal(self) -> ThermalOptions:
-        names = [field.name for field in fields(ThermalOptions) if field.name != "mode"]
-        values: dict[str, Any] = {name: self.values[f"thermal.{name}"] for name in names}
-        return ThermalOptions(mode=self.text("thermal.scaling"), **values)
 
     def _calibration(self) -> Calibration:
         kind, file = self.text("registration.type"), self.text("registration.file")
