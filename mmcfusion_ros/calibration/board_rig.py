@@ -90,7 +90,7 @@ def rig_from_boards(pairs: Sequence[ImagePair], board: Board, plane_m: float | N
 
 
 def _fitted(fit: Callable[[list[_V]], _F], views: list[_V]) -> _F:
-    """To the views without those that lie beside the others; fewer than ``LEAST_VIEWS`` are left to the caller."""
+    """The fit to the views that agree with each other, as long as enough of them do."""
     while True:
         fitted = fit(views)
         limit = OUTLIER * np.median(fitted.errors_px)
@@ -173,12 +173,12 @@ def _overlay(calibration: Calibration, board: Board, thermal: np.ndarray, rgb: n
     assert calibration.rgb is not None
     camera = calibration.rgb
     _, turn, place = cv2.solvePnP(_on_board(board), rgb, camera.camera_matrix, _coefficients(camera))
-    normal = cv2.Rodrigues(turn)[0][:, 2]
-    normal *= np.sign(normal @ place.ravel())
-    on_board = replace(calibration, plane_distance=float(normal @ place.ravel()), plane_normal=normal)
+    rotation, place = cv2.Rodrigues(turn)[0], place.ravel()
+    normal = rotation[:, 2] * np.sign(rotation[:, 2] @ place)
+    on_board = replace(calibration, plane_distance=float(normal @ place), plane_normal=normal)
     sizes = [(lens.width, lens.height) for lens in (calibration.thermal, camera)]
     offsets = Geometry(on_board, *sizes).rgb_pixels(thermal.astype(np.float64)) - rgb
-    middle = cv2.Rodrigues(turn)[0] @ _on_board(board).mean(axis=0) + place.ravel()
+    middle = rotation @ _on_board(board).mean(axis=0) + place
     return float(np.sqrt((offsets**2).sum(axis=1).mean())), float(middle[2])
 
 
