@@ -313,4 +313,4 @@ def test_the_watchdog_reports_a_worker_that_is_stuck(fault, figure):
         wait_for_mode(rig, "FUSED", "thermal", "rgb")
         stamps = [stamp_ns(message) for message in rig.fused]
         assert stamps == sorted(set(stamps))
-        assert int(rig.values()["dropped.network_busy"]) > 1
+        assert int(rig.values()["dropped.network_busy"]) >= 1
