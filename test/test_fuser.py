@@ -386,6 +386,14 @@ class TestCache:
         assert (fused[0] != fused[1]).mean() > 0.5
         np.testing.assert_array_equal(fused[0], fused[2])
 
+    def test_each_precision_has_entries_of_its_own(self, random_lite_graph, private_cache):
+        fused = [
+            Fuser.from_pretrained(random_lite_graph, "openvino", precision=precision, threads=1)(*scene(64, 64))
+            for precision in ("float32", "auto", "float32")
+        ]
+        np.testing.assert_array_equal(fused[0], fused[2])
+        np.testing.assert_allclose(fused[1], fused[0].astype(int), atol=4)
+
     def test_without_a_folder_there_is_no_cache(self, random_lite_graph, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

@@ -49,6 +49,8 @@ class OpenVINOBackend:
             self.variant = get_variant(self._graph.get_rt_info(["mmcfusion", "variant"]).astype(str))
         except ValueError as error:
             raise ValueError(f"{model.openvino}: {error}") from error
+        # OpenVINO's cache tells graphs apart, not precisions: one compiled for the other gives wrong images.
+        self._graph.set_rt_info(precision, ["mmcfusion", "precision"])
         self._requests: dict[tuple[int, int], openvino.InferRequest] = {}
 
     def _read(self, model: ModelFiles) -> openvino.Model:
