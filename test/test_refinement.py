@@ -20,7 +20,7 @@ KNOCK = moved(0.8, 1.0, (6, -4), (480, 640))
 
 
 def knocked(mode, **options):
-    return Refiner(Registration(KNOCK @ THERMAL_TO_RGB), RefinementOptions(mode, **options))
+    return Refiner(Registration(KNOCK @ THERMAL_TO_RGB), RefinementOptions(mode, **{"window": 9} | options))
 
 
 def error(registration):
@@ -59,13 +59,30 @@ def test_correct_follows_slowly_and_without_jumps():
 
 
 def test_a_good_registration_is_left_alone():
-    refiner = Refiner(Registration(THERMAL_TO_RGB), RefinementOptions("correct"))
+    refiner = Refiner(Registration(THERMAL_TO_RGB), RefinementOptions("correct", window=9))
     before = refiner.registration
     for pair in luminance_pairs(6):
         refiner.step(*pair)
     assert refiner.registration is before
     assert refiner.status.state == "steady"
     assert refiner.status.residual_px < 1
+
+
+def test_what_one_scene_may_pretend_is_not_followed():
+    slightly_off = moved(0, 1, (3, 0), (480, 640)) @ THERMAL_TO_RGB
+    refiner = Refiner(Registration(slightly_off), RefinementOptions("correct", window=5))
+    before = refiner.registration
+    for pair in luminance_pairs(4):
+        status = refiner.step(*pair)
+    assert status.state == "steady"
+    assert status.residual_px > 2
+    assert refiner.registration is before
+
+
+def test_most_of_the_window_must_be_there():
+    refiner = knocked("correct", window=9)
+    states = [refiner.step(*luminance_pairs(1)[0]).state for _ in range(5)]
+    assert states == ["waiting"] * 4 + ["following"]
 
 
 def test_weak_evidence_freezes():

@@ -161,7 +161,7 @@ class Settings:
         if mode == "off":
             return None
         period_s, warn_px = self.number("registration.refine_period"), self.number("registration.refine_warn")
-        return Refiner(registration, RefinementOptions(mode, period_s, warn_px))
+        return Refiner(registration, RefinementOptions(mode, period_s, warn_px=warn_px))
 
     def input_qos(self) -> QoSProfile:
         """Of the subscriptions."""
