@@ -27,7 +27,7 @@ class Setup:
         self.modes = ModeSwitch(1.0, 2, ("rgb",), lambda new, old: None)
         self.health = Health()
         self.pipeline = Pipeline()
-        outputs = SimpleNamespace(publish=lambda image, header, clock: self.out.append(header.stamp.nanosec // MS))
+        outputs = SimpleNamespace(publish=lambda image, weight, header, clock: self.out.append(header.stamp.nanosec // MS))
         watch = SimpleNamespace(published=lambda job, stages: None)
         self.process = Processor(self.pipeline, outputs, self.modes, self.health, watch, None)
 
@@ -48,6 +48,7 @@ class Setup:
 
 class Pipeline:
     passes_through = False
+    weight = None
 
     def __call__(self, thermal, visible, clock, stamp_s):
         return visible

@@ -107,8 +107,8 @@ class OpenVINOBackend:
         seal_cache(cache)
 
     def _warn(self, error: OSError) -> None:
-        busy = "another process is writing there" if isinstance(error, BlockingIOError) else one_line(error)
+        reason = "another process is writing there" if isinstance(error, BlockingIOError) else one_line(error)
         self.warning = (
-            f"the compiled network is not kept, so the next start takes longer: {busy}; "
+            f"the compiled network is not kept, so the next start takes longer: {reason}; "
             "XDG_CACHE_HOME names the folder of the cache"
         )

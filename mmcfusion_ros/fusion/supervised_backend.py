@@ -52,7 +52,8 @@ class SupervisedBackend:
     @property
     def warning(self) -> str:
         """Of the backend at work."""
-        return self._backend.warning if self._backend else ""
+        backend = self._backend  # another thread may lose it meanwhile
+        return backend.warning if backend else ""
 
     def is_ready(self, shape: tuple[int, ...]) -> bool:
         """Whether it has fused images of this shape, so that nothing needs to be made or compiled for them."""
