@@ -287,7 +287,7 @@ def test_transitions_do_not_wait_for_the_frame_at_work(fault, transitions):
         assert not [*rig.errors(), *rig.warnings()]
 
 
-def test_the_watchdog_reports_a_worker_that_is_stuck(fault, figure):
+def test_the_watchdog_reports_a_network_that_is_stuck(fault, figure):
     with Bench(**QUICK, watchdog_timeout=0.5) as bench:
         rig = bench.rig
         rig.start()
@@ -297,10 +297,10 @@ def test_the_watchdog_reports_a_worker_that_is_stuck(fault, figure):
         rig.wait(stuck.is_set, rig.publish)
         begin = time.monotonic()
         rig.wait(rig.errors)
-        figure("worker stuck, watchdog_timeout 0.5: reported after, s", time.monotonic() - begin)
-        assert rig.errors()[0].startswith("the worker has been at one frame for 0.")
+        figure("network stuck, watchdog_timeout 0.5: reported after, s", time.monotonic() - begin)
+        assert rig.errors()[0].startswith("the network has been at one frame for ")
         rig.wait(lambda: rig.statuses[-1].level == b"\2")
-        assert rig.problem().startswith("the worker has been at one frame for")
+        assert rig.problem().startswith("the network has been at one frame for ")
         late = stamp_ns(rig.fused[-1])
         wait_for_mode(rig, "RGB_ONLY", "thermal", "rgb")
         rig.wait(lambda: stamp_ns(rig.fused[-1]) > late + NS // 2, rig.publish)

@@ -109,17 +109,17 @@ def test_frames_are_fused_in_its_thread(setup):
 
 
 def test_a_stuck_frame_is_given_up_after_its_limit_and_those_behind_it_at_once(setup):
-    network = setup.start(frame_limit_s=0.2)
+    network = setup.start(frame_limit_s=1.0)
     network(image(0), image(0))
     setup.gate.clear()
-    with pytest.raises(NetworkBusy, match=r"the network has been at one frame for 0\.[23]"):
+    with pytest.raises(NetworkBusy, match=r"the network has been at one frame for [1-9]"):
         network(image(1), image(0))
     begin = time.thread_time()
     for _ in range(100):
         with pytest.raises(NetworkBusy):
             network(image(2), image(0))
     assert time.thread_time() - begin < 1
-    assert network.busy_s() > 0.2
+    assert network.busy_s() > 1
     setup.gate.set()
     setup.idle()
     assert network(image(3), image(0))[0, 0] == 3, "not the late result of frame 1"
@@ -128,8 +128,8 @@ def test_a_stuck_frame_is_given_up_after_its_limit_and_those_behind_it_at_once(s
 
 
 def test_a_new_size_has_its_own_limit(setup):
+    setup.supervised(image(0), image(0))  # loaded, so that the short limit is for what follows
     network = setup.start(loading_limit_s=0.1)
-    network(image(0), image(0))
     setup.gate.clear()
     with pytest.raises(NetworkBusy, match="loading for 64x64 for"):
         network(image(1, 64), image(0, 64))
@@ -139,8 +139,8 @@ def test_a_new_size_has_its_own_limit(setup):
 
 
 def test_a_failed_backend_has_the_limit_of_a_new_one_and_its_memory_is_free_before(setup):
+    setup.supervised(image(0), image(0))  # loaded, so that the short limit is for what follows
     network = setup.start(loading_limit_s=0.1)
-    network(image(0), image(0))
     setup.backend.fault = "CUDA out of memory"
     gc.disable()
     try:

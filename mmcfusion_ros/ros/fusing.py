@@ -74,7 +74,7 @@ class Fusing:
         self._on_mode("NONE")
 
     def watch(self) -> bool:
-        """Ends what ends by the passing of time; True if the worker has just been found to be stuck."""
+        """Ends what ends by the passing of time; True if it has just been found to be stuck."""
         self._modes.update()
         stuck = self._stuck()
         found = bool(stuck) and not self._stuck_reported
@@ -96,9 +96,11 @@ class Fusing:
         return self._watch.statuses(node_name, self._pairs.drops)
 
     def _stuck(self) -> str:
-        busy_s = max(self.worker.busy_s(), self._network.busy_s())
         limit_s = self._settings.number("watchdog_timeout")
-        return f"the worker has been at one frame for {busy_s:.1f} s" if busy_s > limit_s else ""
+        for who, busy_s in (("network", self._network.busy_s()), ("worker", self.worker.busy_s())):
+            if busy_s > limit_s:
+                return f"the {who} has been at one frame for {busy_s:.1f} s"
+        return ""
 
     def _take_frame(self, message: Image | CompressedImage, stream: Stream) -> None:
         self._health.count(f"{stream}_in")
