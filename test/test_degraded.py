@@ -231,7 +231,7 @@ def test_the_fall_back_backend_takes_over(fault):
 
 def test_rgb_goes_out_while_the_backend_is_made_anew(fault, figure):
     """However long that takes. Deactivated and activated meanwhile, the node is in no hurry either."""
-    with Bench(**QUICK) as bench:
+    with Bench(**QUICK, watchdog_timeout=60.0) as bench:
         rig = bench.rig
         rig.start()
         wait_for_mode(rig, "FUSED", "thermal", "rgb")
@@ -263,7 +263,7 @@ def test_rgb_goes_out_while_the_backend_is_made_anew(fault, figure):
 )
 def test_transitions_do_not_wait_for_the_frame_at_work(fault, transitions):
     """They are done while the network is at a frame, which is never published."""
-    with Bench() as bench:
+    with Bench(watchdog_timeout=60.0) as bench:
         rig = bench.rig
         rig.start()
         rig.fuse()
