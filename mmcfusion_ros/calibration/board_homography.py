@@ -55,14 +55,14 @@ def covered(points: np.ndarray, shape: tuple[int, ...]) -> float:
     return float(cv2.contourArea(cv2.convexHull(points.astype(np.float32))) / (shape[0] * shape[1]))
 
 
-def rms(values: Sequence[float]) -> float:
+def rms(values: Sequence[float] | np.ndarray) -> float:
     """Root of the mean square."""
     return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _rms(homography: np.ndarray, thermal: np.ndarray, rgb: np.ndarray) -> float:
     offsets = transformed(homography, thermal.astype(np.float64)) - rgb
-    return float(np.sqrt((offsets**2).sum(axis=1).mean()))
+    return rms(np.linalg.norm(offsets, axis=1))
 
 
 def _refuse_if_bad(result: BoardHomography, points: np.ndarray, rgb_shape: tuple[int, ...]) -> None:

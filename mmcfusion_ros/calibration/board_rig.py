@@ -179,7 +179,7 @@ def _overlay(calibration: Calibration, board: Board, thermal: np.ndarray, rgb: n
     sizes = [(lens.width, lens.height) for lens in (calibration.thermal, camera)]
     offsets = Geometry(on_board, *sizes).rgb_pixels(thermal.astype(np.float64)) - rgb
     middle = rotation @ _on_board(board).mean(axis=0) + place
-    return float(np.sqrt((offsets**2).sum(axis=1).mean())), float(middle[2])
+    return rms(np.linalg.norm(offsets, axis=1)), float(middle[2])
 
 
 def _on_board(board: Board) -> np.ndarray:
