@@ -22,6 +22,8 @@ MS = 1_000_000
 class Setup:
     """A processor whose pipeline finds thermal frames frozen when it is told to; ``out`` are the stamps published."""
 
+    camera_info = None
+
     def __init__(self) -> None:
         self.out: list[int] = []
         self.modes = ModeSwitch(1.0, 2, ("rgb",), lambda new, old: None)
@@ -40,8 +42,10 @@ class Setup:
         thermal.header = rgb.header
         self.process(Pair(thermal, rgb, stamp_ms * MS, stamp_ms * MS, 0))
 
-    def lone(self, stamp_ms: int) -> None:
-        self.process(LoneFrame("rgb", self._rgb(stamp_ms)))
+    def lone(self, stamp_ms: int, stream: str = "rgb") -> None:
+        message = {"rgb": rgb_image, "thermal": thermal_image}[stream]()
+        message.header = self._rgb(stamp_ms).header
+        self.process(LoneFrame(stream, message))
 
     def _rgb(self, stamp_ms: int):
         message = rgb_image()
@@ -55,6 +59,9 @@ class Pipeline:
 
     def __call__(self, thermal, visible, clock, stamp_s):
         return visible
+
+    def thermal_alone(self, thermal, rgb_shape):
+        return thermal
 
 
 def test_every_rgb_image_comes_out_once_when_the_thermal_camera_freezes_and_thaws():
@@ -82,3 +89,12 @@ def test_nothing_comes_out_or_is_counted_once_it_is_closed():
     setup.pipeline.__class__ = type("Failing", (), {"__call__": lambda *_: 1 / 0, "passes_through": False})
     setup.pair(2)
     assert (setup.out, setup.health.report({}).get("dropped.internal_error")) == ([], None)
+
+
+def test_stamps_do_not_go_back_from_one_camera_to_the_other():
+    """The thermal clock is behind: its frames wait until they are newer than the last RGB image."""
+    setup = Setup()
+    setup.modes.publishes = lambda source: True
+    for stamp_ms, stream in ((5, "rgb"), (4, "thermal"), (5, "thermal"), (6, "thermal"), (6, "rgb"), (7, "rgb")):
+        setup.lone(stamp_ms, stream)
+    assert setup.out == [5, 6, 7]

@@ -55,7 +55,7 @@ class Processor:
         self._watch, self._on_given_up = watch, on_given_up
         self._frozen: dict[Stream, FrozenDetector] = {"thermal": FrozenDetector(), "rgb": FrozenDetector()}
         self.closed = False  # once set, nothing more is published
-        self._last: tuple[type, int] = (type(None), 0)  # from what sort of job the last image came, and its stamp
+        self._last: tuple[Source | None, int] = (None, 0)  # from what the last image was made, and its stamp
 
     def __call__(self, job: Job) -> None:
         """Never raises."""
@@ -65,7 +65,7 @@ class Processor:
             published = self._publish(job, result, clock)
         except Exception as error:
             if not self.closed:
-                self._modes.failed(job.stream if isinstance(job, LoneFrame) else "pair")
+                self._modes.failed(_source(job))
                 self._drop(job, drop_reason(error), error)
             return
         if not published:
@@ -96,14 +96,14 @@ class Processor:
         return Result("thermal", image, self._pipeline.weight, frame.message)
 
     def _publish(self, job: Job, result: Result, clock: StageClock) -> bool:
-        """False, and nothing published, if the mode forbids it, it is not newer than what came from the other sort of
-        job, or all is over."""
-        last_kind, last_ns = self._last
+        """False, and nothing published, if the mode forbids it, it is not newer than what was made of something else
+        (a pair, or frames of one camera), or all is over."""
+        last_source, last_ns = self._last
         stamp = stamp_ns(result.message)
-        late = type(job) is not last_kind and 0 <= last_ns - stamp <= MAX_BACKWARD_NS
+        late = _source(job) != last_source and 0 <= last_ns - stamp <= MAX_BACKWARD_NS
         if late or self.closed or not self._modes.publishes(result.source):
             return False
-        self._last = (type(job), stamp)
+        self._last = (_source(job), stamp)
         self._outputs.publish(result.image, result.weight, result.message.header, clock)
         return True
 
@@ -129,3 +129,7 @@ class Processor:
         self._watch.dropped(job, reason, error)
         if isinstance(error, BackendGivenUp):
             self._on_given_up(one_line(error))
+
+
+def _source(job: Job) -> Source:
+    return job.stream if isinstance(job, LoneFrame) else "pair"
