@@ -157,3 +157,7 @@ def test_options_that_need_each_other(tmp_path):
         main(["calibrate", *out, "--spacing", "0.04"])
     with pytest.raises(SystemExit, match="calibrate with --board and --spacing"):
         main(["calibrate", *out, "--board", "circles", "--plane", "3"])
+    with pytest.raises(SystemExit, match="--out is for a calibration; leave it out with --time"):
+        main(["calibrate", *out, "--time"])
+    with pytest.raises(SystemExit, match="--plane is for a calibration; leave it out with --report"):
+        main(["calibrate", "--report", str(tmp_path / "rig.yaml"), "--plane", "3"])

@@ -44,6 +44,11 @@ def add_calibrate(commands: Commands) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> bool:
+    if options.report or options.time:
+        other = "--report" if options.report else "--time"
+        for name in ("board", "spacing", "plane", "out"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name} is for a calibration; leave it out with {other}")
     if options.report:
         from mmcfusion_ros.calibration.parallax import parallax_markdown
         from mmcfusion_ros.fusion.calibration import load_calibration
