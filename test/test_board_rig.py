@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mmcfusion_ros.calibration.board_rig import rig_from_boards
+from mmcfusion_ros.calibration.board_rig import _fitted, rig_from_boards
 from mmcfusion_ros.calibration.boards import Board
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
@@ -134,6 +135,12 @@ def test_a_view_of_two_moments_is_left_out(views):
     assert 2 not in found.views
     assert 2 in found.thermal.views
     np.testing.assert_allclose(found.calibration.translation, TRUTH.translation, atol=2e-3)
+
+
+def test_a_view_without_an_error_is_left_out():
+    errors_px = [0.1] * 9 + [np.nan, 0.2, 0.9]
+    fitted = _fitted(lambda kept: SimpleNamespace(errors_px=[errors_px[view] for view in kept]), list(range(12)))
+    assert fitted.errors_px == [0.1] * 9 + [0.2]
 
 
 def test_what_is_not_good_enough_is_refused(views):

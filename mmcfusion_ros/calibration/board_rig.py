@@ -93,7 +93,7 @@ def _fitted(fit: Callable[[list[_V]], _F], views: list[_V]) -> _F:
     """The fit to the views that agree with each other, as long as enough of them do."""
     while True:
         fitted = fit(views)
-        limit = OUTLIER * np.median(fitted.errors_px)
+        limit = OUTLIER * np.nanmedian(fitted.errors_px)  # NaN: seen where the lens model has no ray
         kept = [view for view, error in zip(views, fitted.errors_px, strict=True) if error <= limit]
         if len(kept) == len(views) or len(kept) < LEAST_VIEWS:
             return fitted
