@@ -150,10 +150,10 @@ def test_a_thermal_camera_that_stands_still(policy):
             rig.wait(lambda: int(rig.values().get("dropped.frozen_thermal", 0)) > 1, stand_still)
             rig.wait(lambda: rig.modes[-1] == "RGB_ONLY", stand_still)  # by on_thermal_loss, after stall_timeout
         else:
-            assert rig.modes[-2:] == ["FUSED", "RGB_ONLY"]
+            rig.wait(lambda: rig.modes[-2:] == ["FUSED", "RGB_ONLY"], stand_still)
             rgb = pixels_of(rgb_image())
             rig.wait(lambda: np.array_equal(pixels_of(rig.fused[-1]), rgb), stand_still)
-            assert int(rig.values()["passed_through"]) > 0
+            rig.wait(lambda: int(rig.values()["passed_through"]) > 0, stand_still)
         moving = iter(range(10_000))
         fused = len(rig.fused)
 
