@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -67,6 +68,9 @@ What went out, by `~/mode` and share of the whole time, faults included: {mode_w
 
 {sample_table(report)}
 
+Resident memory goes up and down with the heaps of the C library. The least of it in each fifth of the time after the
+warm-up, in MB: {floors(report)}.
+
 ![memory, rate, latency, counts and load over time](soak.png)
 """
 
@@ -100,9 +104,20 @@ def mode_words(report: dict[str, Any]) -> str:
     return ", ".join(f"{mode} {100 * share:.1f} %" for mode, share in report["modes"].items())
 
 
+def floors(report: dict[str, Any]) -> str:
+    """The least resident memory in each fifth of the time."""
+    memory = [sample["rss_mb"] for sample in _after_warm_up(report)]
+    ends = [round(len(memory) * fifth / 5) for fifth in range(6)]
+    return ", ".join(f"{min(memory[first:end]):.1f}" for first, end in pairwise(ends))
+
+
+def _after_warm_up(report: dict[str, Any]) -> list[dict[str, Any]]:
+    return [sample for sample in report["samples"] if sample["minute"] >= report["configuration"]["minutes"] / 6]
+
+
 def sample_table(report: dict[str, Any]) -> str:
     """The samples after the warm-up."""
-    samples = [sample for sample in report["samples"] if sample["minute"] >= report["configuration"]["minutes"] / 6]
+    samples = _after_warm_up(report)
     rows = ["| each minute after the warm-up | first | median | max | last |", "|---|---|---|---|---|"]
     for key, words in SAMPLED.items():
         values = [sample[key] for sample in samples]
