@@ -31,7 +31,7 @@ BAR = 3.0  # pixels of 640; an error beyond is a lost estimate
 @dataclass(frozen=True)
 class Trial:
     """Mean distances at the corners in pixels of 640, by the standard deviations that both estimates state too, and why
-    the estimate says that it is lost."""
+    one of the two says that it is lost: either may be what makes them differ."""
 
     error: float
     deviation: float
@@ -83,7 +83,7 @@ def trial(pairs: Sequence[ImagePair], rng: np.random.Generator, far: bool) -> Tr
         error(crop @ before.homography @ np.linalg.inv(crop)),
         float(np.hypot(before.deviation_px, after.deviation_px)) * width / shape[1],
         error(align(pairs).homography),
-        after.problem,
+        before.problem or after.problem,
     )
 
 

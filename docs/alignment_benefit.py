@@ -1,7 +1,8 @@
 """What alignment does to real pairs: PYTHONPATH=. python docs/alignment_benefit.py DATA {agreement,misaligned,refiner}.
 
 agreement: mutual information (nats) and correlation of gradient magnitudes of thermal and RGB luminance, as the pairs
-are and under the estimate, over the pixels that both show; both smoothed (sigma 1), so that interpolation has no say.
+are and under the estimate, over the pixels that both show in either case; both smoothed (sigma 1), so that
+interpolation has no say.
 misaligned: mean distance in pixels between where each thermal pixel of misaligned/roadscene is put and where it
 belongs, before and after; the deformation is partly elastic, which no homography follows.
 refiner: mode `correct` over each clip, from a calibration by ten of its frames, without and with a knock of 8 pixels of
@@ -34,19 +35,25 @@ def agreement(data: Path, pairs: int) -> None:
     for folder in FOLDERS:
         rows = []
         for thermal, rgb in luminance_pairs(data / folder, pairs):
-            start = same_view(thermal.shape, rgb.shape)
-            rows.append([_agreement(thermal, rgb, one) for one in (start, align([(thermal, rgb)]).homography)])
+            places = same_view(thermal.shape, rgb.shape), align([(thermal, rgb)]).homography
+            rows.append(_agreements(thermal, rgb, places))
         everything += rows
         print(_agreement_row(folder, np.array(rows)), flush=True)
     print(_agreement_row("all", np.array(everything)))
 
 
-def _agreement(thermal: np.ndarray, rgb: np.ndarray, homography: np.ndarray) -> tuple[float, float]:
-    warped, weight = Registration(homography).warp(thermal, rgb.shape)
-    seen = np.ones(rgb.shape, bool) if weight is None else weight > 0
-    smooth = [cv2.GaussianBlur(image, (0, 0), 1.0) for image in (warped, rgb)]
-    slopes = [[cv2.Sobel(image, cv2.CV_64F, *along)[seen] for along in ((1, 0), (0, 1))] for image in smooth]
-    return mutual_information(*(image[seen] for image in smooth)), correlation(*(np.hypot(*slope) for slope in slopes))
+def _agreements(
+    thermal: np.ndarray, rgb: np.ndarray, homographies: tuple[np.ndarray, ...]
+) -> list[tuple[float, float]]:
+    views = [Registration(one).warp(thermal, rgb.shape) for one in homographies]
+    seen = np.all([np.ones(rgb.shape, bool) if weight is None else weight > 0 for _, weight in views], axis=0)
+    agreements = []
+    for warped, _ in views:
+        smooth = [cv2.GaussianBlur(image, (0, 0), 1.0) for image in (warped, rgb)]
+        slopes = [[cv2.Sobel(image, cv2.CV_64F, *along)[seen] for along in ((1, 0), (0, 1))] for image in smooth]
+        information = mutual_information(*(image[seen] for image in smooth))
+        agreements.append((information, correlation(*(np.hypot(*slope) for slope in slopes))))
+    return agreements
 
 
 def _agreement_row(name: str, rows: np.ndarray) -> str:

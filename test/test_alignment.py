@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig_pairs import luminance_pairs, moved
 
-from mmcfusion_ros.fusion.alignment import MIDDLE, _best_place, _settled, align, corners, same_view, transformed
+from mmcfusion_ros.fusion.alignment import (
+    FINE,
+    MIDDLE,
+    _best_place,
+    _refined,
+    _settled,
+    align,
+    corners,
+    same_view,
+    transformed,
+)
 from mmcfusion_ros.fusion.alignment_fit import MODELS, Level, fit
 from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb, read_thermal
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
@@ -155,3 +165,15 @@ def test_the_best_of_several_places_is_chosen_at_the_finer_scale():
     found, problem = _best_place(level, [aside, THERMAL_TO_RGB], THERMAL_TO_RGB, 8)
     assert not problem
     assert error(found.homography, THERMAL_TO_RGB, thermal.shape) < 2
+
+
+def test_scales_that_disagree_are_told():
+    thermal, rgb = luminance_pairs(1)[0]
+    middle = Level([(thermal, rgb)], MIDDLE)
+    found = fit(middle, THERMAL_TO_RGB, THERMAL_TO_RGB, 8)
+    _, problem = _refined(middle, Level([(thermal, rgb)], FINE), found, THERMAL_TO_RGB, 8)
+    assert not problem
+    aside = Level([(np.roll(thermal, 5, axis=1), rgb)], FINE)
+    kept, problem = _refined(middle, aside, found, THERMAL_TO_RGB, 8)
+    assert "two scales of the images disagree by" in problem
+    assert error(kept.homography, found.homography, thermal.shape) < 0.5

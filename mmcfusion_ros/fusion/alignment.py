@@ -23,7 +23,7 @@ LEAST_CORRELATION = 0.08
 LEAST_CONTRAST = 1.3
 LEAST_LEAD = 0.01
 RIVAL_SHARE, MOST_PLACES = 0.85, 3
-STEP_ASIDE, LARGEST_SPREAD = 6.0, 2.0  # pixels of 640
+STEP_ASIDE, LARGEST_SPREAD, LARGEST_DRIFT = 6.0, 2.0, 3.0  # pixels of 640
 AREA_RATIO = (0.05, 4.0)
 
 
@@ -85,7 +85,8 @@ def align(
         result, unsettled = _settled(middle, result, expected, parameters)
         problem = problem or unsettled
     if finest >= FINE:
-        result = fit(Level(pairs, FINE, valid), result.homography, expected, parameters)
+        result, drift = _refined(middle, Level(pairs, FINE, valid), result, expected, parameters)
+        problem = problem or drift
     scale = 640 / rgb.shape[1]
     problem = problem or _problem(result, thermal.shape, rgb.shape)
     return Alignment(
@@ -166,6 +167,20 @@ def _settled(level: Level, found: Fit, expected: np.ndarray, parameters: int) ->
     ends = [_apart(level, one.homography, best.homography) * 640 / level.width for one in fits]
     spread = float(np.median(ends))
     return best, "" if spread < LARGEST_SPREAD else f"starts beside each other end {spread:.1f} pixels (of 640) apart"
+
+
+def _refined(middle: Level, fine: Level, found: Fit, expected: np.ndarray, parameters: int) -> tuple[Fit, str]:
+    """A fit at the fine scale, or where it moves far away that at the middle one, which is the steadier, and a problem.
+
+    Each fit is one of two: the second has its edges from images that the first has put in place.
+    """
+    steady = fit(middle, found.homography, expected, parameters)
+    finer = fit(fine, found.homography, expected, parameters)
+    finer = fit(fine, finer.homography, expected, parameters)
+    drift = _apart(middle, finer.homography, steady.homography) * 640 / middle.width
+    if drift < LARGEST_DRIFT:
+        return finer, ""
+    return steady, f"two scales of the images disagree by {drift:.1f} pixels (of 640)"
 
 
 def _apart(level: Level, one: np.ndarray, other: np.ndarray) -> float:
