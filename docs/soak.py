@@ -33,14 +33,14 @@ ASKED = {
 INTRODUCTION = """\
 runs the node's process with two cameras, each a process of its own, and does something wrong every few seconds, in an
 order that the seed gives: a camera stops, sends another encoding, half of its data, stamps that jump by up to an hour,
-ten times its rate or only 70 % of its frames for 0.5 to 3 s; it is killed (SIGKILL) and started again; the node gets
-wrong parameters, or goes through its lifecycle. After each, 4 to 7 s of rest. Every minute it samples memory, threads,
-file descriptors, shared memory, rate and latency; it ends with `soak.json`, `soak.png`, the node's log and a verdict as
-exit status. *Back* is the time from the end of the fault to the first image of a second with 70 % of the rate before
-it. The first sixth of the run is warm-up, with kills and lifecycle cycles only: Fast DDS keeps some memory for each of
-the first processes it meets (a plain rclpy node with one subscription, too, grew by 6 MB over the first 40 cameras that
-died beside it, and by nothing over the next 20). Parameter calls are the control: they disturb no image, so a rate that
-is late after them is late because the machine was busy."""
+ten times its rate, only 70 % of its frames, or one picture again and again, for 0.5 to 3 s; it is killed (SIGKILL) and
+started again; the node gets wrong parameters, or goes through its lifecycle. After each, 4 to 7 s of rest. Every minute
+it samples memory, threads, file descriptors, shared memory, rate, latency and modes; it ends with `soak.json`,
+`soak.png`, the node's log and a verdict as exit status. *Back* is the time from the end of the fault to the first image
+of a second with 70 % of the rate before it. The first sixth of the run is warm-up, with kills and lifecycle cycles
+only: Fast DDS keeps some memory for each of the first processes it meets (a plain rclpy node with one subscription,
+too, grew by 6 MB over the first 40 cameras that died beside it, and by nothing over the next 20). Parameter calls are
+the control: they disturb no image, so a rate that is late after them is late because the machine was busy."""
 
 
 def page(report: dict[str, Any], date: str) -> str:
@@ -62,6 +62,8 @@ how busy it was. Images of {c["size"]} at {c["rate_hz"]:g} Hz, {sum(report["faul
 {verdict_table(report)}
 
 {fault_table(report)}
+
+What went out, by `~/mode` and share of the whole time, faults included: {mode_words(report)}.
 
 {sample_table(report)}
 
@@ -91,6 +93,11 @@ def fault_table(report: dict[str, Any]) -> str:
         for back in [report["recovery_s"].get(kind, {"p50": "-", "max": "-"})]
     ]
     return "\n".join(["| fault | times | back after, s: p50 | max |", "|---|---|---|---|", *rows])
+
+
+def mode_words(report: dict[str, Any]) -> str:
+    """Share of time of each mode."""
+    return ", ".join(f"{mode} {100 * share:.1f} %" for mode, share in report["modes"].items())
 
 
 def sample_table(report: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from mmcfusion_ros.evaluation.soak_report import (
     Fault,
     cpu_seconds,
     machine_cpu_seconds,
+    mode_shares,
     passed,
     plot,
     sample_process,
@@ -125,6 +126,7 @@ class Soak:
             self._do(kind, self._rng.uniform(0.5, 3.0))
             self.faults.append(Fault(kind, start_s, time.monotonic()))
         self._rest()
+        self.modes = self._modes(self._started_s, time.monotonic())
         if self.node.poll() is not None:
             self.observer.errors.append(f"the node ended with status {self.node.returncode}")
 
@@ -188,6 +190,9 @@ class Soak:
         node = cpu_seconds(self.node.pid)
         return {"node": node, "rig": ours, "others": machine_cpu_seconds() - node - ours}
 
+    def _modes(self, start_s: float, end_s: float) -> dict[str, float]:
+        return mode_shares(self.observer.modes, start_s, end_s)
+
     def _sample(self) -> None:
         now_s, cpu, values = time.monotonic(), self._cpu_used(), self.observer.values
         seconds = now_s - self._sampled_s
@@ -201,6 +206,7 @@ class Soak:
                 "latency_ms_p95": round(float(p95), 2),
                 "latency_ms_p99": round(float(p99), 2),
                 "network_ms_p50": float(values.get("network_ms.p50", 0)),
+                **{f"mode_{mode}": share for mode, share in self._modes(self._sampled_s, now_s).items()},
                 **{f"cpu_{who}": round((cpu[who] - self._cpu[who]) / seconds, 2) for who in cpu},
                 "dropped": {k.removeprefix("dropped."): int(v) for k, v in values.items() if k.startswith("dropped.")},
             }
@@ -229,6 +235,7 @@ def run_soak(out: Path, minutes: float, seed: int = 0, size: tuple[int, int] = (
     report = {
         "machine": machine(),
         "configuration": {"minutes": minutes, "seed": seed, "size": "{}x{}".format(*size), "rate_hz": RATE_HZ},
+        "modes": soak.modes,
         **soak_report(soak.samples, soak.faults, soak.observer.arrivals_s, soak.errors(), minutes),
     }
     (out / "soak.json").write_text(json.dumps(report, indent=1) + "\n")

@@ -20,7 +20,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 
-from mmcfusion_ros.evaluation.bags.reading import TYPES
+from mmcfusion_ros.bags.reading import TYPES
 from mmcfusion_ros.evaluation.bags.writing import camera_info_message, header_message, image_message
 
 NS = 1_000_000_000

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig_pairs import luminance_pairs, moved
 
-from mmcfusion_ros.fusion.alignment import MIDDLE, align, corners, same_view, transformed
-from mmcfusion_ros.fusion.alignment_fit import MODELS
+from mmcfusion_ros.fusion.alignment import MIDDLE, _best_place, _settled, align, corners, same_view, transformed
+from mmcfusion_ros.fusion.alignment_fit import MODELS, Level, fit
 from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb, read_thermal
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 
@@ -129,3 +129,29 @@ def test_real_pairs_are_found_again(shared_data):
         after = align([(turned, rgb)], finest=MIDDLE, valid=valid)
         assert not before.problem + after.problem
         assert error(after.homography, before.homography @ motion, rgb.shape) * 640 / rgb.shape[1] < 3
+
+
+def test_a_repeated_scene_has_no_one_place():
+    rng = np.random.default_rng(0)
+    tile = cv2.GaussianBlur(rng.integers(0, 256, (64, 64)).astype(np.uint8), (0, 0), 2)
+    image = np.tile(cv2.normalize(tile, None, 0, 255, cv2.NORM_MINMAX), (8, 10))
+    assert "another place fits nearly as well" in align([(image, image)], finest=MIDDLE).problem
+
+
+def test_an_estimate_that_depends_on_its_start_is_told():
+    thermal, rgb = luminance_pairs(1)[0]
+    level = Level([(thermal, rgb)], MIDDLE)
+    assert not _settled(level, fit(level, THERMAL_TO_RGB, THERMAL_TO_RGB, 8), THERMAL_TO_RGB, 8)[1]
+    noise = np.random.default_rng(0).integers(0, 256, thermal.shape).astype(np.uint8)
+    unrelated = Level([(noise, rgb)], MIDDLE)
+    found = fit(unrelated, THERMAL_TO_RGB, THERMAL_TO_RGB, 8)
+    assert "starts beside each other end" in _settled(unrelated, found, THERMAL_TO_RGB, 8)[1]
+
+
+def test_the_best_of_several_places_is_chosen_at_the_finer_scale():
+    thermal, rgb = luminance_pairs(1)[0]
+    level = Level([(thermal, rgb)], MIDDLE)
+    aside = moved(0, 1, (40, 20), rgb.shape) @ THERMAL_TO_RGB
+    found, problem = _best_place(level, [aside, THERMAL_TO_RGB], THERMAL_TO_RGB, 8)
+    assert not problem
+    assert error(found.homography, THERMAL_TO_RGB, thermal.shape) < 2

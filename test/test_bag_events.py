@@ -9,10 +9,10 @@ from collections import Counter
 import pytest
 from bag_files import NS, RGB, START, THERMAL, Message, drive, info, rgb, thermal, write_bag
 
-from mmcfusion_ros.evaluation.bags.ahead import ahead
-from mmcfusion_ros.evaluation.bags.events import Arrived, CameraEvents, Dropped, Paired
-from mmcfusion_ros.evaluation.bags.reading import Bag
-from mmcfusion_ros.evaluation.bags.topics import find_cameras
+from mmcfusion_ros.bags.ahead import ahead
+from mmcfusion_ros.bags.events import Arrived, CameraEvents, Dropped, Paired
+from mmcfusion_ros.bags.reading import Bag
+from mmcfusion_ros.bags.topics import find_cameras
 from mmcfusion_ros.ros.pairing import PairingOptions
 
 MS = 1_000_000

@@ -38,9 +38,9 @@ from ros_helpers import NodeProcess, Rig, RunningNode, new_namespace
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
+from mmcfusion_ros.bags.reading import read_message
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, evaluate_bag
-from mmcfusion_ros.evaluation.bags.reading import read_message
 from mmcfusion_ros.ros.bag_player import shift_stamp
 from mmcfusion_ros.ros.parameter_files import load_values
 

@@ -25,9 +25,9 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode
 from rosbags.typesys import Stores, get_typestore
 
-from mmcfusion_ros.evaluation.bags.files import is_bag
-from mmcfusion_ros.evaluation.bags.reading import TYPES, Bag, read_message
-from mmcfusion_ros.evaluation.bags.topics import COMPRESSED, IMAGE, Topic, find_cameras
+from mmcfusion_ros.bags.files import is_bag
+from mmcfusion_ros.bags.reading import TYPES, Bag, read_message
+from mmcfusion_ros.bags.topics import COMPRESSED, IMAGE, Topic, find_cameras
 
 MESSAGES = drive(8)
 WRITERS = {

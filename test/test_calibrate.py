@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
+
 import cv2
 import numpy as np
 import pytest
 from rig_pairs import luminance_pairs, rig_pairs
 
-from mmcfusion_ros.calibration.boards import calibrate_from_boards, find_board
+from mmcfusion_ros.calibration.board_homography import homography_from_boards, rms
+from mmcfusion_ros.calibration.boards import Board, find_board
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
-from mmcfusion_ros.calibration.recording import spread
+from mmcfusion_ros.calibration.recording import FolderRecording, spread
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.fusion.alignment import corners, transformed
 from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.palette import Palette
+from mmcfusion_ros.fusion.thermal import ThermalOptions
+from mmcfusion_ros.ros.parameter_files import load_values
+from mmcfusion_ros.ros.settings import Settings
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 
 TRUTH = np.array([[0.62, 0.01, 30.0], [-0.012, 0.61, 25.0], [1e-5, -2e-5, 1]])  # RGB to thermal
@@ -54,24 +62,24 @@ PLACES = ((10, 10, 300), (320, 20, 300), (40, 240, 280), (330, 250, 290, -4), (1
 def test_boards_of_inverted_contrast(pattern, columns, rows):
     pairs = [board(pattern, *place) for place in PLACES]
     blank = np.full((320, 400), 90, np.uint8), np.full((480, 640), 90, np.uint8)
-    found = calibrate_from_boards([blank, *pairs], pattern, columns, rows)
+    found = homography_from_boards([blank, *pairs], Board(pattern, columns, rows))
     assert found.views == [1, 2, 3, 4, 5]
-    assert found.rms_px < 0.5
+    assert rms(found.errors_px) < 0.5
     assert distance(found.homography, np.linalg.inv(TRUTH), (320, 400)) < 1
 
 
 def test_bad_boards_are_refused():
     one = board("chessboard", *PLACES[0])
-    assert find_board(np.zeros((90, 90), np.uint8), "chessboard", 9, 6) is None
+    assert find_board(np.zeros((90, 90), np.uint8), Board("chessboard", 9, 6)) is None
     with pytest.raises(ValueError, match="no pair of 1 shows the 7x5 chessboard in both images"):
-        calibrate_from_boards([one], "chessboard", 7, 5)
+        homography_from_boards([one], Board("chessboard", 7, 5))
     small = board("chessboard", 200, 200, 180)
     with pytest.raises(ValueError, match="show the board in the corners too"):
-        calibrate_from_boards([small], "chessboard", 9, 6)
+        homography_from_boards([small], Board("chessboard", 9, 6))
     other = one[0], np.roll(one[1], 150, axis=1)
     pairs = [other, *(board("chessboard", *place) for place in PLACES[1:3])]
     with pytest.raises(ValueError, match=r"do not agree|reprojection error"):
-        calibrate_from_boards([pairs[0], pairs[1]], "chessboard", 9, 6)
+        homography_from_boards([pairs[0], pairs[1]], Board("chessboard", 9, 6))
 
 
 def test_folder_to_files(tmp_path, capsys):
@@ -87,6 +95,15 @@ def test_folder_to_files(tmp_path, capsys):
     assert "3 of 3 frames used" in printed
     assert printed.count("±") == 13
     assert cv2.imread(str(out.with_suffix(".jpg"))).shape == (1200, 1600, 3)
+
+
+def test_a_folder_of_palette_colours_below_telemetry(tmp_path):
+    grey, rgb = rig_pairs()[0]
+    coloured = np.vstack([np.zeros((2, 640, 3), np.uint8), Palette.from_name("ironbow").apply(grey)])
+    folder = write_folder(tmp_path / "pairs", [(coloured, rgb)])
+    ((thermal, _),) = FolderRecording(folder, ThermalOptions(palette="ironbow", crop_top=2)).pairs(1)
+    assert thermal.shape == grey.shape
+    assert np.abs(thermal.astype(int) - grey).mean() < 2
 
 
 def test_bad_calibrations_are_not_written(tmp_path):
@@ -123,30 +140,69 @@ def test_time_of_a_folder(shared_data, capsys):
     assert abs(float(printed.split()[1])) < 0.01
 
 
-def test_bag(tmp_path):
-    rosbag2, typesys = pytest.importorskip("rosbags.rosbag2"), pytest.importorskip("rosbags.typesys")
-    from mmcfusion_ros.calibration.recording import bag_pairs, bag_streams
+class TestBag:
+    @pytest.fixture
+    def bag(self, tmp_path):
+        """Six pairs, thermal stamps 4 ms early."""
+        from bag_files import drive, write_bag
 
-    store = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
-    types = store.types
-    topics = ("/thermal/image_raw", "/rgb/image_raw")
-    with rosbag2.Writer(tmp_path / "bag", version=8) as writer:
-        links = [writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=store) for topic in topics]
-        for i in range(6):
-            for link, delay, encoding, channels in ((links[0], 5, "mono16", 1), (links[1], 0, "rgb8", 3)):
-                stamp = types["builtin_interfaces/msg/Time"](sec=7, nanosec=100_000_000 * i + 1_000_000 * delay)
-                header = types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera")
-                data = np.full(64 * 80 * channels * (2 if channels == 1 else 1), 20 * i, np.uint8)
-                step = len(data) // 64
-                image = types["sensor_msgs/msg/Image"](
-                    header=header, height=64, width=80, encoding=encoding, is_bigendian=0, step=step, data=data
-                )
-                writer.write(link, 10**9 + 10**8 * i + delay, store.serialize_cdr(image, "sensor_msgs/msg/Image"))
-    pairs = bag_pairs(tmp_path / "bag", topics, 3)
-    assert [int(rgb[0, 0, 0]) for _, rgb in pairs] == [0, 40, 100]
-    assert {(thermal.shape, rgb.shape) for thermal, rgb in pairs} == {((64, 80), (64, 80, 3))}
-    thermal, rgb = (list(stream) for stream in bag_streams(tmp_path / "bag", topics))
-    assert [round(stamp - 7, 3) for stamp, _ in thermal] == [0.005, 0.105, 0.205, 0.305, 0.405, 0.505]
-    assert len(rgb) == 6
-    with pytest.raises(ValueError, match="has no images on /ir; it has /rgb/image_raw, /thermal/image_raw"):
-        bag_pairs(tmp_path / "bag", ("/ir", "/rgb/image_raw"), 3)
+        return write_bag(tmp_path / "bag", drive())
+
+    @contextmanager
+    def recording(self, path, *changes):
+        from mmcfusion_ros.bags.reading import Bag
+        from mmcfusion_ros.calibration.bag_recording import BagRecording
+
+        settings = Settings(load_values(None, ["pairing.max_age=0", *changes]))
+        with Bag(path) as bag:
+            yield BagRecording(bag, settings.pairing(), settings.thermal())
+
+    def test_pairs_are_spread_over_it(self, bag):
+        from bag_files import rgb_pixels
+
+        with self.recording(bag) as recording:
+            pairs = recording.pairs(3)
+        assert [thermal.dtype for thermal, _ in pairs] == [np.uint8] * 3
+        assert {thermal.shape for thermal, _ in pairs} == {(48, 64)}
+        for (_, rgb), index in zip(pairs, (0, 2, 5), strict=True):
+            np.testing.assert_array_equal(rgb, rgb_pixels(index))
+
+    def test_offset_of_the_thermal_clock(self, bag):
+        """A frame late, each thermal frame pairs with the RGB frame before."""
+        from bag_files import rgb_pixels
+
+        with self.recording(bag, "pairing.thermal_offset=-0.096") as recording:
+            pairs = recording.pairs(9)
+        assert len(pairs) == 5
+        np.testing.assert_array_equal(pairs[0][1], rgb_pixels(0))
+
+    def test_thermal_frames_are_those_that_the_node_sees(self, bag):
+        with self.recording(bag, "thermal.crop_top=8", "thermal.polarity=black_hot") as recording:
+            turned = recording.pairs(1)[0][0]
+        with self.recording(bag) as recording:
+            whole = recording.pairs(1)[0][0]
+        assert turned.shape == (40, 64)
+        assert np.corrcoef(turned.ravel(), whole[8:].ravel())[0, 1] < -0.99
+
+    def test_streams_have_the_stamps_of_the_messages(self, bag):
+        from bag_files import NS, START
+
+        with self.recording(bag) as recording:
+            thermal, rgb = ([stamp - START / NS for stamp, _ in stream] for stream in recording.streams())
+        np.testing.assert_allclose(thermal, 0.1 * np.arange(6) - 0.004, atol=1e-6)
+        np.testing.assert_allclose(rgb, 0.1 * np.arange(6), atol=1e-6)
+
+    def test_a_damaged_one_is_read_as_far_as_it_goes(self, tmp_path, capsys):
+        from bag_files import drive, storage_file, write_bag
+
+        bag = write_bag(tmp_path / "bag", drive(60), "sqlite3")
+        os.truncate(storage_file(bag), int(storage_file(bag).stat().st_size * 0.7))
+        with self.recording(bag) as recording:
+            assert 20 < len(recording.pairs(60)) < 60
+        with pytest.raises(SystemExit):
+            main(["calibrate", "--bag", str(bag), "--time"])
+        assert "mmcfusion calibrate: " in capsys.readouterr().err
+
+    def test_a_topic_that_is_not_there(self, bag):
+        with pytest.raises(SystemExit, match=r"the bag has no topic /ir; it has .*/thermal/image_raw"):
+            main(["calibrate", "--bag", str(bag), "--thermal-topic", "/ir", "--time"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmcfusion_ros.calibration.clock import clock_offset, motion_energy
-from mmcfusion_ros.calibration.recording import folder_streams
+from mmcfusion_ros.calibration.recording import FolderRecording
 
 RATE_HZ = 30.0
 
@@ -54,6 +54,6 @@ def test_what_cannot_be_known_is_said():
 @pytest.mark.parametrize("clip", ["140746", "140815"])
 @pytest.mark.parametrize("offset_s", [0.0, 0.037, -0.1, 0.3])
 def test_clips_with_shifted_stamps(shared_data, clip, offset_s):
-    thermal, rgb = folder_streams(shared_data / "video" / clip, RATE_HZ)
+    thermal, rgb = FolderRecording(shared_data / "video" / clip, rate_hz=RATE_HZ).streams()
     shifted = motion_energy((stamp - offset_s, image) for stamp, image in thermal)
     assert clock_offset(shifted, motion_energy(rgb), 0.5).offset_s == pytest.approx(offset_s, abs=0.01)

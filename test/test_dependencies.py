@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,3 +44,30 @@ def test_the_page_of_licences_names_what_is_locked():
     rows = re.findall(r"^\| ([\w.-]+) \| (\S+) \| (.+) \|$", (ROOT / "docs" / "dependencies.md").read_text(), re.M)
     listed = {name: version for name, version, _ in rows if name != "package"}
     assert listed == pins((ROOT / "requirements-dev.lock").read_text()), "run: python docs/dependencies.py"
+
+
+def test_advisories_are_found_by_version(tmp_path):
+    advisory = {
+        "id": "PYSEC-1",
+        "affected": [
+            {
+                "package": {"name": "Some_Package"},
+                "ranges": [
+                    {"type": "GIT", "events": [{"introduced": "0"}]},
+                    {"type": "ECOSYSTEM", "events": [{"introduced": "1.0"}, {"fixed": "1.5"}, {"introduced": "2.0"}]},
+                ],
+                "versions": ["0.5"],
+            }
+        ],
+    }
+    folder = tmp_path / "vulns" / "some-package"
+    folder.mkdir(parents=True)
+    (folder / "PYSEC-1.yaml").write_text(yaml.safe_dump(advisory))
+    (folder / "PYSEC-2.yaml").write_text(yaml.safe_dump(advisory | {"id": "PYSEC-2", "withdrawn": "2020-01-01"}))
+    lock = tmp_path / "requirements.lock"
+    for version, found in (("0.4", 0), ("0.5", 1), ("1.0", 1), ("1.5", 0), ("1.9", 0), ("2.0", 1)):
+        lock.write_text(f"some-package=={version} \\\n    --hash=sha256:00\n")
+        command = [sys.executable, str(ROOT / "docs" / "advisories.py"), str(tmp_path), str(lock)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == found, result.stderr
+        assert result.stdout.startswith(f"some-package {version}: PYSEC-1 (" if found else "none applies (1 packages")

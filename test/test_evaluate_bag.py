@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -34,12 +35,12 @@ from bag_files import (
 )
 from mcap.reader import make_reader
 
+from mmcfusion_ros.bags.reading import Bag, read_message
 from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report, summary_text
 from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, evaluate_bag
 from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused
 from mmcfusion_ros.evaluation.bags.measures import METRICS, registration_residual
 from mmcfusion_ros.evaluation.bags.outputs import COLUMNS, ReportFrames
-from mmcfusion_ros.evaluation.bags.reading import Bag, read_message
 from mmcfusion_ros.evaluation.bags.writing import header_message, ros_type
 from mmcfusion_ros.fusion.pipeline import StageClock
 from mmcfusion_ros.ros.parameter_files import load_values
@@ -86,7 +87,8 @@ def stamp(message):
 class TestResult:
     def test_fused_images_are_what_the_pipeline_makes_of_the_pairs(self, bag, values, tmp_path):
         evaluate_bag(bag, values, tmp_path / "out", PLAIN)
-        pipeline = Settings(values).pipeline()
+        settings = Settings(values)
+        pipeline = settings.pipeline(settings.backend())
         messages = fused_messages(tmp_path / "out")
         assert len(messages) == 6
         for i, (_, message) in enumerate(messages):
@@ -97,6 +99,20 @@ class TestResult:
             )
             assert stamp(message) == START + i * NS // 10
             assert message.header.frame_id == "rgb_frame"
+
+    def test_topic_and_frame_names_write_nothing_outside_of_the_output_folder(self, values, tmp_path):
+        evil = {THERMAL: "/../../../evil/thermal", RGB: "/../../../evil/rgb"}
+        messages = [replace(one, topic=evil.get(one.topic, one.topic)) for one in drive(3)]
+        for one in messages:
+            one.message.header.frame_id = "../../../evil"
+        bag = write_bag(tmp_path / "a" / "drive", messages)
+        before = set(tmp_path.rglob("*"))
+        out = tmp_path / "a" / "b" / "out"
+        options = BagOptions(thermal_topic=evil[THERMAL], rgb_topic=evil[RGB])
+        evaluate_and_report(bag, out, {"../../../evil": values}, options, threading.Event())
+        new = set(tmp_path.rglob("*")) - before - {out, out.parent}
+        assert new
+        assert [path for path in new if not path.is_relative_to(out)] == []
 
     def test_camera_info_and_diagnostics_come_along(self, values, tmp_path):
         bag = write_bag(tmp_path / "drive", drive(25))

@@ -148,6 +148,26 @@ def test_message_loss(rig, figure, loss):
     assert 0 < len(rig.fused) - first <= 60
 
 
+@pytest.mark.parametrize("fast", ["thermal", "rgb"])
+def test_one_camera_at_ten_times_the_rate(bench, rig, figure, fast):
+    """100 Hz beside 10 Hz: each frame of the slow one is fused with the one of its stamp, or its neighbour."""
+    slow = {"thermal": "rgb", "rgb": "thermal"}[fast]
+    sent, first, start_ns = [], len(rig.fused), rig.now_ns()
+    for n in range(200):
+        at_ns = start_ns + n * NS // 100
+        rig.publish_one(fast, at_ns)
+        if n % 10 == 0:
+            rig.publish_one(slow, at_ns)
+            sent.append(at_ns)
+        rig.spin(0.01)
+    rig.wait(lambda: len(rig.fused) > first + 1)
+    rig.spin(0.3)
+    figure(f"{fast} at ten times the rate: fused of 20", len(rig.fused) - first)
+    assert len(rig.fused) - first <= len(sent)
+    assert bench.node._fusing._pairs.drops[f"unpaired_{fast}"] > 0
+    assert rig.modes[-1] == "FUSED"
+
+
 def test_two_publishers_on_one_topic_are_named(rig):
     domain = rig.context.get_domain_id()
     other = Rig(domain, rig.namespace, node_name="second_driver")

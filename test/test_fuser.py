@@ -20,6 +20,7 @@ from mmcfusion_ros.fusion.errors import BackendError, FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.variants import get_variant
@@ -385,6 +386,14 @@ class TestCache:
         assert (fused[0] != fused[1]).mean() > 0.5
         np.testing.assert_array_equal(fused[0], fused[2])
 
+    def test_each_precision_has_entries_of_its_own(self, random_lite_graph, private_cache):
+        fused = [
+            Fuser.from_pretrained(random_lite_graph, "openvino", precision=precision, threads=1)(*scene(64, 64))
+            for precision in ("float32", "auto", "float32")
+        ]
+        np.testing.assert_array_equal(fused[0], fused[2])
+        np.testing.assert_allclose(fused[1], fused[0].astype(int), atol=4)
+
     def test_without_a_folder_there_is_no_cache(self, random_lite_graph, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
@@ -442,6 +451,17 @@ class TestPipeline:
         assert np.abs(fused[inside].astype(int) - rgb[inside]).mean() > 5
         grey = self.pipeline(shifted, openvino_fuser)(thermal, rgb[..., 0], StageClock())
         np.testing.assert_array_equal(grey[~inside], rgb[..., 0][~inside])
+
+    def test_thermal_alone_lies_where_the_refiner_has_moved_it(self):
+        thermal, rgb = scene(80, 96)
+        pipeline = self.pipeline()
+        pipeline.refiner = Refiner(Registration(), RefinementOptions("correct"))
+        pipeline.refiner.registration = Registration().corrected(np.array([[1, 0, 20], [0, 1, 30], [0, 0, 1]]))
+        alone = pipeline.thermal_alone(thermal, rgb.shape[:2])
+        np.testing.assert_array_equal(alone[34:, 24:], thermal[4:-30, 4:-20])
+        assert not alone[:30].any()
+        assert not pipeline.weight[:30].any()
+        assert pipeline.weight[30:, 20:].all()
 
     def test_stages_are_timed_and_sum_up(self):
         clock = StageClock()

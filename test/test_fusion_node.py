@@ -197,17 +197,6 @@ def test_services_answer_during_an_inference_and_the_newest_pair_wins(bench):
     assert len(rig.fused) == 2
 
 
-def test_deactivate_lets_the_pair_at_work_be_the_last_one(bench):
-    rig, gate = bench.rig, gated(bench)
-    threading.Timer(1.0, gate.let_go.set).start()
-    assert rig.change("deactivate")
-    rig.wait(lambda: rig.fused)
-    rig.spin(0.5)
-    assert len(rig.fused) == 1
-    assert rig.change("activate")
-    rig.fuse()
-
-
 def test_shutdown_does_not_wait_long_for_the_pair_at_work(bench):
     rig, gate = bench.rig, gated(bench)
     worker = bench.node._fusing.worker

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from camera_messages import HEIGHT, NS, WIDTH, header, image, pixels_of, ramp, rgb_image, thermal_image
-from ros_helpers import Bench
-from sensor_msgs.msg import CameraInfo, RegionOfInterest
+from camera_messages import HEIGHT, NS, WIDTH, header, image, pixels_of, ramp, rgb_image, stamp_ns, thermal_image
+from ros_helpers import Bench, Rig
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.palette import Palette
@@ -113,6 +113,28 @@ def test_a_calibrated_rig_waits_for_camera_info_and_then_fuses(extrinsics):
         rig.wait(lambda: len(rig.fused) > fused, rig.publish)
 
 
+def test_the_valid_mask_says_where_the_image_shows_what_thermal_sees(tmp_path):
+    path = tmp_path / "rig.yaml"
+    save_calibration(Calibration(np.array([[1, 0, 10], [0, 1, -4], [0, 0, 1]])), path)
+    seen = np.zeros((HEIGHT, WIDTH), np.uint8)
+    seen[:-4, 10:] = 255
+    with Bench(registration__type="homography", registration__file=str(path), stall_timeout=0.5) as bench:
+        rig, masks = bench.rig, []
+        rig.node.create_subscription(Image, f"{rig.full_name}/debug/valid_mask", masks.append, 50)
+        rig.start()
+        for expected, cameras in ((seen, ["thermal", "rgb"]), (0 * seen, ["rgb"]), (seen, ["thermal"])):
+
+            def publish(cameras=cameras) -> None:
+                rig.publish_info()
+                rig.publish() if len(cameras) == 2 else rig.publish_one(*cameras)
+
+            rig.wait(lambda expected=expected: masks and np.array_equal(pixels_of(masks[-1]), expected), publish)
+        mask = masks[0]
+        assert mask.encoding == "mono8"
+        rig.wait(lambda: mask.header in [fused.header for fused in rig.fused])
+        assert {stamp_ns(fused) for fused in rig.fused} >= {stamp_ns(mask) for mask in masks[:-1]}
+
+
 @pytest.mark.parametrize("policy", ["drop", "pass_through"])
 def test_a_thermal_camera_that_stands_still(policy):
     with Bench(thermal__frozen_policy=policy) as bench:
@@ -126,9 +148,12 @@ def test_a_thermal_camera_that_stands_still(policy):
         assert rig.values()["thermal_freezes"] == "1"
         if policy == "drop":
             rig.wait(lambda: int(rig.values().get("dropped.frozen_thermal", 0)) > 1, stand_still)
+            rig.wait(lambda: rig.modes[-1] == "RGB_ONLY", stand_still)  # by on_thermal_loss, after stall_timeout
         else:
+            assert rig.modes[-2:] == ["FUSED", "RGB_ONLY"]
             rgb = pixels_of(rgb_image())
             rig.wait(lambda: np.array_equal(pixels_of(rig.fused[-1]), rgb), stand_still)
+            assert int(rig.values()["passed_through"]) > 0
         moving = iter(range(10_000))
         fused = len(rig.fused)
 
@@ -136,8 +161,32 @@ def test_a_thermal_camera_that_stands_still(policy):
             rig.publish(thermal=image(ramp(seed=next(moving)), "mono8"))
 
         rig.wait(lambda: len(rig.fused) > fused + 2, publish)
-        rig.wait(lambda: "same frame" not in rig.problem(), publish)
+        rig.wait(lambda: rig.modes[-1] == "FUSED", publish)
+        rig.wait(lambda: "same frame" not in rig.problem() and rig.values()["mode"] == "FUSED", publish)
         assert int(rig.values()["thermal_frozen_frames"]) > 1
+        stamps = list(map(stamp_ns, rig.fused))
+        assert stamps == sorted(set(stamps))
+
+
+def test_the_mode_tells_what_comes_out_of_a_frozen_thermal_camera():
+    """``thermal.frozen_policy`` counts, not ``on_thermal_loss``. A late subscriber is told too."""
+    with Bench(thermal__frozen_policy="pass_through", on_thermal_loss="hold") as bench:
+        rig = bench.rig
+        rig.start()
+        rgb, moving = pixels_of(rgb_image()), iter(range(10_000))
+        for mode in ("FUSED", "RGB_ONLY", "FUSED"):
+
+            def publish(still: bool = mode == "RGB_ONLY") -> int:
+                return rig.publish(thermal_image() if still else image(ramp(seed=next(moving)), "mono8"), rgb_image())
+
+            rig.wait(lambda m=mode: rig.modes[-1:] == [m], publish)
+            first = publish()
+            rig.wait(lambda f=first: rig.fused and stamp_ns(rig.fused[-1]) > f, publish)
+            assert np.array_equal(pixels_of(rig.fused[-1]), rgb) == (mode == "RGB_ONLY")
+            rig.wait(lambda m=mode: rig.values().get("mode") == m, publish)
+            late = Rig(rig.context.get_domain_id(), rig.namespace, node_name="late")
+            late.wait(lambda late=late, m=mode: late.modes[-1:] == [m], publish)
+            late.close()
 
 
 def test_telemetry_and_palette():

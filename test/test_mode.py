@@ -132,3 +132,40 @@ def test_frames_that_cannot_be_used_do_not_keep_a_camera_alive(cameras):
     assert cameras.send("rgb", "thermal", seconds=1.3, ok=False) == "THERMAL_ONLY"
     assert cameras.send("rgb", seconds=1.5, ok=False) == "NONE"
     assert cameras.send("rgb", seconds=1.2) == "RGB_ONLY"
+
+
+@pytest.mark.parametrize("pass_through", [("rgb", "thermal"), ()])
+def test_a_frozen_thermal_camera_is_lost_at_once_and_back_after_good_pairs(pass_through):
+    cameras = Cameras(pass_through)
+    cameras.send("rgb", "thermal", "pair", seconds=2)
+    for _ in range(30):
+        cameras.now_s += 0.1
+        for source in ("rgb", "thermal", "pair"):
+            cameras.switch.arrived(source)
+        cameras.switch.frozen()
+        assert cameras.switch.mode == "RGB_ONLY"
+        assert cameras.switch.publishes("rgb")
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.2) == "RGB_ONLY"
+    cameras.switch.frozen()
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.2) == "RGB_ONLY"
+    assert cameras.send("rgb", "thermal", "pair", seconds=0.1) == "FUSED"
+    assert cameras.changes == ["FUSED", "RGB_ONLY", "FUSED"]
+
+
+def test_a_camera_that_dies_while_it_is_frozen_is_subject_to_the_policy():
+    cameras = Cameras(pass_through=())
+    cameras.send("rgb", "thermal", "pair", seconds=2)
+    cameras.switch.frozen()
+    assert cameras.send("rgb", seconds=1.0) == "RGB_ONLY"
+    assert cameras.send("rgb", seconds=0.2) == "NONE"
+
+
+def test_one_failure_after_a_long_wait_is_a_loss_at_once(cameras):
+    """Pairs arrive meanwhile, but they have come to nothing since the last good one."""
+    for _ in range(30):
+        cameras.now_s += 0.1
+        for source in ("rgb", "thermal", "pair"):
+            cameras.switch.arrived(source)
+    assert cameras.switch.mode == "FUSED"
+    cameras.switch.failed("pair")
+    assert cameras.switch.mode == "RGB_ONLY"

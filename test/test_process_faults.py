@@ -53,21 +53,32 @@ def test_node_and_cameras_are_killed_and_restarted_in_any_order(figure):
             kill(cameras)
 
 
-def in_small_folder(folder: str, size: str, fill: str, *command: object) -> tuple[str, ...]:
-    """A command that runs where ``folder`` is a disk of this size, filled with so many kB."""
+def in_small_folder(folder: str, size: str, fill: str, *command: object, then: str = "true") -> tuple[str, ...]:
+    """A command that runs where ``folder`` is a disk of this size, filled with so many kB, to which this is done."""
     script = f"mount -t tmpfs -o size={size} none {folder} && "
-    script += f'{{ dd if=/dev/zero of={folder}/fill bs=1k count={fill} 2>/dev/null; exec "$@"; }}'
+    script += f'{{ dd if=/dev/zero of={folder}/fill bs=1k count={fill} 2>/dev/null; {then}; exec "$@"; }}'
     return ("unshare", "-m", "sh", "-c", script, "sh", *map(str, command))
 
 
 @needs_mount
-def test_the_disk_of_the_cache_is_full(tmp_path, monkeypatch, figure):
+@pytest.mark.parametrize(
+    ("then", "why"),
+    [("true", "nothing was written to "), ("mount -o remount,ro {}", "Read-only file system")],
+    ids=["full", "read-only"],
+)
+def test_the_disk_of_the_cache_is_full_or_read_only(then, why, tmp_path, monkeypatch, figure):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    command = in_small_folder(str(tmp_path), "64k", "64", sys.executable, *PROGRAM)
+    command = in_small_folder(str(tmp_path), "64k", "64", sys.executable, *PROGRAM, then=then.format(tmp_path))
     with NodeProcess(program=command, executable=()) as node:
         begin = time.monotonic()
         node.rig.fuse()
-        figure("disk full: fused after, s", time.monotonic() - begin)
+        figure(f"no cache ({why}): fused after, s", time.monotonic() - begin)
+        node.rig.wait(node.rig.warnings, node.rig.publish)
+        (warning,) = node.rig.warnings()
+        assert warning.startswith("the compiled network is not kept, so the next start takes longer: ")
+        assert why in warning
+        assert str(tmp_path) in warning
+        node.rig.wait(lambda: node.rig.values().get("backend_warning") == warning)
         assert not node.rig.errors()
 
 

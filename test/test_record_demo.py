@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from mmcfusion_ros.bags.reading import Bag, read_message
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.evaluation.bags.demo import START_NS
-from mmcfusion_ros.evaluation.bags.reading import Bag, read_message
 from mmcfusion_ros.ros.messages import rgb_from_message, thermal_from_message
 
 

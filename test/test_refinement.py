@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -9,15 +10,17 @@ import pytest
 from rig_pairs import luminance_pairs, moved
 
 from mmcfusion_ros.fusion.alignment import corners, transformed
+from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 
 KNOCK = moved(0.8, 1.0, (6, -4), (480, 640))
 
 
 def knocked(mode, **options):
-    return Refiner(Registration(KNOCK @ THERMAL_TO_RGB), RefinementOptions(mode, **options))
+    return Refiner(Registration(KNOCK @ THERMAL_TO_RGB), RefinementOptions(mode, **{"window": 9} | options))
 
 
 def error(registration):
@@ -56,13 +59,30 @@ def test_correct_follows_slowly_and_without_jumps():
 
 
 def test_a_good_registration_is_left_alone():
-    refiner = Refiner(Registration(THERMAL_TO_RGB), RefinementOptions("correct"))
+    refiner = Refiner(Registration(THERMAL_TO_RGB), RefinementOptions("correct", window=9))
     before = refiner.registration
     for pair in luminance_pairs(6):
         refiner.step(*pair)
     assert refiner.registration is before
     assert refiner.status.state == "steady"
     assert refiner.status.residual_px < 1
+
+
+def test_what_one_scene_may_pretend_is_not_followed():
+    slightly_off = moved(0, 1, (3, 0), (480, 640)) @ THERMAL_TO_RGB
+    refiner = Refiner(Registration(slightly_off), RefinementOptions("correct", window=5))
+    before = refiner.registration
+    for pair in luminance_pairs(4):
+        status = refiner.step(*pair)
+    assert status.state == "steady"
+    assert status.residual_px > 2
+    assert refiner.registration is before
+
+
+def test_most_of_the_window_must_be_there():
+    refiner = knocked("correct", window=9)
+    states = [refiner.step(*luminance_pairs(1)[0]).state for _ in range(5)]
+    assert states == ["waiting"] * 4 + ["following"]
 
 
 def test_weak_evidence_freezes():
@@ -105,6 +125,32 @@ def test_the_thread_takes_the_newest_pair_and_survives_bad_ones():
         time.sleep(0.05)
     assert refiner.status.reason
     refiner.stop()
-    assert refiner.status.state == "waiting"
+    assert refiner._thread
+    refiner._thread.join(60)
+    assert not refiner._thread.is_alive()
     with pytest.raises(ValueError, match="it must be one of off, monitor, correct"):
         RefinementOptions("always")
+
+
+def test_a_pipeline_that_begins_anew_does_not_wait_for_the_estimate_at_work(monkeypatch):
+    """What the old refiner still finds does not count any more."""
+    let_go, entered = threading.Event(), threading.Event()
+
+    def step(self, thermal, luminance):
+        entered.set()
+        assert let_go.wait(60)
+        self.registration = None
+
+    monkeypatch.setattr(Refiner, "step", step)
+    registration = Registration(THERMAL_TO_RGB)
+    refiner = Refiner(registration, RefinementOptions("correct", period_s=0.1))
+    pipeline = FusionPipeline(None, ThermalScaler(), registration, refiner=refiner)
+    refiner.offer(*luminance_pairs(1)[0])
+    assert entered.wait(60)
+    pipeline.reset()
+    let_go.set()
+    refiner._thread.join(60)
+    assert not refiner._thread.is_alive()
+    assert pipeline.refiner is not refiner
+    assert pipeline.refiner.registration is registration
+    assert pipeline.refiner.options is refiner.options

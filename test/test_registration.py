@@ -180,6 +180,11 @@ class TestSizes:
         assert "exchanged" in doubt
         assert not Registration(calibration).doubts((60, 80), (120, 160))
 
+    def test_one_field_of_view_of_two_shapes_is_doubted(self):
+        (doubt,) = Registration().doubts((512, 640), (480, 640))
+        assert "thermal image is 640x512 and the RGB image 640x480" in doubt
+        assert not Registration().doubts((256, 320), (1023, 1280))
+
     def test_a_homography_the_wrong_way_round_is_doubted(self):
         (doubt,) = Registration(np.diag([0.25, 0.25, 1])).doubts((120, 160), (480, 640))
         assert "sees only 0.4 % of the RGB image" in doubt

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import pickle
+import shutil
 import stat
 import struct
 import subprocess
@@ -259,6 +260,7 @@ class TestCache:
         """A lock belongs to an open file: a second opening is as good as a second process."""
         with filling_cache(folder):
             (folder / "3.blob").write_bytes(b"third")
+            seal_cache(folder)
             with pytest.raises(BlockingIOError):
                 open_cache()
         assert (open_cache() / "3.blob").exists()
@@ -274,6 +276,25 @@ class TestCache:
         again = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)(image, image)
         np.testing.assert_array_equal(again, expected)
         assert blob.read_bytes() != bytes(content)
+
+    def test_a_cache_that_cannot_be_kept_is_said_once_and_does_without(
+        self, random_lite_graph, private_cache, monkeypatch
+    ):
+        image = np.zeros((64, 64), np.uint8)
+        kept = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
+        kept(image, image)
+        assert kept.backend.warning == ""
+        again = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
+        again(image, image)
+        assert again.backend.warning == "", "loaded from the cache, nothing needs to be written"
+        shutil.rmtree(private_cache)
+        again(np.zeros((96, 64), np.uint8), np.zeros((96, 64), np.uint8))
+        monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+        fuser = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
+        assert fuser(image, image).shape == (64, 64)
+        warning = fuser.backend.warning
+        assert warning.startswith("the compiled network is not kept, so the next start takes longer: ")
+        assert "Not a directory: '/dev/null/mmcfusion_ros'" in warning
 
 
 def test_a_decompression_bomb_in_a_folder_of_pairs_is_not_unpacked(tmp_path):

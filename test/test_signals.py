@@ -94,7 +94,7 @@ def test_while_a_model_is_loaded(tmp_path):
     code = f"""
 import pathlib, time
 from mmcfusion_ros.ros import fusion_node, settings
-def load(self):
+def load(self, backend):
     pathlib.Path({str(tmp_path)!r}, "loading").touch()
     time.sleep(600)
 settings.Settings.pipeline = load

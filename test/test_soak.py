@@ -15,6 +15,7 @@ from mmcfusion_ros.evaluation.soak_report import (
     Fault,
     cpu_seconds,
     machine_cpu_seconds,
+    mode_shares,
     passed,
     recovery_s,
     sample_process,
@@ -103,6 +104,14 @@ class TestReport:
         assert passed(report)
 
 
+def test_mode_shares():
+    changes = [(0.0, "STARTING"), (2.0, "FUSED"), (6.0, "RGB_ONLY"), (7.0, "FUSED")]
+    whole = {"FUSED": 0.7, "RGB_ONLY": 0.1, "THERMAL_ONLY": 0.0, "NONE": 0.0, "STARTING": 0.2}
+    assert mode_shares(changes, 0.0, 10.0) == whole
+    part = mode_shares(changes, 5.0, 7.0)
+    assert (part["FUSED"], part["RGB_ONLY"], part["STARTING"]) == (0.5, 0.5, 0.0)
+
+
 def test_slope_ignores_outliers():
     assert theil_sen_slope([0, 1, 2, 3, 4], [0.0, 2.0, 99.0, 6.0, 8.0]) == pytest.approx(2.0)
     assert theil_sen_slope([1.0], [5.0]) == 0.0
@@ -130,7 +139,10 @@ def test_a_short_real_run(tmp_path):
     assert not report["errors"]
     assert sum(report["faults"].values()) >= 1
     assert report["samples"]
+    assert sum(report["modes"].values()) == pytest.approx(1, abs=1e-3)
+    assert report["modes"]["FUSED"] > 0
     for sample in report["samples"]:
         assert sample["fused_hz"] > 0
         assert sample["rss_mb"] > 50
+        assert sum(sample[f"mode_{mode}"] for mode in report["modes"]) == pytest.approx(1, abs=1e-3)
     assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")

@@ -280,6 +280,7 @@ class TestFrozen:
         for fused, thermal, _ in results[:2]:
             np.testing.assert_array_equal(fused, thermal)
         np.testing.assert_array_equal(results[2][0], results[2][2])
+        assert not pipeline.weight.any()
         assert pipeline.fuser.fused == 2
         assert pipeline.problems() == ["the thermal camera has sent the same frame for 0.2 s"]
         assert pipeline.report()["thermal_frozen_frames"] == "1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 
 import pytest
 from camera_messages import rgb_image, stamp_ns
@@ -17,6 +18,31 @@ STAGES = {"decode": 1.0, "network": 8.0, "total": 9.5}
 def events(path) -> list[dict]:
     """As the viewer reads it: the closing bracket may be missing."""
     return json.loads(path.read_text().rstrip().rstrip(",") + "]")
+
+
+def check_format(events: list[dict]) -> None:
+    """Holds them to Google's "Trace Event Format": keys and their types, and slices of one thread that follow each
+    other or lie within each other."""
+    open_ends: list[float] = []
+    last_us = 0.0
+    for event in events:
+        assert set(event) <= {"name", "ph", "pid", "tid", "ts", "dur", "s", "args"}
+        assert event["name"]
+        assert [type(event[key]) for key in ("name", "pid", "tid", "ts")] == [str, int, int, float]
+        assert event["ts"] >= last_us, "not in the order of time"
+        last_us = event["ts"]
+        assert all(isinstance(value, int) for value in event.get("args", {}).values())
+        while open_ends and round(event["ts"] - open_ends[-1], 1) >= 0:
+            open_ends.pop()
+        if event["ph"] == "i":
+            assert (event["s"], "dur" in event) == ("t", False)
+            continue
+        assert (event["ph"], type(event["dur"]), "s" in event) == ("X", float, False)
+        assert event["dur"] >= 0
+        end_us = event["ts"] + event["dur"]
+        assert not open_ends or round(end_us - open_ends[-1], 1) < 0, "sticks out of the slice around it"
+        if event["dur"]:
+            open_ends.append(end_us)
 
 
 def never(text):
@@ -43,6 +69,20 @@ def test_a_frame_is_one_line_with_its_stages_in_order(path):
     assert (decode["name"], decode["ts"], decode["dur"]) == ("decode", 1990500.0, 1000.0)
     assert (network["name"], network["ts"], network["dur"]) == ("network", 1991500.0, 8000.0)
     assert {(event["ph"], event["pid"], event["tid"]) for event in events(path)} == {("X", os.getpid(), 1)}
+
+
+def test_the_format_is_kept_for_any_times(path):
+    """Times that round badly, stages that take no time, and sums that are a little more than their total."""
+    trace, rng, at_s = FrameTrace(path, never), random.Random(0), 1e5
+    for number in range(500):
+        stages = {name: rng.choice((0.0, rng.expovariate(0.1))) for name in ("decode", "network", "publish")}
+        total = sum(stages.values()) * (1 - 1e-9 * rng.random())
+        at_s += total / 1e3 + rng.choice((0.0, 1e-3 * rng.random()))
+        trace.frame(at_s, {**stages, "total": total}, rgb_stamp_ns=number)
+        if number % 7 == 0:
+            trace.dropped(at_s, "bad_size", rgb_stamp_ns=number)
+    assert len(events(path)) == 4 * 500 + 72
+    check_format(events(path))
 
 
 def test_its_size_is_bounded_and_the_newest_frames_are_kept(path):
@@ -104,6 +144,7 @@ def test_the_node_traces_fused_and_dropped_pairs(path):
         nonsense.encoding = "nonsense"
         rig.wait(lambda: "bad_encoding" in path.read_text(), lambda: rig.publish(rgb=nonsense))
         assert "trace_file" in rig.set_parameter("trace_file", "/tmp/other")
+    check_format(events(path))
     frames = [event for event in events(path) if event["name"] == "frame"]
     assert stamps <= {event["args"]["rgb_stamp_ns"] for event in frames}
     assert {"decode", "network", "publish", "bad_encoding"} <= {event["name"] for event in events(path)}

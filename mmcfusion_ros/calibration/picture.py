@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.registration import Registration
 
 TILES = 10
@@ -12,22 +13,22 @@ PANEL_WIDTH = 800
 GREEN = (0, 255, 0)
 
 
-def before_and_after(thermal: np.ndarray, rgb: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Both homographies below each other, each as a chequer of both images and as thermal edges on RGB.
+def before_and_after(thermal: np.ndarray, rgb: np.ndarray, before: Calibration, after: Calibration) -> np.ndarray:
+    """Both calibrations below each other, each as a chequer of both images and as thermal edges on RGB.
 
     ``h x w`` uint8 thermal, ``H x W x 3`` uint8 RGB (red first); the picture is such an image too.
     """
     rows = []
-    for title, homography in (("before", before), ("after", after)):
-        panels = [_captioned(panel, title) for panel in overlays(thermal, rgb, homography)]
+    for title, calibration in (("before", before), ("after", after)):
+        panels = [_captioned(panel, title) for panel in overlays(thermal, rgb, calibration)]
         rows.append(np.hstack(panels))
     return np.vstack(rows)
 
 
-def overlays(thermal: np.ndarray, rgb: np.ndarray, homography: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def overlays(thermal: np.ndarray, rgb: np.ndarray, calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
     """A chequer of thermal and RGB tiles, and the RGB image with the thermal edges in green."""
     try:
-        warped, valid = Registration(homography).warp(thermal, rgb.shape[:2])
+        warped, valid = Registration(calibration).warp(thermal, rgb.shape[:2])
     except ValueError:  # nothing in common
         return rgb, rgb
     seen = np.ones(rgb.shape[:2], bool) if valid is None else valid > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 Commands = argparse._SubParsersAction  # what ArgumentParser.add_subparsers returns
 
@@ -13,3 +14,8 @@ def image_size(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 640x480") from None
     return width, height
+
+
+def add_configuration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--params-file", type=Path, help="YAML with the node's parameters, such as config/fusion.yaml")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="over the file's")

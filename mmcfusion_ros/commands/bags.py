@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmcfusion_ros.commands.arguments import Commands
+from mmcfusion_ros.commands.arguments import Commands, add_configuration
 
 if TYPE_CHECKING:
     from mmcfusion_ros.evaluation.bags.evaluate import BagOptions
@@ -21,7 +21,7 @@ def add_evaluate_bag(commands: Commands) -> None:
     parser = commands.add_parser("evaluate-bag", help="fuse a recorded bag: fused bag, numbers and a page")
     parser.add_argument("bag", type=Path, help="folder or file: rosbag2 (sqlite3, mcap) or ROS 1")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    _add_configuration(parser)
+    add_configuration(parser)
     parser.add_argument(
         "--compare", nargs="+", metavar="NAME=VALUE", help="run again with these values over the others', side by side"
     )
@@ -99,11 +99,6 @@ def _record_demo(options: argparse.Namespace) -> None:
         frames, intrinsics = rig_frames(rig), {"thermal": THERMAL_INTRINSICS, "rgb": RGB_INTRINSICS}
     counts = record_frames(frames, options.bag, options.duration, intrinsics, options.storage)
     print(f"{options.bag}: " + ", ".join(f"{topic} {number}" for topic, number in counts.items()))
-
-
-def _add_configuration(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--params-file", type=Path, help="YAML with the node's parameters, such as config/fusion.yaml")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="over the file's")
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:

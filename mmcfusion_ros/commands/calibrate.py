@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmcfusion_ros.commands.arguments import Commands, image_size
+from mmcfusion_ros.commands.arguments import Commands, add_configuration, image_size
+
+if TYPE_CHECKING:
+    from mmcfusion_ros.calibration.recording import Recording
 
 MODELS = ("translation", "similarity", "affine", "homography")
 
@@ -16,14 +24,19 @@ def add_calibrate(commands: Commands) -> None:
     source.add_argument("--folder", type=Path, help="of pairs: sub-folders ir/ and vi/")
     source.add_argument("--bag", type=Path, help="ROS bag with both cameras")
     source.add_argument("--report", type=Path, metavar="FILE", help="parallax over range of this calibration file")
-    parser.add_argument("--thermal-topic", default="/thermal/image_raw", help="in the bag")
-    parser.add_argument("--rgb-topic", default="/rgb/image_raw", help="in the bag")
+    parser.add_argument("--thermal-topic", default="", help="in the bag; found by its name if not given")
+    parser.add_argument("--rgb-topic", default="", help="in the bag; found by its name if not given")
+    add_configuration(parser)
     parser.add_argument("--frames", type=int, default=20, help="pairs to use, spread over the recording")
     parser.add_argument("--model", choices=MODELS, default="homography")
     parser.add_argument("--board", choices=("chessboard", "circles"), help="both cameras see this target")
     parser.add_argument(
         "--board-size", type=image_size, default=(9, 6), metavar="COLUMNSxROWS", help="inner corners, or circles"
     )
+    parser.add_argument(
+        "--spacing", type=float, metavar="M", help="width of the board's squares in metres: lenses and extrinsics too"
+    )
+    parser.add_argument("--plane", type=float, metavar="M", help="distance at which the overlay is to be exact")
     parser.add_argument("--out", type=Path, metavar="FILE", help="YAML file for registration.file; beside it a picture")
     parser.add_argument("--time", action="store_true", help="find the offset of the clocks instead")
     parser.add_argument("--rate", type=float, default=30.0, help="frames per second of the folder, for --time")
@@ -40,15 +53,35 @@ def _calibrate(options: argparse.Namespace) -> bool:
     return _clock(options) if options.time else _geometry(options)
 
 
+@contextmanager
+def _recording(options: argparse.Namespace) -> Iterator[Recording]:
+    """At the end, what is wrong with a bag is told."""
+    from mmcfusion_ros.ros.parameter_files import load_values
+    from mmcfusion_ros.ros.settings import Settings
+
+    settings = Settings(load_values(options.params_file, options.set))
+    if options.folder:
+        from mmcfusion_ros.calibration.recording import FolderRecording
+
+        yield FolderRecording(options.folder, settings.thermal(), options.rate)
+        return
+    from mmcfusion_ros.bags.reading import Bag
+    from mmcfusion_ros.calibration.bag_recording import BagRecording
+
+    pairing = replace(settings.pairing(), max_age_ns=0)  # no matter when the recorder received them
+    with Bag(options.bag) as bag:
+        try:
+            yield BagRecording(bag, pairing, settings.thermal(), options.thermal_topic, options.rgb_topic)
+        finally:
+            for problem in dict.fromkeys(bag.problems):
+                print(f"mmcfusion calibrate: {problem}", file=sys.stderr)
+
+
 def _clock(options: argparse.Namespace) -> bool:
     from mmcfusion_ros.calibration.clock import clock_offset, motion_energy
-    from mmcfusion_ros.calibration.recording import bag_streams, folder_streams
 
-    if options.bag:
-        streams = bag_streams(options.bag, (options.thermal_topic, options.rgb_topic))
-    else:
-        streams = folder_streams(options.folder, options.rate)
-    thermal, rgb = (motion_energy(stream) for stream in streams)
+    with _recording(options) as recording:
+        thermal, rgb = (motion_energy(stream) for stream in recording.streams())
     found = clock_offset(thermal, rgb)
     print(f"pairing.thermal_offset: {found.offset_s:.4f}   # s, deviation {found.deviation_s:.4f} s")
     print(f"# correlation of the motions {found.correlation:.2f}")
@@ -58,15 +91,19 @@ def _clock(options: argparse.Namespace) -> bool:
 
 
 def _geometry(options: argparse.Namespace) -> bool:
-    from mmcfusion_ros.calibration.recording import bag_pairs, folder_pairs
+    from mmcfusion_ros.calibration.boards import Board
     from mmcfusion_ros.calibration.report import calibrate
 
     if options.out is None:
         raise ValueError("name the file to write with --out FILE.yaml")
-    if options.bag:
-        pairs = bag_pairs(options.bag, (options.thermal_topic, options.rgb_topic), options.frames)
-    else:
-        pairs = folder_pairs(options.folder, options.frames)
-    board = (options.board, *options.board_size) if options.board else None
-    print(calibrate(pairs, options.model, board, options.out, source=str(options.bag or options.folder)), end="")
+    if options.spacing is not None and options.board is None:
+        raise ValueError("--spacing is that of a board: name it with --board chessboard or circles")
+    if options.plane is not None and options.spacing is None:
+        raise ValueError("--plane needs lenses and extrinsics: calibrate with --board and --spacing")
+    columns, rows = options.board_size
+    board = Board(options.board, columns, rows, options.spacing) if options.board else None
+    with _recording(options) as recording:
+        pairs = recording.pairs(options.frames)
+    source = str(options.bag or options.folder)
+    print(calibrate(pairs, options.model, board, options.out, source, options.plane), end="")
     return True

@@ -99,7 +99,7 @@ def add_play(commands: Commands) -> None:
 
 
 def _play(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.evaluation.bags.files import is_bag
+    from mmcfusion_ros.bags.files import is_bag
 
     if is_bag(options.source):
         _play_bag(options)
@@ -113,8 +113,8 @@ def _play(options: argparse.Namespace) -> None:
 
 
 def _play_bag(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.evaluation.bags.ahead import ahead
-    from mmcfusion_ros.evaluation.bags.reading import Bag
+    from mmcfusion_ros.bags.ahead import ahead
+    from mmcfusion_ros.bags.reading import Bag
     from mmcfusion_ros.ros.bag_player import play_messages
 
     if options.clock and options.restamp:

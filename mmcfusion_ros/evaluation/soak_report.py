@@ -21,6 +21,7 @@ RATE_WINDOW_S = 1.0
 WARM_UP_SHARE = 1 / 6
 SHORTEST_JUDGED_MIN = 10.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+MODES = ("FUSED", "RGB_ONLY", "THERMAL_ONLY", "NONE", "STARTING")  # as ~/mode tells them
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,14 @@ def recovery_s(arrivals_s: Sequence[float], fault: Fault, until_s: float) -> flo
     return None
 
 
+def mode_shares(changes: Sequence[tuple[float, str]], start_s: float, end_s: float) -> dict[str, float]:
+    """Share of the time from ``start_s`` to ``end_s`` by mode; ``changes`` are times, sorted, and the modes since."""
+    shares = dict.fromkeys(MODES, 0.0)
+    for (since_s, mode), (until_s, _) in itertools.pairwise([*changes, (end_s, "")]):
+        shares[mode] += max(0.0, min(until_s, end_s) - max(since_s, start_s)) / (end_s - start_s)
+    return {mode: round(share, 4) for mode, share in shares.items()}
+
+
 def soak_report(
     samples: list[dict[str, Any]],
     faults: Sequence[Fault],
@@ -133,12 +142,13 @@ def passed(report: Mapping[str, Any]) -> bool:
 
 
 def plot(report: Mapping[str, Any], path: Path) -> None:
-    """Memory, rate, latency and counts over time, as a PNG file."""
+    """Modes, memory, rate, latency and counts over time, as a PNG file."""
     from matplotlib.figure import Figure
 
     samples = report["samples"]
     minutes = [sample["minute"] for sample in samples]
     panels = {
+        "share of time": [f"mode_{mode}" for mode in MODES],
         "resident memory, MB": ["rss_mb"],
         "fused images per s": ["fused_hz"],
         "stamp to arrival, ms": ["latency_ms_p50", "latency_ms_p99"],

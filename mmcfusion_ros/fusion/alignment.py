@@ -22,6 +22,8 @@ LARGEST_DEVIATION = 4.0
 LEAST_CORRELATION = 0.08
 LEAST_CONTRAST = 1.3
 LEAST_LEAD = 0.01
+RIVAL_SHARE, MOST_PLACES = 0.85, 3
+STEP_ASIDE, LARGEST_SPREAD = 6.0, 2.0  # pixels of 640
 AREA_RATIO = (0.05, 4.0)
 
 
@@ -74,12 +76,16 @@ def align(
     if problem := _too_flat(pairs):
         return Alignment(start, problem=problem)
     parameters = MODELS[model]
-    coarse = Level(pairs[:: (len(pairs) + 1) // 2], COARSE, valid)
-    result, problem = _coarse(coarse, start, search, parameters)
-    expected = result.homography if search == "wide" else start
-    for area, count in ((MIDDLE, min(parameters, 6)), (MIDDLE, parameters), (FINE, parameters)):
-        if area <= finest:
-            result = fit(Level(pairs, area, valid), result.homography, expected, count)
+    places, problem = _coarse(Level(pairs[:: (len(pairs) + 1) // 2], COARSE, valid), start, search, parameters)
+    expected = places[0] if search == "wide" else start
+    middle = Level(pairs, MIDDLE, valid)
+    result, rivalry = _best_place(middle, places, expected, parameters)
+    problem = problem or rivalry
+    if search != "none":
+        result, unsettled = _settled(middle, result, expected, parameters)
+        problem = problem or unsettled
+    if finest >= FINE:
+        result = fit(Level(pairs, FINE, valid), result.homography, expected, parameters)
     scale = 640 / rgb.shape[1]
     problem = problem or _problem(result, thermal.shape, rgb.shape)
     return Alignment(
@@ -120,26 +126,53 @@ def _too_flat(pairs: Sequence[ImagePair]) -> str:
     return ""
 
 
-def _coarse(level: Level, start: np.ndarray, search: Search, parameters: int) -> tuple[Fit, str]:
-    """The best fit at the coarsest scale, and why it may be the wrong place.
+def _coarse(level: Level, start: np.ndarray, search: Search, parameters: int) -> tuple[list[np.ndarray], str]:
+    """Places that fit well at the coarsest scale, best first, and why none of them may be right.
 
     How well images agree that do not belong together is seen from the mirrored thermal image.
     """
     fits = _candidates(level, start, search, parameters)
     wrong = _candidates(level.mirrored(), start, search, parameters)
     if not fits:
-        return Fit(start), "the cameras see nothing in common"
-    best, shape = fits[0], level.thermal[0].shape
-    places = [transformed(one.homography, corners(shape)) for one in fits]
-    apart = [float(np.abs(level.to_level[0, 0] * (place - places[0])).max()) > 4 for place in places]
-    rival = max((one.score for one, is_other in zip(fits, apart, strict=True) if is_other), default=0.0)
-    chance = wrong[0].score if wrong else 0.0
+        return [start], "the cameras see nothing in common"
+    best, chance = fits[0], wrong[0].score if wrong else 0.0
+    places = [best.homography]
+    for one in fits[1:]:
+        if one.score > RIVAL_SHARE * best.score and all(_apart(level, one.homography, place) > 4 for place in places):
+            places.append(one.homography)
     if best.score < LEAST_CONTRAST * chance:
         text = f"correlation {best.score:.2f}, and {chance:.2f} with the thermal image mirrored"
-        return best, f"the edges of the two images agree no better than by chance: {text}"
-    if best.score - rival < LEAST_LEAD:
-        return best, "another place fits nearly as well"
-    return best, ""
+        return places, f"the edges of the two images agree no better than by chance: {text}"
+    return places[:MOST_PLACES], ""
+
+
+def _best_place(level: Level, places: Sequence[np.ndarray], expected: np.ndarray, parameters: int) -> tuple[Fit, str]:
+    """The place that fits best at a finer scale, and whether another fits nearly as well."""
+    fits = [fit(level, place, expected, min(parameters, 6)) for place in places]
+    best = max(fits, key=lambda one: one.score)
+    rivals = [one.score for one in fits if _apart(level, one.homography, best.homography) > 8]
+    close = max(rivals, default=0.0) > best.score - LEAST_LEAD
+    return fit(level, best.homography, expected, parameters), "another place fits nearly as well" if close else ""
+
+
+def _settled(level: Level, found: Fit, expected: np.ndarray, parameters: int) -> tuple[Fit, str]:
+    """The best of what is found from starts beside a fit, and whether most of them end elsewhere."""
+    side = STEP_ASIDE * level.width / 640
+    fits = [found]
+    for x, y in ((side, 0), (-side, 0), (0, side), (0, -side)):
+        aside = np.linalg.inv(level.to_level) @ np.array([[1, 0, x], [0, 1, y], [0, 0, 1]]) @ level.to_level
+        fits.append(fit(level, aside @ found.homography, expected, parameters))
+    best = max(fits, key=lambda one: one.score)
+    ends = [_apart(level, one.homography, best.homography) * 640 / level.width for one in fits]
+    spread = float(np.median(ends))
+    return best, "" if spread < LARGEST_SPREAD else f"starts beside each other end {spread:.1f} pixels (of 640) apart"
+
+
+def _apart(level: Level, one: np.ndarray, other: np.ndarray) -> float:
+    """Mean distance between the corners of the thermal image under two homographies, in pixels of the level."""
+    outline = corners(level.thermal[0].shape)
+    distances = np.linalg.norm(transformed(one, outline) - transformed(other, outline), axis=1)
+    return float(distances.mean()) * float(level.to_level[0, 0])
 
 
 def _candidates(level: Level, start: np.ndarray, search: Search, parameters: int) -> list[Fit]:

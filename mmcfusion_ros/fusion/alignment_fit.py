@@ -25,7 +25,7 @@ SCATTER = 2.0  # how much more estimates scatter than cells of the image do on t
 
 # What two cameras side by side may differ by beyond shift, turn and scale, in pixels of 640 at the edge of the image,
 # and the area in pixels over which their disagreement hangs together: without evidence for more, less is believed.
-EXPECTED = np.array([np.inf, np.inf, np.inf, np.inf, 4.0, 4.0, 3.0, 3.0]) / 320
+EXPECTED = np.array([np.inf, np.inf, np.inf, np.inf, 8.0, 8.0, 6.0, 6.0]) / 320
 CORRELATED_AREA = 200.0
 
 # Shift along x and y, scale, turn, stretch, shear, tilt about y and x: in half image widths around the centre.

@@ -20,10 +20,21 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 class Backend(Protocol):
     """Runs the network on 8-bit luminance images of a size that the variant takes."""
 
-    name: str
-    device: str
-    precision: str
-    variant: Variant
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def warning(self) -> str:
+        """What a user should know, in words; empty if there is nothing."""
+
+    @property
+    def variant(self) -> Variant: ...
 
     def __call__(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
         """Two ``H x W`` uint8 images to the fused one.

@@ -11,6 +11,10 @@ class FusionError(RuntimeError):
     """A frame could not be fused: the backend failed or its output is not finite."""
 
 
+class NetworkBusy(FusionError):
+    """The network is still at another frame, or takes too long for this one."""
+
+
 class FrozenThermalError(ValueError):
     """The thermal camera repeats an old frame, and ``frozen_policy`` is drop."""
 

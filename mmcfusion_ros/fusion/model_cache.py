@@ -34,38 +34,45 @@ def open_cache() -> Path:
 
 @contextlib.contextmanager
 def filling_cache(folder: Path | None) -> Iterator[None]:
-    """While OpenVINO may write entries: other processes leave them alone; they are sealed at the end."""
+    """While OpenVINO may write entries: other processes leave them alone."""
     with contextlib.ExitStack() as stack:
         if folder:
             with contextlib.suppress(OSError):
                 fcntl.flock(stack.enter_context(open(folder / LOCK, "w")), fcntl.LOCK_SH)
         yield
-        if folder:
-            seal_cache(folder)
 
 
 def _clean(folder: Path) -> None:
-    try:
-        known = read_hashes(folder)
-    except ValueError:
-        known = {}
-    entries = [entry for entry in folder.iterdir() if entry.name not in (HASHES, LOCK)]
-    entries.sort(key=lambda entry: entry.lstat().st_mtime, reverse=True)
-    for position, entry in enumerate(entries):
+    known = _known(folder)
+    found = [entry for entry in folder.iterdir() if entry.name not in (HASHES, LOCK)]
+    found.sort(key=lambda entry: entry.lstat().st_mtime, reverse=True)
+    for position, entry in enumerate(found):
         if position >= MAX_ENTRIES or not _is_own_file(entry) or known.get(entry.name) != sha256_of(entry):
             with contextlib.suppress(OSError):
                 entry.unlink()
 
 
 def seal_cache(folder: Path) -> None:
-    """Lists the hashes of the entries. Those that are not listed, as on a full disk, are removed by the next start."""
-    with contextlib.suppress(OSError, ValueError):
-        names = [entry.name for entry in folder.iterdir() if entry.suffix == ".blob" and _is_own_file(entry)]
-        known = read_hashes(folder)
-        lines = [f"{known.get(name) or sha256_of(folder / name)}  {name}\n" for name in sorted(names)]
-        temporary = folder / f".{HASHES}.{os.getpid()}"
-        temporary.write_text("".join(lines))
-        temporary.replace(folder / HASHES)
+    """Lists the hashes of the entries. Those that are not listed are removed by the next start: raises ``OSError`` if
+    the list cannot be written, as on a full disk."""
+    known = _known(folder)
+    lines = [f"{known.get(name) or sha256_of(folder / name)}  {name}\n" for name in sorted(entries(folder))]
+    temporary = folder / f".{HASHES}.{os.getpid()}"
+    temporary.write_text("".join(lines))
+    temporary.replace(folder / HASHES)
+
+
+def entries(folder: Path) -> dict[str, int]:
+    """The compiled networks in it, by name, and when they were written, in ns; none if the folder is gone."""
+    blobs = [entry for entry in folder.glob("*.blob") if _is_own_file(entry)]
+    return {blob.name: blob.stat().st_mtime_ns for blob in blobs}
+
+
+def _known(folder: Path) -> dict[str, str]:
+    try:
+        return read_hashes(folder)
+    except ValueError:
+        return {}
 
 
 def _is_own_file(entry: Path) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import numpy as np
 import openvino
 
 from mmcfusion_ros.fusion.errors import BackendError, FusionError, one_line
-from mmcfusion_ros.fusion.model_cache import filling_cache, open_cache
+from mmcfusion_ros.fusion.model_cache import entries, filling_cache, open_cache, seal_cache
 from mmcfusion_ros.fusion.models import ModelFiles
 from mmcfusion_ros.network.hashes import verify_hash
 from mmcfusion_ros.network.variants import get_variant
@@ -29,10 +28,13 @@ class OpenVINOBackend:
         self._core = openvino.Core()
         # A mapped file that is truncated while the node runs would end the process with SIGBUS.
         self._core.set_property({"ENABLE_MMAP": False})
+        self.warning = ""
         self._cache: Path | None = None
-        with contextlib.suppress(OSError):  # no cache on a full or read-only disk
+        try:
             self._cache = open_cache()
             self._core.set_property({"CACHE_DIR": str(self._cache)})
+        except OSError as error:
+            self._warn(error)
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "auto":
             precision = "bfloat16" if "BF16" in capabilities else "float32"
@@ -47,6 +49,8 @@ class OpenVINOBackend:
             self.variant = get_variant(self._graph.get_rt_info(["mmcfusion", "variant"]).astype(str))
         except ValueError as error:
             raise ValueError(f"{model.openvino}: {error}") from error
+        # OpenVINO's cache tells graphs apart, not precisions: one compiled for the other gives wrong images.
+        self._graph.set_rt_info(precision, ["mmcfusion", "precision"])
         self._requests: dict[tuple[int, int], openvino.InferRequest] = {}
 
     def _read(self, model: ModelFiles) -> openvino.Model:
@@ -86,6 +90,25 @@ class OpenVINOBackend:
         if len(self._requests) == COMPILED_SIZES:
             del self._requests[next(iter(self._requests))]
         with filling_cache(self._cache):
-            request = self._core.compile_model(self._graph, "CPU", options).create_infer_request()
-        self._requests[shape] = request
-        return request
+            before = entries(self._cache) if self._cache else {}
+            compiled = self._core.compile_model(self._graph, "CPU", options)
+            try:
+                if self._cache:
+                    self._keep(self._cache, before, compiled.get_property("LOADED_FROM_CACHE"))
+            except OSError as error:
+                self._warn(error)
+        self._requests[shape] = compiled.create_infer_request()
+        return self._requests[shape]
+
+    def _keep(self, cache: Path, before: dict[str, int], was_loaded: bool) -> None:
+        """OpenVINO says nothing if it cannot write."""
+        if not was_loaded and entries(cache) == before:
+            raise OSError(f"nothing was written to {cache}; is its disk full?")
+        seal_cache(cache)
+
+    def _warn(self, error: OSError) -> None:
+        busy = "another process is writing there" if isinstance(error, BlockingIOError) else one_line(error)
+        self.warning = (
+            f"the compiled network is not kept, so the next start takes longer: {busy}; "
+            "XDG_CACHE_HOME names the folder of the cache"
+        )

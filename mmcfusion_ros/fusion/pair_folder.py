@@ -63,11 +63,14 @@ def read_pair(files: PairFiles) -> tuple[np.ndarray, np.ndarray]:
     return thermal, rgb
 
 
-def read_thermal(path: Path) -> np.ndarray:
-    """``H x W``, uint8 or uint16. A colour file is taken as grey. ``ValueError`` if it is no readable image."""
+def read_thermal(path: Path, colour: bool = False) -> np.ndarray:
+    """``H x W``, uint8 or uint16. ``ValueError`` if it is no readable image.
+
+    A colour file is taken as grey, or with ``colour`` given as ``H x W x 3``, red first.
+    """
     image = _read(path, cv2.IMREAD_UNCHANGED)
     if image.ndim == 3:
-        image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY)
+        image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB if colour else cv2.COLOR_BGR2GRAY)
     if image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path}: {image.dtype} pixels; a thermal image must have 8 or 16 bits")
     return image

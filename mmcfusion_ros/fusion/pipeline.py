@@ -38,8 +38,9 @@ class FusionPipeline:
 
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
     the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``registered`` is what the network saw
-    of the last thermal image, ``H x W`` uint8 on the RGB pixel grid; of a frozen one the visible luminance. ``refiner``
-    watches the registration and, if it may, follows the cameras.
+    of the last thermal image, ``H x W`` uint8 on the RGB pixel grid; of a frozen one the visible luminance. ``weight``
+    is its share in the image that came out, as :meth:`Registration.warp` gives it. ``refiner`` watches the registration
+    and, if it may, follows the cameras.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class FusionPipeline:
         self._frozen_policy = frozen_policy
         self._doubts: list[str] = []
         self.registered = np.zeros((0, 0), np.uint8)
+        self.weight: np.ndarray | None = None
 
     def __call__(
         self, thermal: np.ndarray, visible: np.ndarray, clock: StageClock, stamp_s: float | None = None
@@ -80,16 +82,19 @@ class FusionPipeline:
                 raise FrozenThermalError(f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s")
             clock.lap("thermal")
             self.registered = split_luminance(visible)[0]
+            self.weight = np.zeros_like(self.registered)
             return visible
         thermal = self.scaler(thermal)
         clock.lap("thermal")
         luminance, chroma = split_luminance(visible)
         clock.lap("luminance")
-        self.registered, weight = self._register(thermal, luminance)
+        if self.refiner:
+            self.refiner.offer(thermal, luminance)
+        self.registered = blend(self._warp(thermal, luminance.shape), luminance, self.weight)
         clock.lap("registration")
         fused = self.fuser.fuse_luminance(self.registered, luminance)
         clock.lap("network")
-        fused = merge_luminance(blend(fused, luminance, weight), chroma)
+        fused = merge_luminance(blend(fused, luminance, self.weight), chroma)
         clock.lap("colour")
         return fused
 
@@ -101,9 +106,15 @@ class FusionPipeline:
         _check_thermal(thermal)
         scaled = self.scaler(self.scaler.crop(thermal))
         if rgb_shape is None:
+            self.weight = None
             return scaled
-        warped, weight = self.registration.warp(scaled, rgb_shape)
-        return blend(warped, np.zeros_like(warped), weight)
+        warped = self._warp(scaled, rgb_shape)
+        return blend(warped, np.zeros_like(warped), self.weight)
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether the last image was the visible one as it is, since the thermal one was an old one."""
+        return self.frozen.is_frozen and self._frozen_policy == "pass_through"
 
     def use(self, registration: Registration) -> None:
         """Registers what comes with another calibration; a refiner begins anew."""
@@ -115,6 +126,9 @@ class FusionPipeline:
         """Forgets the frames before, as after a jump of the clock."""
         self.scaler.reset()
         self.frozen.reset()
+        if self.refiner:
+            self.refiner.stop()
+            self.refiner = Refiner(self.registration, self.refiner.options)
 
     def problems(self) -> list[str]:
         """What looks wrong with the cameras or their calibration, in words."""
@@ -132,14 +146,11 @@ class FusionPipeline:
         }
         return counts | (self.refiner.report() if self.refiner else {})
 
-    def _register(self, thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        registration = self.registration
-        if self.refiner:
-            self.refiner.offer(thermal, luminance)
-            registration = self.refiner.registration
-        warped, weight = registration.warp(thermal, luminance.shape)
-        self._doubts = registration.doubts(thermal.shape, luminance.shape)
-        return blend(warped, luminance, weight), weight
+    def _warp(self, thermal: np.ndarray, rgb_shape: tuple[int, int]) -> np.ndarray:
+        registration = self.refiner.registration if self.refiner else self.registration
+        warped, self.weight = registration.warp(thermal, rgb_shape)
+        self._doubts = registration.doubts(thermal.shape, rgb_shape)
+        return warped
 
 
 def _check_thermal(thermal: np.ndarray) -> None:

@@ -14,7 +14,6 @@ from mmcfusion_ros.fusion.alignment import MIDDLE, align, corners, transformed
 from mmcfusion_ros.fusion.registration import Registration
 
 MODES = ("off", "monitor", "correct")
-WINDOW, QUORUM = 9, 5
 NICENESS = 10
 
 
@@ -22,21 +21,23 @@ NICENESS = 10
 class RefinementOptions:
     """Lengths are pixels of 640 across the RGB image, at its corners.
 
-    An estimate is made every ``period_s``. ``warn_px``: misalignment that is reported. In mode ``correct`` each
-    estimate moves the registration by ``gain`` of what is missing, by ``largest_step_px`` at most, and never further
-    than ``limit_px`` from the calibration. It begins where more than
-    ``begin_px`` are missing and ends at ``end_px``. Estimates that scatter by more than ``largest_scatter_px`` count
-    for nothing.
+    An estimate is made every ``period_s``; what counts is the median of the last ``window`` of them, of which most
+    must be trusted. ``warn_px``: misalignment that is reported. In mode ``correct`` each estimate moves the
+    registration by ``gain`` of what is missing, by ``largest_step_px`` at most, and never further than ``limit_px``
+    from the calibration. It begins where more than ``begin_px`` are missing, which is more than what one scene can
+    make a good registration look off by, and ends at ``end_px``. Estimates that scatter by more than
+    ``largest_scatter_px`` count for nothing.
     """
 
     mode: str = "off"
     period_s: float = 1.0
+    window: int = 25
     warn_px: float = 4.0
     gain: float = 0.3
     largest_step_px: float = 0.5
     limit_px: float = 24.0
     largest_scatter_px: float = 1.5
-    begin_px: float = 3.0
+    begin_px: float = 5.0
     end_px: float = 0.7
 
     def __post_init__(self) -> None:
@@ -83,7 +84,6 @@ class Refiner:
         """Takes note of the newest pair: ``h x w`` and ``H x W`` uint8, not to be written to later."""
         self._newest = thermal, luminance
         if self._thread is None:
-            self._stop.clear()
             self._thread = threading.Thread(target=self._run, name="refinement", daemon=True)
             self._thread.start()
 
@@ -92,13 +92,8 @@ class Refiner:
         self._rebased = self.registration = registration
 
     def stop(self) -> None:
-        """Ends the thread after the estimate at work and goes back to the calibration."""
+        """For good: its thread ends after the estimate at work, for which this does not wait."""
         self._stop.set()
-        if self._thread:
-            self._thread.join(2.0)
-        self._thread, self._newest = None, None
-        self.registration, self.status = self._calibrated, RefinementState()
-        self._forget()
 
     def problems(self) -> list[str]:
         """What a person should look at, in words."""
@@ -132,7 +127,7 @@ class Refiner:
             self._forget()
             self._shapes, self._corners = (thermal.shape, luminance.shape), corners(luminance.shape)
         warped, valid = self._calibrated.warp(thermal, luminance.shape)
-        start = self._correction()
+        start = self.correction()
         seen = None if valid is None else (valid == valid.max()).astype(np.uint8)
         estimate = align([(warped, luminance)], start, "similarity", "none", MIDDLE, seen)
         measured = None if estimate.problem else transformed(estimate.homography, self._corners) - self._corners
@@ -144,14 +139,15 @@ class Refiner:
     def _follow(self, thermal: np.ndarray, luminance: np.ndarray, problem: str) -> RefinementState:
         options, scale = self.options, 640 / luminance.shape[1]
         trusted = [one for one in self._measured if one is not None]
-        confidence = len(trusted) / WINDOW
+        confidence = len(trusted) / options.window
         before = float(np.linalg.norm(self._moved, axis=1).max()) * scale
 
         def status(state: str, reason: str = "", residual: float = float("nan")) -> RefinementState:
             return RefinementState(state, reason, residual, before, confidence, self._estimates)
 
-        if len(trusted) < QUORUM:
-            return status("waiting" if len(self._measured) < QUORUM else "frozen", problem)
+        quorum = options.window // 2 + 1
+        if len(trusted) < quorum:
+            return status("waiting" if len(self._measured) < quorum else "frozen", problem)
         target = np.median(trusted, axis=0)
         scatter = float(np.median(np.linalg.norm(np.array(trusted) - target, axis=2))) * scale
         if scatter > options.largest_scatter_px:
@@ -170,16 +166,17 @@ class Refiner:
         return status("following", "", residual)
 
     def _use(self, thermal: np.ndarray, luminance: np.ndarray) -> None:
-        registration = self._calibrated.corrected(self._correction())
+        registration = self._calibrated.corrected(self.correction())
         registration.warp(thermal, luminance.shape)  # builds its maps here, not at the next frame
         self.registration = registration
 
-    def _correction(self) -> np.ndarray:
+    def correction(self) -> np.ndarray:
+        """What the registration in use adds to the calibration: a 3x3 homography from RGB to RGB pixels."""
         moved = (self._corners + self._moved).astype(np.float32)
         return cv2.getPerspectiveTransform(self._corners.astype(np.float32), moved)
 
     def _forget(self) -> None:
-        self._measured: deque[np.ndarray | None] = deque(maxlen=WINDOW)
+        self._measured: deque[np.ndarray | None] = deque(maxlen=self.options.window)
         self._moved = np.zeros((4, 2))
         self._estimates = 0
         self._following = False

@@ -16,6 +16,7 @@ Shape = tuple[int, int]
 SEAM = 1 / 40
 GRID_STEP = 4
 LEAST_SEEN = 0.1
+LARGEST_STRETCH = 1.03
 
 
 class Registration:
@@ -66,7 +67,16 @@ class Registration:
 
     def doubts(self, thermal_shape: Shape, rgb_shape: Shape) -> list[str]:
         """What looks wrong for images of these shapes (height, width), in words; raises as :meth:`warp` does."""
-        return [] if self._same_view else self._maps(thermal_shape, rgb_shape).doubts
+        if not self._same_view:
+            return self._maps(thermal_shape, rgb_shape).doubts
+        stretch = thermal_shape[1] * rgb_shape[0] / (thermal_shape[0] * rgb_shape[1])
+        if max(stretch, 1 / stretch) < LARGEST_STRETCH:
+            return []
+        sizes = [f"{width}x{height}" for height, width in (thermal_shape, rgb_shape)]
+        return [
+            f"registration is identity, but the thermal image is {sizes[0]} and the RGB image {sizes[1]}: of another "
+            "shape, so hardly of the same field of view; run mmcfusion calibrate"
+        ]
 
     @property
     def _same_view(self) -> bool:

@@ -31,6 +31,7 @@ class SupervisedBackend:
         self.failures = 0
         self._retry_s = 0.0
         self._backend: Backend | None = None
+        self._ready: set[tuple[int, ...]] = set()
         self._make_first()
 
     def __call__(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
@@ -45,7 +46,17 @@ class SupervisedBackend:
         except Exception as error:
             raise self._failed(error) from error
         self.failures, self.problem = 0, self._loss
+        self._ready.add(thermal.shape)
         return fused
+
+    @property
+    def warning(self) -> str:
+        """Of the backend at work."""
+        return self._backend.warning if self._backend else ""
+
+    def is_ready(self, shape: tuple[int, ...]) -> bool:
+        """Whether it has fused images of this shape, so that nothing needs to be made or compiled for them."""
+        return shape in self._ready
 
     def _make_first(self) -> None:
         try:
@@ -73,6 +84,7 @@ class SupervisedBackend:
 
     def _failed(self, error: Exception) -> FusionError:
         self._backend = None
+        self._ready.clear()
         self.failures += 1
         self.problem = f"{self.name}: {one_line(error)}"
         if self.failures >= self._attempts:

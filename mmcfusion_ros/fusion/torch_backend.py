@@ -15,6 +15,7 @@ class TorchBackend:
     """Channels-last inference; on CUDA in float16 from page-locked memory, as one CUDA graph per image size."""
 
     name = "torch"
+    warning = ""
 
     def __init__(self, model: ModelFiles, device: str = "auto", precision: str = "auto", threads: int = 0) -> None:
         if model.safetensors is None:

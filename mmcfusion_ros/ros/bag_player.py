@@ -21,8 +21,8 @@ from rosgraph_msgs.msg import Clock
 from mmcfusion_ros.ros.player_node import player_node
 
 if TYPE_CHECKING:
-    from mmcfusion_ros.evaluation.bags.reading import Recorded
-    from mmcfusion_ros.evaluation.bags.topics import Topic
+    from mmcfusion_ros.bags.reading import Recorded
+    from mmcfusion_ros.bags.topics import Topic
 
 CLOCK_PERIOD_S = 0.01
 PATIENCE_S = 10.0

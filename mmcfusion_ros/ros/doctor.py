@@ -1,4 +1,4 @@
-"""Tells in plain words why a running fusion node puts out no fused image, and what to do."""
+"""Tells in plain words why a running fusion node puts out no fused image, or only one camera's, and what to do."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mmcfusion_ros.ros.patient import STREAMS, Patient
 DISCOVERY_S = 5.0
 PARAMETERS = ("use_sim_time", "pairing.slop", "pairing.thermal_offset", "pairing.max_age")
 IMAGE_TYPES = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
+ALONE = {"RGB_ONLY": "RGB", "THERMAL_ONLY": "thermal"}
 NEXT_STEP = {"unconfigured": "configure", "inactive": "activate"}
 
 
@@ -58,7 +59,8 @@ def examine(patient: Patient, seconds: float) -> list[Finding]:
     if not patient.tells_its_topics(seconds + 2.0):
         return [Finding(f"{patient.full_name} is active but says nothing on /diagnostics", "look at its log")]
     patient.observe(seconds)
-    return _clock_findings(patient) + (_unheard_output(patient) if patient.new("fused") else _causes(patient))
+    well = patient.new("fused") and patient.mode not in ALONE
+    return _clock_findings(patient) + (_unheard_output(patient) if well else _alone(patient) + _causes(patient))
 
 
 def _absent(patient: Patient) -> Finding:
@@ -78,7 +80,15 @@ def _not_active(patient: Patient, state: str) -> Finding:
 
 def _causes(patient: Patient) -> list[Finding]:
     findings = [finding for stream in STREAMS for finding in _input_findings(patient, stream)]
-    return findings or _age_findings(patient) or _skew_findings(patient) or [_unexplained(patient)]
+    findings = findings or _age_findings(patient) or _skew_findings(patient) or _frozen_findings(patient)
+    return findings or [_unexplained(patient)]
+
+
+def _alone(patient: Patient) -> list[Finding]:
+    if patient.mode not in ALONE:
+        return []
+    problem = f"the node runs on one camera: only {ALONE[patient.mode]} images go out, not fused (mode {patient.mode})"
+    return [Finding(problem, "put right what follows; it fuses again by itself")]
 
 
 def _input_findings(patient: Patient, stream: Stream) -> list[Finding]:
@@ -144,6 +154,13 @@ def _skew_findings(patient: Patient) -> list[Finding]:
     problem = f"no pairs: thermal and RGB stamps are {abs(skew_s):.3f} s apart, pairing.slop is {slop_s:g} s"
     fix = f"synchronise the cameras' clocks, or set pairing.thermal_offset to {offset_s + skew_s:.3f} if it is constant"
     return [Finding(problem, fix)]
+
+
+def _frozen_findings(patient: Patient) -> list[Finding]:
+    if not (frames := patient.new("thermal_frozen_frames")):
+        return []
+    problem = f"the thermal camera sends the same picture again and again ({frames} of them meanwhile)"
+    return [Finding(problem, "a shutter is open again within a second or two; otherwise restart the camera")]
 
 
 def _unexplained(patient: Patient) -> Finding:

@@ -9,8 +9,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from mmcfusion_ros.fusion.network_thread import NetworkThread
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
-from mmcfusion_ros.fusion.supervised_backend import SupervisedBackend
 from mmcfusion_ros.ros.camera_info import CameraInfoRegistration
 from mmcfusion_ros.ros.frame_watch import FrameWatch
 from mmcfusion_ros.ros.health import Health
@@ -36,11 +36,12 @@ class Fusing:
         node: Node,
         settings: Settings,
         pipeline: FusionPipeline,
+        network: NetworkThread,
         outputs: Outputs,
         on_mode: Callable[[Mode], object],
         on_given_up: Callable[[str], object],
     ) -> None:
-        self._settings, self._pipeline, self._outputs = settings, pipeline, outputs
+        self._settings, self._pipeline, self._network, self._outputs = settings, pipeline, network, outputs
         self._logger, self._on_mode = node.get_logger(), on_mode
         self._stuck_reported = False
         self._health = Health()
@@ -57,14 +58,16 @@ class Fusing:
         self._processor = Processor(pipeline, outputs, self._modes, self._health, self._watch, on_given_up)
         self.worker = NewestPairWorker(self._pairs, self._processor, lambda job: self._health.drop("superseded"))
         on_mode(self._modes.mode)
+        network.resume()
         self.worker.start()
 
     def close(self, timeout_s: float) -> None:
-        """Unsubscribes; the frame at work is the last one published, or given up if it takes longer."""
+        """Unsubscribes. Nothing more is published: what the network is still at is thrown away."""
         self._inputs.close()
+        self._processor.closed = True
+        self._network.pause()
         if not self.worker.stop(timeout_s):
             self._logger.warning("the frame at work was given up")
-        self._processor.closed = True
         if self._pipeline.refiner:
             self._pipeline.refiner.stop()
         self._outputs.camera_info = None
@@ -83,8 +86,7 @@ class Fusing:
     def report(self) -> tuple[dict[str, str], list[str], str]:
         """For the diagnostics: values, problems, and a failure that is worse than those."""
         values = {"mode": self._modes.mode, **self._health.report(self._pairs.drops), **self._pipeline.report()}
-        backend = self._pipeline.fuser.backend
-        problems = [backend.problem] if isinstance(backend, SupervisedBackend) and backend.problem else []
+        problems = list(filter(None, [self._network.problem()]))
         problems += self._health.problems(self._settings.number("stall_timeout"), self._inputs.topics)
         problems += self._inputs.problems() + self._camera_infos.problems() + self._pipeline.problems()
         return values, problems, self._stuck()
@@ -94,7 +96,7 @@ class Fusing:
         return self._watch.statuses(node_name, self._pairs.drops)
 
     def _stuck(self) -> str:
-        busy_s = self.worker.busy_s()
+        busy_s = max(self.worker.busy_s(), self._network.busy_s())
         limit_s = self._settings.number("watchdog_timeout")
         return f"the worker has been at one frame for {busy_s:.1f} s" if busy_s > limit_s else ""
 

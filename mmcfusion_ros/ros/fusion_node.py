@@ -22,6 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
 from mmcfusion_ros.fusion.errors import one_line
+from mmcfusion_ros.fusion.network_thread import NetworkThread
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.ros.fusing import Fusing
 from mmcfusion_ros.ros.health import status_message
@@ -31,7 +32,7 @@ from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.settings import Settings, check_changes, declare_parameters, read_parameters
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-PATIENCE_S = 0.8
+PATIENCE_S, SHORT_PATIENCE_S = 0.8, 0.1
 DIAGNOSTICS_PERIOD_S, WATCH_PERIOD_S = 1.0, 0.1
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -54,14 +55,15 @@ def _logged(transition: TransitionCallback) -> TransitionCallback:
 
 class FusionNode(LifecycleNode):
     """Subscribes to ``thermal/image_raw``, ``rgb/image_raw`` and ``rgb/camera_info``; publishes ``fused/image_raw``,
-    ``fused/camera_info`` and, if asked, ``fused/image_raw/compressed``, with the stamp and frame of the RGB image, and
-    what it does in ``~/mode`` (latched) and ``/diagnostics``."""
+    ``fused/camera_info`` and, if asked, ``fused/image_raw/compressed`` and ``~/debug/valid_mask``, with the stamp and
+    frame of the RGB image, and what it does in ``~/mode`` (latched) and ``/diagnostics``."""
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("mmcfusion", **node_options)
         declare_parameters(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         self._pipeline: FusionPipeline | None = None
+        self._network: NetworkThread | None = None
         self._outputs: Outputs | None = None
         self._fusing: Fusing | None = None
         self._failure = ""  # why the node is not configured, or will not be any more
@@ -78,7 +80,11 @@ class FusionNode(LifecycleNode):
         try:
             self._settings = Settings(read_parameters(self))
             self._settings.pairing()
-            self._pipeline = self._settings.pipeline()
+            backend = self._settings.backend()
+            self._pipeline = self._settings.pipeline(backend)
+            self._pipeline.fuser.backend = self._network = NetworkThread(
+                backend, self._settings.number("watchdog_timeout"), self._settings.number("stall_timeout")
+            )
             self._outputs = Outputs(self, self._settings)
         except Exception as error:
             self._failure = f"cannot configure: {one_line(error)}"
@@ -88,17 +94,26 @@ class FusionNode(LifecycleNode):
         self._failure = ""
         give_back()
         self.get_logger().info(f"configured: {self._pipeline.fuser}")
+        if backend.warning:
+            self.get_logger().warning(backend.warning)
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes and starts to fuse."""
-        assert self._pipeline is not None
-        assert self._outputs is not None
+        assert self._pipeline
+        assert self._network
+        assert self._outputs
         try:
             super().on_activate(state)
             self._pipeline.reset()
             self._fusing = Fusing(
-                self, self._settings, self._pipeline, self._outputs, self._tell_mode, self._note_failure
+                self,
+                self._settings,
+                self._pipeline,
+                self._network,
+                self._outputs,
+                self._tell_mode,
+                self._note_failure,
             )
         except Exception as error:
             self.get_logger().error(f"cannot activate: {one_line(error)}")
@@ -108,7 +123,7 @@ class FusionNode(LifecycleNode):
 
     @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribes; the pair at work is the last one published. An error if the backend was given up."""
+        """Unsubscribes; the pair at work is dropped. An error if the backend was given up."""
         self._stop(self._settings.number("watchdog_timeout"))
         if self._failure:
             self.get_logger().error(self._failure)
@@ -138,7 +153,7 @@ class FusionNode(LifecycleNode):
     def destroy_node(self) -> None:
         """From any state: releases everything."""
         self._stop(PATIENCE_S)
-        self._release()
+        self._release(PATIENCE_S)
         # rclpy forgets it, and with it the DDS participant and its shared memory.
         self._state_machine.destroy_when_not_in_use()
         super().destroy_node()
@@ -148,11 +163,14 @@ class FusionNode(LifecycleNode):
             self._fusing.close(timeout_s)  # where it raises, on_error tries again
             self._fusing = None
 
-    def _release(self) -> None:
+    def _release(self, patience_s: float = SHORT_PATIENCE_S) -> None:
+        """A network that is still at a frame after that time is freed when its thread is done with it."""
+        if self._network:
+            self._network.close(patience_s)
         if self._outputs:
             self._outputs.close()
         self._outputs = None
-        self._pipeline = None
+        self._pipeline = self._network = None
         give_back()
 
     def _tell_mode(self, mode: Mode) -> None:
@@ -183,6 +201,7 @@ class FusionNode(LifecycleNode):
                 "device": device,
                 "precision": backend.precision,
                 "backend_reason": self._pipeline.fuser.reason,
+                "backend_warning": backend.warning,
                 "registration": self._settings.text("registration.type"),
             }
             problems = ["configured, not active"]

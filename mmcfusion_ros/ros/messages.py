@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from mmcfusion_ros.fusion.errors import FrozenThermalError, FusionError
+from mmcfusion_ros.fusion.errors import FrozenThermalError, FusionError, NetworkBusy
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, Image
@@ -74,6 +74,8 @@ def drop_reason(error: Exception) -> str:
     """The name of the counter of frames and pairs that are dropped for this error."""
     if isinstance(error, BadImage):
         return error.reason
+    if isinstance(error, NetworkBusy):
+        return "network_busy"
     if isinstance(error, FusionError):
         return "backend_failed"
     if isinstance(error, FrozenThermalError):

@@ -12,6 +12,7 @@ from mmcfusion_ros.ros.pairing import Stream
 
 Mode = Literal["STARTING", "FUSED", "RGB_ONLY", "THERMAL_ONLY", "NONE"]
 Source = Literal["pair", "rgb", "thermal"]
+FROZEN: Literal["frozen"] = "frozen"
 
 ALONE: dict[Stream, Mode] = {"rgb": "RGB_ONLY", "thermal": "THERMAL_ONLY"}
 
@@ -22,7 +23,10 @@ class ModeSwitch:
     Fusion is given up once no usable pair came for ``timeout_s``; the RGB camera, or else the thermal one, then goes
     out alone, if it is one of ``pass_through`` and has been sending usable frames for ``timeout_s``. Fusion is resumed
     after ``recovery_pairs`` usable pairs in a row, or after the first one in mode NONE; so a loose plug does not make
-    the mode flutter. A source that failed counts again after its first success.
+    the mode flutter. A source that failed counts again after its first success, and what arrived since its last success
+    then proves nothing: a network that is stuck or made anew for longer than ``timeout_s`` is a loss.
+
+    A frozen thermal camera is lost at once, and the RGB camera goes out alone whatever ``pass_through`` says.
 
     ``on_change(new, old)`` is called with every change, one at a time and in order.
     """
@@ -39,8 +43,9 @@ class ModeSwitch:
         self._timeout_s, self._recovery_pairs, self._pass_through = timeout_s, recovery_pairs, pass_through
         self._on_change, self._clock_s = on_change, clock_s
         self._lock = threading.Lock()
-        self._last_s: dict[Source, float] = {"pair": clock_s(), "rgb": -math.inf, "thermal": -math.inf}
-        self._since_s: dict[Source, float] = dict(self._last_s)
+        self._last_s: dict[str, float] = {"pair": clock_s(), "rgb": -math.inf, "thermal": -math.inf, FROZEN: -math.inf}
+        self._since_s = dict(self._last_s)
+        self._good_pair_s = clock_s()
         self._failing: set[Source] = set()
         self._good_pairs = 0
 
@@ -56,7 +61,9 @@ class ModeSwitch:
         with self._lock:
             self._failing.discard(source)
             self._mark(source)
-            self._good_pairs += source == "pair"
+            if source == "pair":
+                self._good_pairs += 1
+                self._good_pair_s = self._last_s["pair"]
             self._update()
 
     def failed(self, source: Source) -> None:
@@ -65,6 +72,17 @@ class ModeSwitch:
             self._failing.add(source)
             if source == "pair":
                 self._good_pairs = 0
+                self._last_s["pair"] = self._good_pair_s
+            self._update()
+
+    def frozen(self) -> None:
+        """The thermal frame of a pair was an old one, and the RGB camera is to go out instead."""
+        with self._lock:
+            self._failing.add("pair")
+            self._good_pairs = 0
+            self._last_s["pair"] = self._good_pair_s = -math.inf
+            self._mark(FROZEN)
+            self._update()
 
     def update(self) -> None:
         """Time has passed."""
@@ -81,7 +99,7 @@ class ModeSwitch:
         """Whether frames of this camera are looked at alone: they go out, or may prove that it is well again."""
         return self.publishes(stream) or (self.mode == "NONE" and stream in self._failing)
 
-    def _mark(self, source: Source) -> None:
+    def _mark(self, source: str) -> None:
         now_s = self._clock_s()
         if now_s - self._last_s[source] > self._timeout_s:
             self._since_s[source] = now_s
@@ -102,6 +120,8 @@ class ModeSwitch:
             return "FUSED"
         if "pair" in fresh and self.publishes("pair"):
             return self.mode
+        if FROZEN in fresh:
+            return "RGB_ONLY"
         for stream in ALONE:
             if stream in fresh and now_s - self._since_s[stream] >= self._timeout_s:
                 return ALONE[stream] if stream in self._pass_through else "NONE"

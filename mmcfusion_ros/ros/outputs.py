@@ -22,7 +22,11 @@ class Outputs:
         self._node, self._settings = node, settings
         self.camera_info: CameraInfo | None = None
         self.trace = settings.trace(node.get_logger().warning)
-        topics = {"image": (Image, "fused/image_raw"), "camera_info": (CameraInfo, "fused/camera_info")}
+        topics = {
+            "image": (Image, "fused/image_raw"),
+            "camera_info": (CameraInfo, "fused/camera_info"),
+            "valid_mask": (Image, "~/debug/valid_mask"),
+        }
         if settings.values["publish_compressed"]:
             topics["compressed"] = (CompressedImage, "fused/image_raw/compressed")
         self._publishers: dict[str, Any] = {}
@@ -37,14 +41,22 @@ class Outputs:
         if self.trace:
             self.trace.close()
 
-    def publish(self, image: np.ndarray, header: Header, clock: StageClock) -> None:
-        """``H x W`` or ``H x W x 3`` (red first) uint8 in the encoding asked for, with its camera_info."""
+    def publish(self, image: np.ndarray, weight: np.ndarray | None, header: Header, clock: StageClock) -> None:
+        """``H x W`` or ``H x W x 3`` (red first) uint8 in the encoding asked for, with its camera_info.
+
+        ``weight`` is the share of thermal in it, ``H x W`` uint8, None: all. Whoever listens gets it as the valid mask.
+        """
         message = image_message(image, self._settings.text("output_encoding"), header)
         clock.lap("encode")
         publishers = self._publishers
         if publishers:
             publishers["image"].publish(message)
             self._publish_camera_info(message)
+            if publishers["valid_mask"].get_subscription_count():
+                mask = np.full(image.shape[:2], 255, np.uint8)
+                if weight is not None:
+                    mask[weight == 0] = 0
+                publishers["valid_mask"].publish(image_message(mask, "mono8", header))
         if "compressed" in publishers:
             quality = self._settings.whole("jpeg_quality")
             publishers["compressed"].publish(compressed_message(image, header, quality=quality))

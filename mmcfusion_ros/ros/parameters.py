@@ -68,7 +68,9 @@ PARAMETERS = (
         choices=("none", *BACKENDS[1:]),
     ),
     Parameter("backend_attempts", 5, "failures of a backend in a row that end it", low=1, high=100),
-    Parameter("watchdog_timeout", 10.0, "time spent on one frame that is reported, in s", low=0.1, high=600),
+    Parameter(
+        "watchdog_timeout", 10.0, "time at one frame that is reported and ends the wait, in s", low=0.1, high=600
+    ),
     Parameter("warm_up_width", 640, "RGB width that the network is made ready for at configure", low=32, high=4096),
     Parameter("warm_up_height", 480, "RGB height that the network is made ready for at configure", low=32, high=4096),
     Parameter("output_encoding", "rgb8", "encoding of fused/image_raw", choices=("rgb8", "bgr8", "mono8")),
@@ -124,7 +126,7 @@ PARAMETERS = (
     Parameter(
         "thermal.frozen_policy",
         "pass_through",
-        "of pairs whose thermal frame only repeats an old one (shutter): pass_through publishes the RGB image",
+        "of pairs whose thermal frame only repeats an old one (shutter): pass_through publishes RGB, mode RGB_ONLY",
         choices=FROZEN_POLICIES,
     ),
     Parameter("thermal.frozen_after", 0.15, "time for which a thermal frame may be repeated, in s", low=0, high=60),

@@ -17,6 +17,7 @@ from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
 
 from mmcfusion_ros.ros.messages import BadImage, rgb_from_message, thermal_from_message
 from mmcfusion_ros.ros.pair_filter import stamp_ns
@@ -56,6 +57,7 @@ class Patient:
         self.inputs: dict[Stream, Input] = {}
         self.reports: list[dict[str, str]] = []
         self.message = ""
+        self.mode = ""
         self.logs: list[str] = []
         self.clock_ns: list[int] = []
         self.settings: dict[str, Any] = {}
@@ -63,6 +65,7 @@ class Patient:
         self._executor.add_node(node)
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
+        node.create_subscription(String, f"{self.full_name}/mode", self._told_mode, latched)
         node.create_subscription(Log, "/rosout", self._logged, latched)
         node.create_subscription(Clock, "/clock", self._ticked, qos_profile_sensor_data)
 
@@ -145,6 +148,9 @@ class Patient:
     def _logged(self, log: Log) -> None:
         if log.name == self.full_name.strip("/").replace("/", ".") and log.level >= WARN:
             self.logs.append(log.msg)
+
+    def _told_mode(self, message: String) -> None:
+        self.mode = message.data
 
     def _ticked(self, message: Clock) -> None:
         self.clock_ns.append(message.clock.sec * 1_000_000_000 + message.clock.nanosec)

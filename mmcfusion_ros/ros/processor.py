@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,16 @@ READERS: dict[Stream, Callable[[Any], np.ndarray]] = {
 CONDITIONS: dict[Stream, Callable[[np.ndarray], set[str]]] = {"thermal": thermal_conditions, "rgb": rgb_conditions}
 
 
+class Result(NamedTuple):
+    """An image (``H x W [x 3]`` uint8), the share of thermal in it (``H x W`` uint8, None: all), and the message whose
+    stamp it gets."""
+
+    source: Source
+    image: np.ndarray
+    weight: np.ndarray | None
+    message: Any
+
+
 class Processor:
     """Called with one job at a time. ``on_given_up(reason)`` when the backend is past help."""
 
@@ -44,52 +54,57 @@ class Processor:
         self._pipeline, self._outputs, self._modes, self._health = pipeline, outputs, modes, health
         self._watch, self._on_given_up = watch, on_given_up
         self._frozen: dict[Stream, FrozenDetector] = {"thermal": FrozenDetector(), "rgb": FrozenDetector()}
-        self.closed = False  # set when the job at hand was given up: it must not publish any more
-        self._last: tuple[str, int] = ("", 0)  # what was published last, and its stamp
+        self.closed = False  # once set, nothing more is published
+        self._last: tuple[type, int] = (type(None), 0)  # from what sort of job the last image came, and its stamp
 
     def __call__(self, job: Job) -> None:
         """Never raises."""
-        source = job.stream if isinstance(job, LoneFrame) else "pair"
         clock = StageClock()
         try:
-            published = self._fuse(job, clock) if isinstance(job, Pair) else self._pass_through(job, clock)
+            result = self._fuse(job, clock) if isinstance(job, Pair) else self._alone(job)
+            published = self._publish(job, result, clock)
         except Exception as error:
-            self._modes.failed(source)
-            self._drop(job, drop_reason(error), error)
+            if not self.closed:
+                self._modes.failed(job.stream if isinstance(job, LoneFrame) else "pair")
+                self._drop(job, drop_reason(error), error)
             return
-        self._modes.succeeded(source)
         if not published:
             self._health.drop("superseded")
             return
         stages_ms = clock.finish()
         self._watch.published(job, stages_ms)
-        if isinstance(job, LoneFrame):
-            self._health.count("passed_through")
-        else:
+        if isinstance(job, Pair) and result.source == "pair":
             self._health.fused(stages_ms, job.skew_ns / 1e6)
+        else:
+            self._health.count("passed_through")
 
-    def _fuse(self, pair: Pair[Any], clock: StageClock) -> bool:
+    def _fuse(self, pair: Pair[Any], clock: StageClock) -> Result:
         thermal, visible = self._read("thermal", pair.thermal), self._read("rgb", pair.rgb)
         clock.lap("decode")
-        fused = self._pipeline(thermal, visible, clock, stamp_ns(pair.thermal) / 1e9)
-        return self._publish("pair", fused, pair.rgb, clock)
+        image = self._pipeline(thermal, visible, clock, stamp_ns(pair.thermal) / 1e9)
+        if self._pipeline.passes_through:
+            self._modes.frozen()
+            return Result("rgb", image, self._pipeline.weight, pair.rgb)
+        self._modes.succeeded("pair")
+        return Result("pair", image, self._pipeline.weight, pair.rgb)
 
-    def _pass_through(self, frame: LoneFrame, clock: StageClock) -> bool:
+    def _alone(self, frame: LoneFrame) -> Result:
         image = self._read(frame.stream, frame.message)
-        if frame.stream == "thermal":
-            image = self._pipeline.thermal_alone(image, self._rgb_size())
-        return self._publish(frame.stream, image, frame.message, clock)
+        if frame.stream == "rgb":
+            return Result("rgb", image, np.zeros(image.shape[:2], np.uint8), frame.message)
+        image = self._pipeline.thermal_alone(image, self._rgb_size())
+        return Result("thermal", image, self._pipeline.weight, frame.message)
 
-    def _publish(self, source: Source, image: np.ndarray, message: Any, clock: StageClock) -> bool:
-        """False, and nothing published, if the mode forbids it, it is not newer than what another source has put out,
-        or it was given up."""
-        last_source, last_ns = self._last
-        stamp = stamp_ns(message)
-        late = source != last_source and 0 <= last_ns - stamp <= MAX_BACKWARD_NS
-        if late or self.closed or not self._modes.publishes(source):
+    def _publish(self, job: Job, result: Result, clock: StageClock) -> bool:
+        """False, and nothing published, if the mode forbids it, it is not newer than what came from the other sort of
+        job, or all is over."""
+        last_kind, last_ns = self._last
+        stamp = stamp_ns(result.message)
+        late = type(job) is not last_kind and 0 <= last_ns - stamp <= MAX_BACKWARD_NS
+        if late or self.closed or not self._modes.publishes(result.source):
             return False
-        self._last = (source, stamp)
-        self._outputs.publish(image, message.header, clock)
+        self._last = (type(job), stamp)
+        self._outputs.publish(result.image, result.weight, result.message.header, clock)
         return True
 
     def _read(self, stream: Stream, message: Any) -> np.ndarray:

@@ -100,14 +100,23 @@ class Settings:
             thermal_offset_ns=self.nanoseconds("pairing.thermal_offset"),
         )
 
-    def pipeline(self) -> FusionPipeline:
-        """The whole way of a frame, loaded and run once; errors say which parameter or file is wrong."""
-        backend = SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
+    def thermal(self) -> ThermalOptions:
+        """How thermal frames become grey values; ``ValueError`` if the values make no sense together."""
+        names = [field.name for field in fields(ThermalOptions) if field.name != "mode"]
+        values: dict[str, Any] = {name: self.values[f"thermal.{name}"] for name in names}
+        return ThermalOptions(mode=self.text("thermal.scaling"), **values)
+
+    def backend(self) -> SupervisedBackend:
+        """What runs the network, loaded; errors say which parameter or file is wrong."""
+        return SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
+
+    def pipeline(self, backend: SupervisedBackend) -> FusionPipeline:
+        """The whole way of a frame, run once; errors say which parameter or file is wrong."""
         fuser = Fuser(backend, backend.reason)
         registration = Registration(self._calibration())
         pipeline = FusionPipeline(
             fuser,
-            ThermalScaler(self._thermal()),
+            ThermalScaler(self.thermal()),
             registration,
             FrozenDetector(self.number("thermal.frozen_after")),
             self.text("thermal.frozen_policy"),
@@ -121,11 +130,6 @@ class Settings:
         """The trace that is asked for, begun; ``failed(text)`` is called if it ends early."""
         path = self.text("trace_file")
         return FrameTrace(path, failed) if path else None
-
-    def _thermal(self) -> ThermalOptions:
-        names = [field.name for field in fields(ThermalOptions) if field.name != "mode"]
-        values: dict[str, Any] = {name: self.values[f"thermal.{name}"] for name in names}
-        return ThermalOptions(mode=self.text("thermal.scaling"), **values)
 
     def _calibration(self) -> Calibration:
         kind, file = self.text("registration.type"), self.text("registration.file")
@@ -157,7 +161,7 @@ class Settings:
         if mode == "off":
             return None
         period_s, warn_px = self.number("registration.refine_period"), self.number("registration.refine_warn")
-        return Refiner(registration, RefinementOptions(mode, period_s, warn_px))
+        return Refiner(registration, RefinementOptions(mode, period_s, warn_px=warn_px))
 
     def input_qos(self) -> QoSProfile:
         """Of the subscriptions."""

@@ -17,15 +17,15 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 
 from mmcfusion_ros.ros.messages import image_message
 from mmcfusion_ros.ros.pair_filter import stamp_ns
 
-CAMERA_FAULTS = ("stop", "wrong_encoding", "truncated", "stamp_jump", "burst", "loss")
+CAMERA_FAULTS = ("stop", "wrong_encoding", "truncated", "stamp_jump", "burst", "loss", "freeze")
 WRONG_ENCODINGS = ("", "nonsense", "32FC7", "rgb8\0", "bayer_rggb16")
 STAMP_JUMPS_S = (-3600.0, -5.0, -1.5, -0.5, 0.5, 5.0, 3600.0)
 BURST_FACTOR = 10
@@ -81,7 +81,7 @@ class FaultyCamera:
     def _publish(self, number: int, at_ns: int) -> None:
         if self._set_fault == "stamp_jump":
             at_ns += round(self._detail * NS)
-        image = self._images[number % IMAGES]
+        image = self._images[0 if self._set_fault == "freeze" else number % IMAGES]
         if self._set_fault == "truncated":
             image = Image(
                 encoding=image.encoding, width=image.width, height=image.height, step=image.step, data=image.data[::2]
@@ -117,13 +117,14 @@ def camera_main(camera: str, width: int, height: int, rate_hz: float, seed: int)
 
 
 class Observer(Node):
-    """What a detector and an operator see of the node: when fused images arrive and how late, its diagnostics, its
-    errors."""
+    """What a detector and an operator see of the node: when fused images arrive and how late, its modes and since
+    when, its diagnostics, its errors."""
 
     def __init__(self, node_name: str) -> None:
         super().__init__("soak_observer", enable_rosout=False)
         self.arrivals_s: list[float] = []
         self.latencies_ms: list[float] = []
+        self.modes: list[tuple[float, str]] = []
         self.errors: list[str] = []
         self.values: dict[str, str] = {}
         self._name = node_name
@@ -132,6 +133,8 @@ class Observer(Node):
         self.create_subscription(Image, "fused/image_raw", self._arrived, qos_profile_sensor_data)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 10)
         self.create_subscription(Log, "/rosout", self._logged, 100)
+        latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(String, f"{node_name}/mode", self._told_mode, latched)
         self._change: Any = self.create_client(ChangeState, f"{node_name}/change_state")
         self._set: Any = self.create_client(SetParameters, f"{node_name}/set_parameters")
 
@@ -170,6 +173,9 @@ class Observer(Node):
     def _arrived(self, image: Image) -> None:
         self.arrivals_s.append(time.monotonic())
         self.latencies_ms.append((time.time_ns() - stamp_ns(image)) / 1e6)
+
+    def _told_mode(self, message: String) -> None:
+        self.modes.append((time.monotonic(), message.data))
 
     def _diagnosed(self, message: DiagnosticArray) -> None:
         for status in message.status:

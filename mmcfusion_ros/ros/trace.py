@@ -15,6 +15,7 @@ from typing import Any
 
 MAX_BYTES = 32_000_000
 START = "[\n"
+TICK_S = 1e-7
 
 
 class FrameTrace:
@@ -32,17 +33,19 @@ class FrameTrace:
 
     def frame(self, end_s: float, stages_ms: Mapping[str, float], **arguments: Any) -> None:
         """A frame that ended at ``end_s`` (``time.perf_counter``), with its stages in order and their ``total``."""
-        start_us = end_us = 1e6 * end_s - 1e3 * stages_ms["total"]
-        events = [_event("frame", start_us, stages_ms["total"], args=arguments)]
+        start_s = end_s - stages_ms["total"] / 1e3
+        events = [_slice("frame", start_s, end_s, args=arguments)]
         for stage, duration_ms in stages_ms.items():
             if stage != "total":
-                events.append(_event(stage, end_us, duration_ms))
-                end_us += 1e3 * duration_ms
+                # A tick less than the frame: viewers calculate in floating point, and what sticks out is no part of it.
+                stage_end_s = max(start_s, min(start_s + duration_ms / 1e3, end_s - TICK_S))
+                events.append(_slice(stage, start_s, stage_end_s))
+                start_s = stage_end_s
         self._write(events)
 
     def dropped(self, at_s: float, reason: str, **arguments: Any) -> None:
         """A pair that was dropped at work."""
-        self._write([{**_event(reason, 1e6 * at_s, 0.0, args=arguments), "ph": "i", "s": "t"}])
+        self._write([_event(reason, "i", at_s, s="t", args=arguments)])
 
     def close(self) -> None:
         """Ends the file."""
@@ -82,6 +85,14 @@ class FrameTrace:
             self._failed(f"the trace ends here: {error}")
 
 
-def _event(name: str, start_us: float, duration_ms: float, **more: Any) -> dict[str, Any]:
-    times = {"ts": round(start_us, 1), "dur": round(1e3 * duration_ms, 1)}
-    return {"name": name, "ph": "X", "pid": os.getpid(), "tid": 1, **times, **more}
+def _slice(name: str, start_s: float, end_s: float, **more: Any) -> dict[str, Any]:
+    """Ends are rounded, not durations: slices of one thread must not overlap."""
+    return _event(name, "X", start_s, dur=round(_us(end_s) - _us(start_s), 1), **more)
+
+
+def _event(name: str, phase: str, at_s: float, **more: Any) -> dict[str, Any]:
+    return {"name": name, "ph": phase, "pid": os.getpid(), "tid": 1, "ts": _us(at_s), **more}
+
+
+def _us(seconds: float) -> float:
+    return round(seconds / TICK_S) / 10

@@ -24,8 +24,8 @@ Job = Pair[Any] | LoneFrame
 
 
 class NewestPairWorker:
-    """Calls ``process`` with the newest pair of a filter, whose waits it also ends when they are due, or with the
-    newest lone frame while there is no pair.
+    """Calls ``process`` with the newest pair of a filter, whose waits it also ends when they are due, and the newest
+    lone frame: in turns, if both come faster than they are processed.
 
     What a newer pair or frame replaces before it was taken goes to ``superseded``. ``process`` must not raise.
     """
@@ -81,7 +81,7 @@ class NewestPairWorker:
             timeout_s = None if deadline_ns is None else max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)
             with self._condition:
                 self._condition.wait_for(lambda: self._newest or self._awake or self._stopping, timeout_s)
-                job = self._newest.pop(Pair, None) or self._newest.pop(LoneFrame, None)
+                job = self._newest.pop(next(iter(self._newest))) if self._newest else None
                 self._awake = False
             if job and not self._stopping:
                 self._busy_since_s = time.monotonic()

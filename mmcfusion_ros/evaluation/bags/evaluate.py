@@ -13,15 +13,15 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from mmcfusion_ros.evaluation.bags.ahead import ahead
-from mmcfusion_ros.evaluation.bags.events import Arrived, CameraEvents
+from mmcfusion_ros.bags.ahead import ahead
+from mmcfusion_ros.bags.events import Arrived, CameraEvents
+from mmcfusion_ros.bags.reading import Bag
+from mmcfusion_ros.bags.topics import CameraTopics, find_cameras
 from mmcfusion_ros.evaluation.bags.fusing import Fused, Result, fuse
 from mmcfusion_ros.evaluation.bags.measures import frame_metrics, frame_times
 from mmcfusion_ros.evaluation.bags.outputs import DiagnosedBag, FrameTable, Outputs, ReportFrames
-from mmcfusion_ros.evaluation.bags.reading import Bag
 from mmcfusion_ros.evaluation.bags.statistics import Statistics
 from mmcfusion_ros.evaluation.bags.summary import FileHashes, configuration, header_words, problems, results
-from mmcfusion_ros.evaluation.bags.topics import CameraTopics, find_cameras
 from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.report import Run
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
@@ -95,7 +95,7 @@ def evaluate_bag(
     with Bag(path) as bag, FileHashes(bag.files) as hashes:
         cameras = find_cameras(bag.topics, options.thermal_topic, options.rgb_topic)
         events = CameraEvents(bag, cameras, settings.pairing())
-        pipeline = settings.pipeline()
+        pipeline = settings.pipeline(settings.backend())
         pipeline.refiner = None  # it works by the wall clock: the same bag would not give the same images
         begun = time.perf_counter()
         read = ahead(events.read(*options.range_ns(bag)), READ_AHEAD)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmcfusion_ros.evaluation.bags.events import Arrived, Dropped, Event, Paired
+from mmcfusion_ros.bags.events import Arrived, Dropped, Event, Paired
 from mmcfusion_ros.fusion.errors import one_line
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.ros.messages import drop_reason, rgb_from_message, thermal_from_message, wire_pixels

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmcfusion_ros.evaluation.bags.events import Arrived, Dropped
+from mmcfusion_ros.bags.events import Arrived, Dropped
 from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused, Result
 from mmcfusion_ros.evaluation.bags.measures import METRICS, RESIDUAL
 from mmcfusion_ros.evaluation.bags.writing import FusedBag

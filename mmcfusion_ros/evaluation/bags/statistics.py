@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mmcfusion_ros.evaluation.bags.events import Arrived, Dropped
+from mmcfusion_ros.bags.events import Arrived, Dropped
 from mmcfusion_ros.evaluation.bags.fusing import Fused, Result
 
 

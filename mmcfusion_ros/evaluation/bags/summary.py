@@ -11,12 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmcfusion_ros.evaluation.bags.events import CameraEvents
+from mmcfusion_ros.bags.events import CameraEvents
+from mmcfusion_ros.bags.reading import Bag
+from mmcfusion_ros.bags.topics import CameraTopics
 from mmcfusion_ros.evaluation.bags.fusing import STAGES
 from mmcfusion_ros.evaluation.bags.measures import METRICS, RESIDUAL
-from mmcfusion_ros.evaluation.bags.reading import Bag
 from mmcfusion_ros.evaluation.bags.statistics import Statistics
-from mmcfusion_ros.evaluation.bags.topics import CameraTopics
 from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pipeline import FusionPipeline

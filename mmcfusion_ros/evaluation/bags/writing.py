@@ -11,8 +11,8 @@ import numpy as np
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from mmcfusion_ros.bags.reading import TYPES
 from mmcfusion_ros.evaluation.bags.fusing import Fused
-from mmcfusion_ros.evaluation.bags.reading import TYPES
 
 Storage = Literal["mcap", "sqlite3"]
 OK, WARN = 0, 1

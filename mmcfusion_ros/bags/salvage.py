@@ -11,7 +11,7 @@ from pathlib import Path
 from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import StreamReader
 
-from mmcfusion_ros.evaluation.bags.topics import Topic
+from mmcfusion_ros.bags.topics import Topic
 
 
 class _Scan:

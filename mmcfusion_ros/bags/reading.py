@@ -14,9 +14,9 @@ from rosbags.rosbag2 import Reader as Reader2
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
-from mmcfusion_ros.evaluation.bags.files import SUFFIXES, storage_files
-from mmcfusion_ros.evaluation.bags.salvage import McapScan, Sqlite3Scan
-from mmcfusion_ros.evaluation.bags.topics import CAMERA_INFO, COMPRESSED, IMAGE, Topic
+from mmcfusion_ros.bags.files import SUFFIXES, storage_files
+from mmcfusion_ros.bags.salvage import McapScan, Sqlite3Scan
+from mmcfusion_ros.bags.topics import CAMERA_INFO, COMPRESSED, IMAGE, Topic
 from mmcfusion_ros.fusion.errors import one_line
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

@@ -6,8 +6,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mmcfusion_ros.evaluation.bags.reading import Bag, Recorded, read_message
-from mmcfusion_ros.evaluation.bags.topics import CameraTopics
+from mmcfusion_ros.bags.reading import Bag, Recorded, read_message
+from mmcfusion_ros.bags.topics import CameraTopics
 from mmcfusion_ros.ros.pair_filter import stamp_ns
 from mmcfusion_ros.ros.pairing import Pair, Pairer, PairingOptions, Stream
 

@@ -1,0 +1,61 @@
+"""Pairs and single frames of a bag, whole or damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mmcfusion_ros.bags.events import CameraEvents, Paired
+from mmcfusion_ros.bags.reading import Bag, read_message
+from mmcfusion_ros.bags.topics import Topic, find_cameras
+from mmcfusion_ros.calibration.recording import StampedFrame, ThermalAndRgb, spread
+from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
+from mmcfusion_ros.ros.messages import rgb_from_message, thermal_from_message
+from mmcfusion_ros.ros.pair_filter import stamp_ns
+from mmcfusion_ros.ros.pairing import Pair, PairingOptions
+
+
+class BagRecording:
+    """As :class:`FolderRecording`, of an open bag; topics that are not named are found, pairs are those of
+    ``pairing``. Messages that cannot be read are left out."""
+
+    def __init__(
+        self, bag: Bag, pairing: PairingOptions, thermal: ThermalOptions, thermal_topic: str = "", rgb_topic: str = ""
+    ) -> None:
+        self._bag, self._cameras = bag, find_cameras(bag.topics, thermal_topic, rgb_topic)
+        self._pairing, self._thermal = pairing, thermal
+
+    def pairs(self, count: int) -> list[ThermalAndRgb]:
+        """Paired as the node does."""
+        chosen = set(spread(range(sum(1 for _ in self._pairs())), count))
+        scale = ThermalScaler(self._thermal)
+        return [
+            (_thermal_image(scale, pair.thermal), rgb_from_message(pair.rgb))
+            for i, pair in enumerate(self._pairs())
+            if i in chosen
+        ]
+
+    def streams(self) -> tuple[Iterator[StampedFrame], Iterator[StampedFrame]]:
+        """With the stamps of the messages."""
+        thermal = self._frames(self._cameras.thermal, partial(_thermal_image, ThermalScaler(self._thermal)))
+        return thermal, self._frames(self._cameras.rgb, lambda message: split_luminance(rgb_from_message(message))[0])
+
+    def _pairs(self) -> Iterator[Pair[Any]]:
+        events = CameraEvents(self._bag, self._cameras, self._pairing).read()
+        return (event.pair for event in events if isinstance(event, Paired))
+
+    def _frames(self, topic: Topic, luminance: Callable[[Any], np.ndarray]) -> Iterator[StampedFrame]:
+        for recorded in self._bag.messages([topic.name]):
+            try:
+                message = read_message(recorded.data, topic.type)
+            except ValueError:
+                continue
+            yield stamp_ns(message) / 1e9, luminance(message)
+
+
+def _thermal_image(scale: ThermalScaler, message: Any) -> np.ndarray:
+    return scale(scale.crop(thermal_from_message(message, colour=True)))
