@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 58.0, "structure": 1.5, "fidelity": 2.5, "correlation": 0.5}
+LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 58.0, "structure": 2.2, "fidelity": 2.5, "correlation": 0.5}
 
 
 def sobel(image: Tensor) -> Tensor:
