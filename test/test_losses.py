@@ -68,14 +68,29 @@ class TestLosses:
         terms = fusion_losses(torch.full(shape, 0.6), thermal, visible)
         assert terms["intensity"].item() == pytest.approx((0.1 + 0.2) / 2)
 
+    def test_intensity_counts_what_is_white_or_hot_more(self):
+        thermal, visible = torch.full((1, 1, 20, 20), 0.1), torch.full((1, 1, 20, 20), 0.5)
+        thermal[..., 4:8, 4:8], visible[..., 12:, :] = 0.9, 1.0
+        fused = torch.maximum(lift_hot(thermal)[0], visible)
+
+        def cost(part) -> float:
+            spoilt = fused.clone()
+            spoilt[part] -= 0.1
+            return fusion_losses(spoilt, thermal, visible)["intensity"].item()
+
+        grey, hot, white = (cost((..., row, 4)) for row in (0, 5, 15))
+        assert hot == pytest.approx(3 * grey)
+        assert white == pytest.approx(4 * grey)
+
     def test_what_is_hot_against_its_image_is_lifted_and_nothing_else(self):
         thermal = torch.full((2, 1, 20, 20), 0.2)
         thermal[0, 0, 4:8, 4:8] = 0.6
-        lifted, mean = lift_hot(thermal), thermal[0].mean()
+        (lifted, hot), mean = lift_hot(thermal), thermal[0].mean()
         assert torch.equal(lifted[1], thermal[1])
         assert torch.equal(lifted[0] > thermal[0], thermal[0] > 0.5)
         torch.testing.assert_close(lifted[0, 0, 5, 5], 0.6 + 0.5 * (0.6 - mean))
-        assert lift_hot(thermal + 0.4).max() == 1
+        assert torch.equal(hot[0] > 0, thermal[0] > 0.5)
+        assert lift_hot(thermal + 0.4)[0].max() == 1
 
     def test_fidelity_rises_with_contrast_and_falls_with_noise(self):
         torch.manual_seed(1)

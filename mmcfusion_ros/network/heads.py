@@ -33,7 +33,7 @@ class MixingHead(nn.Module):
     into channels, which costs a CPU a fraction of the same at full size.
     """
 
-    def __init__(self, width: int, hidden: int = 32, steps: int = 3) -> None:
+    def __init__(self, width: int, hidden: int = 32, steps: int = 5) -> None:
         super().__init__()
         self.sobel = nn.Conv2d(4, 8, 3, padding=1, bias=False)
         self.hidden = nn.Sequential(

@@ -83,9 +83,9 @@ class PairSampler(Dataset[Batch]):
 
 
 def _vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gamma and contrast of another camera."""
-    gamma, gain = np.float32(np.exp(rng.uniform(-0.5, 0.5))), np.float32(rng.uniform(0.6, 1.0))
-    return gain * image**gamma
+    """Gamma and exposure of another camera; overexposed, it saturates."""
+    gamma, gain = np.float32(np.exp(rng.uniform(-0.5, 0.5))), np.float32(rng.uniform(0.6, 1.6))
+    return np.minimum(gain * image**gamma, np.float32(1))
 
 
 def _load(files: PairFiles, crop: int) -> Pair:

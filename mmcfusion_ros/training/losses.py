@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 50.0, "structure": 1.5, "fidelity": 2.2, "correlation": 0.45}
+LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 58.0, "structure": 2.2, "fidelity": 2.5, "correlation": 0.5}
 
 
 def sobel(image: Tensor) -> Tensor:
@@ -69,28 +69,30 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
     return (covariance / ((x * x).mean(dim=(1, 2, 3)) * (y * y).mean(dim=(1, 2, 3)) + 1e-6).sqrt()).mean()
 
 
-def lift_hot(thermal: Tensor, low: float = 1.5, gain: float = 0.5) -> Tensor:
-    """Thermal images in which what is hot against its image stands out more, not above 1.
+def lift_hot(thermal: Tensor, low: float = 1.5, gain: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Thermal images in which what is hot against its image stands out more, not above 1; and how hot, 0 to 1.
 
     From ``low`` to ``low + 1`` standard deviations over the mean, the distance to the mean grows by up to ``gain``.
     """
     distance = thermal - thermal.mean(dim=(1, 2, 3), keepdim=True)
     deviation = distance.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
     hot = (distance / (deviation + 0.02) - low).clamp(0, 1)
-    return (thermal + gain * hot * distance).clamp(max=1)
+    return (thermal + gain * hot * distance).clamp(max=1), hot
 
 
 def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, Tensor]:
     """The terms of the training loss by name, unweighted.
 
-    - ``intensity``: distance to the brighter source, hot things in the thermal image lifted (people stand out);
+    - ``intensity``: distance to the brighter source, hot things in the thermal image lifted (people stand out); these
+      count three times and what is white four times (a sky is not glare);
     - ``gradient``: distance of the signed gradient to that of the source with the stronger one (no halos, no
       inverted edges), hot things lifted here too;
     - ``structure``: local similarity to both sources;
     - ``fidelity``: information of both sources, which asks for their contrast, not only for their pattern;
     - ``correlation``: what fusion adds to one source should look like the other (SCD, Aslantas and Bendes 2015).
     """
-    lifted = lift_hot(thermal)
+    lifted, hot = lift_hot(thermal)
+    weight = 1 + torch.maximum(2 * hot, 3 * (20 * (visible - 0.95)).clamp(0, 1))
     gradient_thermal, gradient_visible = sobel(lifted), sobel(visible)
     stronger = torch.where(
         gradient_thermal.square().sum(1, keepdim=True) > gradient_visible.square().sum(1, keepdim=True),
@@ -98,7 +100,7 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
         gradient_visible,
     )
     return {
-        "intensity": F.l1_loss(fused, torch.maximum(lifted, visible)),
+        "intensity": (weight * (fused - torch.maximum(lifted, visible)).abs()).mean(),
         "gradient": F.l1_loss(sobel(fused), stronger),
         "structure": 1 - (local_similarity(fused, thermal) + local_similarity(fused, visible)) / 2,
         "fidelity": 1 - (information_fidelity(thermal, fused) + information_fidelity(visible, fused)) / 2,
