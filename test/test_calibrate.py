@@ -203,6 +203,15 @@ class TestBag:
             main(["calibrate", "--bag", str(bag), "--time"])
         assert "mmcfusion calibrate: " in capsys.readouterr().err
 
+    def test_images_that_cannot_be_used_are_left_out(self, tmp_path):
+        from bag_files import drive, write_bag
+
+        messages = drive()  # thermal, camera_info and RGB of each pair
+        messages[0].message.encoding = messages[5].message.encoding = "no such"
+        with self.recording(write_bag(tmp_path / "bag", messages)) as recording:
+            assert len(recording.pairs(6)) == 4
+            assert [len(list(stream)) for stream in recording.streams()] == [5, 5]
+
     def test_a_topic_that_is_not_there(self, bag):
         with pytest.raises(SystemExit, match=r"the bag has no topic /ir; it has .*/thermal/image_raw"):
             main(["calibrate", "--bag", str(bag), "--thermal-topic", "/ir", "--time"])

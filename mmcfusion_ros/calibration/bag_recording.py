@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from mmcfusion_ros.bags.topics import Topic, find_cameras
 from mmcfusion_ros.calibration.recording import StampedFrame, ThermalAndRgb, spread
 from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
-from mmcfusion_ros.ros.messages import rgb_from_message, thermal_from_message
+from mmcfusion_ros.ros.messages import BadImage, rgb_from_message, thermal_from_message
 from mmcfusion_ros.ros.pair_filter import stamp_ns
 from mmcfusion_ros.ros.pairing import Pair, PairingOptions
 
@@ -32,12 +33,12 @@ class BagRecording:
     def pairs(self, count: int) -> list[ThermalAndRgb]:
         """Paired as the node does."""
         chosen = set(spread(range(sum(1 for _ in self._pairs())), count))
-        scale = ThermalScaler(self._thermal)
-        return [
-            (_thermal_image(scale, pair.thermal), rgb_from_message(pair.rgb))
-            for i, pair in enumerate(self._pairs())
-            if i in chosen
-        ]
+        scale, images = ThermalScaler(self._thermal), []
+        for i, pair in enumerate(self._pairs()):
+            if i in chosen:
+                with suppress(BadImage):
+                    images.append((_thermal_image(scale, pair.thermal), rgb_from_message(pair.rgb)))
+        return images
 
     def streams(self) -> tuple[Iterator[StampedFrame], Iterator[StampedFrame]]:
         """With the stamps of the messages."""
@@ -50,11 +51,9 @@ class BagRecording:
 
     def _frames(self, topic: Topic, luminance: Callable[[Any], np.ndarray]) -> Iterator[StampedFrame]:
         for recorded in self._bag.messages([topic.name]):
-            try:
+            with suppress(ValueError):
                 message = read_message(recorded.data, topic.type)
-            except ValueError:
-                continue
-            yield stamp_ns(message) / 1e9, luminance(message)
+                yield stamp_ns(message) / 1e9, luminance(message)
 
 
 def _thermal_image(scale: ThermalScaler, message: Any) -> np.ndarray:

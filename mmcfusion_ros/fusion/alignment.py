@@ -141,10 +141,11 @@ def _coarse(level: Level, start: np.ndarray, search: Search, parameters: int) ->
     for one in fits[1:]:
         if one.score > RIVAL_SHARE * best.score and all(_apart(level, one.homography, place) > 4 for place in places):
             places.append(one.homography)
+    places = places[:MOST_PLACES]
     if best.score < LEAST_CONTRAST * chance:
         text = f"correlation {best.score:.2f}, and {chance:.2f} with the thermal image mirrored"
         return places, f"the edges of the two images agree no better than by chance: {text}"
-    return places[:MOST_PLACES], ""
+    return places, ""
 
 
 def _best_place(level: Level, places: Sequence[np.ndarray], expected: np.ndarray, parameters: int) -> tuple[Fit, str]:

@@ -101,7 +101,7 @@ class Refiner:
         if status.state == "limited":
             return [f"the cameras moved by more than {self.options.limit_px:g} px of 640: {status.reason}"]
         if status.residual_px > self.options.warn_px:
-            advice = "calibrate again with mmcfusion calibrate" if self.options.mode == "monitor" else "following"
+            advice = "following" if status.state == "following" else "calibrate again with mmcfusion calibrate"
             return [f"thermal lies {status.residual_px:.1f} px of 640 beside RGB: {advice}"]
         return []
 

@@ -157,7 +157,7 @@ def _skew_findings(patient: Patient) -> list[Finding]:
 
 
 def _frozen_findings(patient: Patient) -> list[Finding]:
-    if not (frames := patient.new("thermal_frozen_frames")):
+    if (frames := patient.new("thermal_frozen_frames")) <= 0:
         return []
     problem = f"the thermal camera sends the same picture again and again ({frames} of them meanwhile)"
     return [Finding(problem, "a shutter is open again within a second or two; otherwise restart the camera")]
