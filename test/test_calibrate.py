@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rig_pairs import luminance_pairs, rig_pairs
 
-from mmcfusion_ros.calibration.board_homography import homography_from_boards, rms
-from mmcfusion_ros.calibration.boards import Board, find_board
+from mmcfusion_ros.calibration.board_homography import homography_from_boards
+from mmcfusion_ros.calibration.boards import Board, find_board, rms
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
 from mmcfusion_ros.calibration.recording import FolderRecording, spread
 from mmcfusion_ros.cli import main

@@ -257,6 +257,14 @@ def test_rgb_goes_out_while_the_backend_is_made_anew(fault, figure):
         assert not rig.errors()
 
 
+def stick(fault, rig) -> threading.Event:
+    """The network stands still at a frame until the event is set."""
+    let_go, stuck = threading.Event(), threading.Event()
+    fault(lambda: (stuck.set(), let_go.wait(60)))
+    rig.wait(stuck.is_set, rig.publish)
+    return let_go
+
+
 @pytest.mark.parametrize(
     "transitions",
     [("deactivate", "activate"), ("deactivate", "cleanup", "configure", "activate"), ("deactivate", "shutdown")],
@@ -267,9 +275,7 @@ def test_transitions_do_not_wait_for_the_frame_at_work(fault, transitions):
         rig = bench.rig
         rig.start()
         rig.fuse()
-        let_go, stuck = threading.Event(), threading.Event()
-        fault(lambda: (stuck.set(), let_go.wait(60)))
-        rig.wait(stuck.is_set, rig.publish)
+        let_go = stick(fault, rig)
         rig.spin(0.2)
         fault(None)
         published = len(rig.fused)
@@ -292,9 +298,7 @@ def test_the_watchdog_reports_a_network_that_is_stuck(fault, figure):
         rig = bench.rig
         rig.start()
         rig.fuse()
-        let_go, stuck = threading.Event(), threading.Event()
-        fault(lambda: (stuck.set(), let_go.wait(60)))
-        rig.wait(stuck.is_set, rig.publish)
+        let_go = stick(fault, rig)
         begin = time.monotonic()
         rig.wait(rig.errors)
         figure("network stuck, watchdog_timeout 0.5: reported after, s", time.monotonic() - begin)

@@ -9,13 +9,12 @@ import weakref
 
 import numpy as np
 import pytest
+from waiting import WAIT_S, wait_until
 
 from mmcfusion_ros.fusion.errors import FusionError, NetworkBusy
 from mmcfusion_ros.fusion.network_thread import NetworkThread
 from mmcfusion_ros.fusion.supervised_backend import SupervisedBackend
 from mmcfusion_ros.network.variants import get_variant
-
-WAIT_S = 60.0
 
 
 def image(value: int, size: int = 32) -> np.ndarray:
@@ -81,12 +80,6 @@ class Setup:
         except NetworkBusy as error:
             self.refused = str(error)
 
-    def idle(self) -> None:
-        end = time.monotonic() + WAIT_S
-        while self.network.busy_s():
-            assert time.monotonic() < end
-            time.sleep(0.005)
-
 
 @pytest.fixture
 def setup():
@@ -121,7 +114,7 @@ def test_a_stuck_frame_is_given_up_after_its_limit_and_those_behind_it_at_once(s
     assert time.thread_time() - begin < 1
     assert network.busy_s() > 1
     setup.gate.set()
-    setup.idle()
+    wait_until(lambda: not setup.network.busy_s())
     assert network(image(3), image(0))[0, 0] == 3, "not the late result of frame 1"
     assert setup.backend.frames == [0, 1, 3]
     assert network.problem() == ""
@@ -134,7 +127,7 @@ def test_a_new_size_has_its_own_limit(setup):
     with pytest.raises(NetworkBusy, match="loading for 64x64 for"):
         network(image(1, 64), image(0, 64))
     setup.gate.set()
-    setup.idle()
+    wait_until(lambda: not setup.network.busy_s())
     assert network(image(2, 64), image(0, 64)).shape == (64, 64)
 
 
@@ -155,7 +148,7 @@ def test_a_failed_backend_has_the_limit_of_a_new_one_and_its_memory_is_free_befo
         network(image(2), image(0))
     assert network.problem().startswith("gated: CUDA out of memory; the network has been loading for 32x32")
     setup.gate.set()
-    setup.idle()
+    wait_until(lambda: not setup.network.busy_s())
     assert network(image(3), image(0))[0, 0] == 3
     assert network.problem() == ""
 

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from waiting import WAIT_S, wait_until
 
 from mmcfusion_ros.ros.pair_filter import PairFilter
 from mmcfusion_ros.ros.pairing import Pair, PairingOptions
 from mmcfusion_ros.ros.worker import NewestPairWorker
 
 MS = 1_000_000
-WAIT_S = 60.0
 
 
 class Setup:
@@ -48,12 +48,6 @@ class Setup:
                 self.filter.add(message, name)
                 self.worker.wake()
 
-    def wait(self, condition: Any) -> None:
-        end = time.monotonic() + WAIT_S
-        while not condition():
-            assert time.monotonic() < end
-            time.sleep(0.005)
-
 
 @pytest.fixture
 def setup():
@@ -67,7 +61,7 @@ def test_every_pair_is_processed_in_one_thread_if_there_is_time(setup):
     setup.worker.start()
     for stamp in (10, 20, 30):
         setup.publish(stamp)
-        setup.wait(lambda stamp=stamp: stamp in setup.done)
+        wait_until(lambda stamp=stamp: stamp in setup.done)
     assert setup.done == [10, 20, 30]
     assert setup.superseded == []
     assert setup.threads == {"fusion"}
@@ -81,14 +75,14 @@ def test_the_newest_pair_wins_and_the_others_are_superseded(setup):
     setup.publish(20, 30, 40)
     assert setup.superseded == [20, 30]
     setup.gate.set()
-    setup.wait(lambda: 40 in setup.done)
+    wait_until(lambda: 40 in setup.done)
     assert setup.done == [10, 40]
 
 
 def test_pairs_from_before_the_start_are_not_lost(setup):
     setup.publish(10, 20)
     setup.worker.start()
-    setup.wait(lambda: setup.done)
+    wait_until(lambda: setup.done)
     assert (setup.done, setup.superseded) == ([20], [10])
 
 
@@ -97,7 +91,7 @@ def test_a_wait_ends_without_another_message():
     setup.worker.start()
     setup.publish(10, stream="rgb")
     setup.publish(12, stream="thermal")
-    setup.wait(lambda: setup.done)
+    wait_until(lambda: setup.done)
     assert setup.done == [10]
     assert setup.worker.stop(WAIT_S)
 
@@ -106,7 +100,7 @@ def test_a_frame_without_a_partner_is_dropped_without_another_message():
     setup = Setup(max_age_ms=50)
     setup.worker.start()
     setup.publish(10, stream="rgb")
-    setup.wait(lambda: setup.filter.drops == {"unpaired_rgb": 1})
+    wait_until(lambda: setup.filter.drops == {"unpaired_rgb": 1})
     assert setup.worker.stop(WAIT_S)
     assert setup.done == []
 
@@ -120,7 +114,7 @@ def test_a_wait_that_is_over_while_a_pair_is_at_work_ends_right_after_it():
     setup.publish(30)
     time.sleep(0.05)
     setup.gate.set()
-    setup.wait(lambda: setup.done == [10, 30])
+    wait_until(lambda: setup.done == [10, 30])
     assert setup.worker.stop(WAIT_S)
 
 
@@ -156,6 +150,6 @@ def test_many_messages_from_another_thread(setup):
     publisher = threading.Thread(target=setup.publish, args=range(10, 900))
     publisher.start()
     publisher.join(WAIT_S)
-    setup.wait(lambda: 899 in setup.done)
+    wait_until(lambda: 899 in setup.done)
     assert setup.done == sorted(setup.done)
     assert sorted(setup.done + setup.superseded) == list(range(10, 900))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mmcfusion_ros.calibration.boards import Board, find_boards
+from mmcfusion_ros.calibration.boards import Board, check_coverage, find_boards, rms
 from mmcfusion_ros.fusion.alignment import ImagePair, transformed
 
 LARGEST_ERROR_PX = 3.0
@@ -50,16 +50,6 @@ def homography_from_boards(pairs: Sequence[ImagePair], board: Board) -> BoardHom
     return result
 
 
-def covered(points: np.ndarray, shape: tuple[int, ...]) -> float:
-    """Share of an image (height, width) that the hull of ``N x 2`` points covers."""
-    return float(cv2.contourArea(cv2.convexHull(points.astype(np.float32))) / (shape[0] * shape[1]))
-
-
-def rms(values: Sequence[float] | np.ndarray) -> float:
-    """Root of the mean square."""
-    return float(np.sqrt(np.mean(np.square(values))))
-
-
 def _rms(homography: np.ndarray, thermal: np.ndarray, rgb: np.ndarray) -> float:
     offsets = transformed(homography, thermal.astype(np.float64)) - rgb
     return rms(np.linalg.norm(offsets, axis=1))
@@ -73,9 +63,4 @@ def _refuse_if_bad(result: BoardHomography, points: np.ndarray, rgb_shape: tuple
         )
     if np.linalg.det(result.homography[:2, :2]) <= 0:
         raise ValueError("no calibration: the thermal image would be mirrored; is one of the cameras flipped?")
-    share = covered(points, rgb_shape)
-    if share < LEAST_AREA:
-        raise ValueError(
-            f"no calibration: the boards cover {100 * share:.0f} % of the RGB image, {100 * LEAST_AREA:.0f} % are "
-            "needed; show the board in the corners too"
-        )
+    check_coverage(points, rgb_shape, "RGB", LEAST_AREA)

@@ -10,8 +10,7 @@ from typing import Protocol, TypeVar
 import cv2
 import numpy as np
 
-from mmcfusion_ros.calibration.board_homography import covered, rms
-from mmcfusion_ros.calibration.boards import Board, find_boards
+from mmcfusion_ros.calibration.boards import Board, check_coverage, find_boards, rms
 from mmcfusion_ros.fusion.alignment import ImagePair
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
@@ -107,12 +106,7 @@ def _lens(camera: str, shape: tuple[int, ...], board: Board, views: list[tuple[i
             "tilt it, and show it at all places and distances"
         )
     points = [seen.reshape(-1, 2) for _, seen in views]
-    share = covered(np.concatenate(points), shape)
-    if share < LEAST_AREA:
-        raise ValueError(
-            f"no calibration: the boards cover {100 * share:.0f} % of the {camera} image, {100 * LEAST_AREA:.0f} % are "
-            "needed; show the board in the corners too"
-        )
+    check_coverage(np.concatenate(points), shape, camera, LEAST_AREA)
     height, width = shape
     _, matrix, distortion, _, _, deviations, _, errors = cv2.calibrateCameraExtended(
         [_on_board(board)] * len(points), points, (width, height), np.eye(3), np.zeros(5), flags=cv2.CALIB_FIX_K3

@@ -76,6 +76,21 @@ def find_board(image: np.ndarray, board: Board) -> np.ndarray | None:
     return None
 
 
+def check_coverage(points: np.ndarray, shape: tuple[int, ...], camera: str, least: float) -> None:
+    """``ValueError`` if the hull of ``N x 2`` points covers less than the share ``least`` of an ``H x W`` image."""
+    share = cv2.contourArea(cv2.convexHull(points.astype(np.float32))) / (shape[0] * shape[1])
+    if share < least:
+        raise ValueError(
+            f"no calibration: the boards cover {100 * share:.0f} % of the {camera} image, {100 * least:.0f} % are "
+            "needed; show the board in the corners too"
+        )
+
+
+def rms(values: Sequence[float] | np.ndarray) -> float:
+    """Root of the mean square."""
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
 def _spacing(points: np.ndarray, columns: int) -> float:
     """Smallest distance of two neighbours in a row."""
     steps = np.diff(points.reshape(-1, columns, 2), axis=1)

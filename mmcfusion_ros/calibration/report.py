@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmcfusion_ros.calibration.board_homography import homography_from_boards, rms
+from mmcfusion_ros.calibration.board_homography import homography_from_boards
 from mmcfusion_ros.calibration.board_rig import rig_from_boards
-from mmcfusion_ros.calibration.boards import Board
+from mmcfusion_ros.calibration.boards import Board, rms
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
 from mmcfusion_ros.calibration.picture import before_and_after
 from mmcfusion_ros.calibration.recording import ThermalAndRgb

@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+
+from mmcfusion_ros.ros.mode import Mode
 
 MAX_SLOPE_MB_PER_H = 1.0
 MAX_RECOVERY_S = 1.0
@@ -21,7 +23,7 @@ RATE_WINDOW_S = 1.0
 WARM_UP_SHARE = 1 / 6
 SHORTEST_JUDGED_MIN = 10.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-MODES = ("FUSED", "RGB_ONLY", "THERMAL_ONLY", "NONE", "STARTING")  # as ~/mode tells them
+MODES = get_args(Mode)
 
 
 @dataclass(frozen=True)
