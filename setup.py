@@ -25,7 +25,7 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            f"fusion_node = {PACKAGE}.ros.fusion_node:main",
+            f"fusion_node = {PACKAGE}.ros.fusion_process:main",
             f"mmcfusion = {PACKAGE}.cli:main",
         ],
     },

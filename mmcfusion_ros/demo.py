@@ -109,7 +109,7 @@ def _run_processes(
     """The node's seconds to active and its peak memory; and what went wrong."""
     arguments = [word for item in parameters.items() for word in ("-p", "{}:={}".format(*item))]
     started = time.monotonic()
-    with _process("mmcfusion_ros.ros.fusion_node", ["--ros-args", *arguments]) as node:
+    with _process("mmcfusion_ros.ros.fusion_process", ["--ros-args", *arguments]) as node:
         _wait_until_active(detector, node)
         start_s = time.monotonic() - started
         with _process("mmcfusion_ros.cli", cameras) as rig:

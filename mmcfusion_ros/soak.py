@@ -100,7 +100,7 @@ class Soak:
         words = [word for item in parameters.items() for word in ("-p", "{}:={}".format(*item))]
         self._log = (out / "node.log").open("w")
         self.node = subprocess.Popen(
-            [sys.executable, "-m", "mmcfusion_ros.ros.fusion_node", "--ros-args", *words], stderr=self._log
+            [sys.executable, "-m", "mmcfusion_ros.ros.fusion_process", "--ros-args", *words], stderr=self._log
         )
         self._cameras = [CameraProcess(camera, size, seed) for camera in CAMERAS]
         rclpy.init(args=[])

@@ -39,7 +39,7 @@ from mmcfusion_ros.ros.fusion_node import FusionNode
 
 os.environ.update(transport_environment())
 
-PROGRAM = ("-m", "mmcfusion_ros.ros.fusion_node")
+PROGRAM = ("-m", "mmcfusion_ros.ros.fusion_process")
 NIGHTLY = bool(os.environ.get("MMCFUSION_NIGHTLY"))
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120.0
@@ -324,7 +324,7 @@ def camera_process(rig: Rig, rate: float, height: int = 480, width: int = 640) -
 
 
 class NodeProcess:
-    """``python -m mmcfusion_ros.ros.fusion_node`` in a session of its own, and its rig."""
+    """``python -m mmcfusion_ros.ros.fusion_process`` in a session of its own, and its rig."""
 
     def __init__(
         self,

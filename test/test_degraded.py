@@ -166,6 +166,9 @@ class FakeBackend:
                 fault()
             return self._backend(thermal, luminance)
 
+    def is_ready(self, shape):
+        return self._backend.is_ready(shape)
+
 
 @pytest.fixture
 def fault(monkeypatch):
@@ -255,6 +258,23 @@ def test_rgb_goes_out_while_the_backend_is_made_anew(fault, figure):
         wait_for_mode(rig, "FUSED", "thermal", "rgb")
         rig.wait(lambda: rig.statuses[-1].level == b"\0", lambda: (rig.publish_info(), rig.publish()))
         assert not rig.errors()
+
+
+def test_the_watchdog_says_that_a_network_is_loading(fault):
+    with Bench(**QUICK, watchdog_timeout=0.5) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.fuse()
+        done = threading.Event()
+        fault.making = lambda: done.wait(60)
+        fault(RuntimeError("CUDA out of memory"))
+        try:
+            rig.wait(rig.errors, rig.publish)
+            assert rig.errors()[0].startswith("the network has been loading for 64x64 for ")
+            rig.wait(lambda: rig.statuses[-1].level == b"\2", rig.publish)
+            assert rig.problem().count("loading for 64x64") == 1
+        finally:
+            done.set()
 
 
 def stick(fault, rig) -> threading.Event:

@@ -19,6 +19,7 @@ from mmcfusion_ros.fusion import backends
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
+from mmcfusion_ros.fusion.openvino_backend import COMPILED_SIZES
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.registration import Registration
@@ -349,6 +350,27 @@ class TestFailures:
                 fuser(*scene(66, 96))
         np.testing.assert_array_equal(fuser(*scene(64, 80)), expected)
         assert fuser(*scene(66, 96)).shape == (66, 96, 3)
+
+
+class TestReady:
+    """What tells the network's thread how long a frame may take."""
+
+    def test_openvino_is_for_the_last_sizes(self, random_lite_graph, private_cache):
+        fuser = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
+        sizes = [(64, 64 + 16 * i) for i in range(COMPILED_SIZES + 1)]
+        for size in sizes:
+            assert not fuser.backend.is_ready(size)
+            fuser(*scene(*size))
+            assert fuser.backend.is_ready(size)
+        assert [fuser.backend.is_ready(size) for size in sizes] == [False] + [True] * COMPILED_SIZES
+
+    def test_torch_is_for_the_last_one(self, torch_fuser):
+        for size in ((64, 64), (64, 80)):
+            torch_fuser(*scene(*size))
+            assert [torch_fuser.backend.is_ready(other) for other in ((64, 64), (64, 80))] == [
+                size == (64, 64),
+                size == (64, 80),
+            ]
 
 
 class TestCache:

@@ -189,6 +189,26 @@ def test_the_mode_tells_what_comes_out_of_a_frozen_thermal_camera():
             late.close()
 
 
+def test_a_frozen_thermal_camera_is_not_passed_off_as_new_when_it_is_alone():
+    with Bench(thermal__frozen_policy="pass_through", stall_timeout=0.5) as bench:
+        rig, moving = bench.rig, iter(range(10_000))
+        rig.start()
+
+        def publish(still: bool = False) -> None:
+            message = thermal_image() if still else image(ramp(seed=next(moving)), "mono8")
+            message.header = header(rig.now_ns(), "thermal_frame")
+            rig.thermal.publish(message)
+
+        rig.wait(lambda: rig.modes[-1] == "THERMAL_ONLY", publish)
+        rig.wait(lambda: rig.fused, publish)
+        rig.wait(lambda: rig.modes[-1] == "NONE", lambda: publish(still=True))
+        published = len(rig.fused)
+        rig.wait(lambda: int(rig.values().get("dropped.frozen_thermal", 0)) > 3, lambda: publish(still=True))
+        assert len(rig.fused) == published
+        assert "the thermal camera has sent the same frame for" in rig.problem()
+        rig.wait(lambda: rig.modes[-1] == "THERMAL_ONLY" and len(rig.fused) > published, publish)
+
+
 def test_telemetry_and_palette():
     """Colours of ironbow below a row of telemetry: the fused image is that of the grey values."""
     grey = pixels_of(thermal_image())

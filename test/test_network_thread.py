@@ -30,6 +30,7 @@ class Gated:
     def __init__(self, gate: threading.Event, entered: threading.Event) -> None:
         self.gate, self.entered = gate, entered
         self.fault = ""
+        self.ready: set[tuple[int, ...]] = set()
         self.frames: list[int] = []
         self.threads: set[str] = set()
 
@@ -40,7 +41,11 @@ class Gated:
         assert self.gate.wait(WAIT_S)
         if self.fault:
             raise RuntimeError(self.fault)
+        self.ready.add(thermal.shape)
         return thermal
+
+    def is_ready(self, shape):
+        return shape in self.ready
 
 
 class Setup:
@@ -98,7 +103,7 @@ def test_frames_are_fused_in_its_thread(setup):
         ("gated", "CPU", "float32", "lite")
     )
     assert network.warning == "it is but a fake"
-    assert (network.problem(), network.busy_s()) == ("", 0.0)
+    assert (network.problem(), network.loading(), network.stuck(0.0)) == ("", "", "")
 
 
 def test_a_stuck_frame_is_given_up_after_its_limit_and_those_behind_it_at_once(setup):
@@ -112,9 +117,10 @@ def test_a_stuck_frame_is_given_up_after_its_limit_and_those_behind_it_at_once(s
         with pytest.raises(NetworkBusy):
             network(image(2), image(0))
     assert time.thread_time() - begin < 1
-    assert network.busy_s() > 1
+    assert network.stuck(1.0).startswith("the network has been at one frame for ")
+    assert (network.stuck(WAIT_S), network.loading()) == ("", "")
     setup.gate.set()
-    wait_until(lambda: not setup.network.busy_s())
+    wait_until(lambda: not setup.network.stuck(0.0))
     assert network(image(3), image(0))[0, 0] == 3, "not the late result of frame 1"
     assert setup.backend.frames == [0, 1, 3]
     assert network.problem() == ""
@@ -127,8 +133,18 @@ def test_a_new_size_has_its_own_limit(setup):
     with pytest.raises(NetworkBusy, match="loading for 64x64 for"):
         network(image(1, 64), image(0, 64))
     setup.gate.set()
-    wait_until(lambda: not setup.network.busy_s())
+    wait_until(lambda: not setup.network.stuck(0.0))
     assert network(image(2, 64), image(0, 64)).shape == (64, 64)
+
+
+def test_a_size_that_the_backend_no_longer_holds_has_the_limit_of_a_new_one(setup):
+    setup.supervised(image(0), image(0))
+    network = setup.start(loading_limit_s=0.1)
+    assert network(image(1), image(0))[0, 0] == 1
+    setup.backend.ready.clear()
+    setup.gate.clear()
+    with pytest.raises(NetworkBusy, match="loading for 32x32 for"):
+        network(image(2), image(0))
 
 
 def test_a_failed_backend_has_the_limit_of_a_new_one_and_its_memory_is_free_before(setup):
@@ -146,9 +162,11 @@ def test_a_failed_backend_has_the_limit_of_a_new_one_and_its_memory_is_free_befo
     setup.supervised._retry_s = 0.0
     with pytest.raises(NetworkBusy, match="loading for 32x32 for"):
         network(image(2), image(0))
-    assert network.problem().startswith("gated: CUDA out of memory; the network has been loading for 32x32")
+    assert network.problem() == "gated: CUDA out of memory"
+    assert network.loading().startswith("the network has been loading for 32x32 for ")
+    assert network.stuck(0.0).startswith("the network has been loading for 32x32 for ")
     setup.gate.set()
-    wait_until(lambda: not setup.network.busy_s())
+    wait_until(lambda: not setup.network.stuck(0.0))
     assert network(image(3), image(0))[0, 0] == 3
     assert network.problem() == ""
 

@@ -10,6 +10,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from camera_messages import header, rgb_image, thermal_image
 
+from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.ros.health import Health
 from mmcfusion_ros.ros.mode import ModeSwitch
 from mmcfusion_ros.ros.pairing import Pair
@@ -56,11 +57,12 @@ class Setup:
 class Pipeline:
     passes_through = False
     weight = None
+    frozen = FrozenDetector(0.05)
 
     def __call__(self, thermal, visible, clock, stamp_s):
         return visible
 
-    def thermal_alone(self, thermal, rgb_shape):
+    def thermal_alone(self, thermal, rgb_shape, stamp_s):
         return thermal
 
 
@@ -98,3 +100,10 @@ def test_stamps_do_not_go_back_from_one_camera_to_the_other():
     for stamp_ms, stream in ((5, "rgb"), (4, "thermal"), (5, "thermal"), (6, "thermal"), (6, "rgb"), (7, "rgb")):
         setup.lone(stamp_ms, stream)
     assert setup.out == [5, 6, 7]
+
+
+def test_a_thermal_picture_counts_as_frozen_after_the_time_of_the_pipeline():
+    setup = Setup()
+    for stamp_ms in (0, 40, 80, 120):
+        setup.pair(stamp_ms)
+    assert setup.health.report({})["seen.thermal_frozen"] == "2"

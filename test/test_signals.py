@@ -98,7 +98,7 @@ def load(self, backend):
     pathlib.Path({str(tmp_path)!r}, "loading").touch()
     time.sleep(600)
 settings.Settings.pipeline = load
-fusion_node.main()
+fusion_node.run()
 """
     with NodeProcess(program=("-c", code)) as node:
         node.rig.wait((tmp_path / "loading").exists)

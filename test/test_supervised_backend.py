@@ -55,6 +55,9 @@ class FailingBackend:
             raise type(self._machine.fault)(*self._machine.fault.args)
         return thermal
 
+    def is_ready(self, shape):
+        return shape == IMAGE.shape
+
 
 @pytest.fixture
 def machine():
@@ -77,6 +80,14 @@ def test_whatever_is_raised_costs_one_frame_and_the_backend_is_made_anew(machine
     machine.fault, machine.now_s = None, 0.1
     assert (backend(IMAGE, IMAGE) == IMAGE).all()
     assert (machine.made, backend.failures, backend.problem) == (["first", "first"], 0, "")
+
+
+def test_it_is_ready_for_what_the_backend_at_work_is_ready_for(machine):
+    backend = machine.supervise("first")
+    assert (backend.is_ready(IMAGE.shape), backend.is_ready((64, 64))) == (True, False)
+    machine.fault = RuntimeError("lost")
+    fails(backend)
+    assert not backend.is_ready(IMAGE.shape)
 
 
 def test_pauses_double_and_the_last_failure_is_the_end(machine):

@@ -297,6 +297,21 @@ class TestFrozen:
         with pytest.raises(FrozenThermalError, match="has sent the same frame"):
             list(self.images((0.0, 0.1, 0.2), self.pipeline("drop")))
 
+    @pytest.mark.parametrize("policy", ["pass_through", "fuse", "drop"])
+    def test_alone(self, policy):
+        """There is no visible image to give instead of an old one."""
+        pipeline = self.pipeline(policy)
+        results = self.images(
+            (0.0, 0.1, 0.2), lambda image, _, __, stamp_s: pipeline.thermal_alone(image, None, stamp_s)
+        )
+        assert all((alone == still).all() for alone, still, _ in (next(results), next(results)))
+        if policy == "fuse":
+            next(results)
+        else:
+            with pytest.raises(FrozenThermalError, match=r"has sent the same frame for 0\.20 s"):
+                next(results)
+        assert pipeline.report()["thermal_frozen_frames"] == "1"
+
     def test_without_stamps_nothing_is_frozen(self):
         pipeline = self.pipeline("drop")
         assert len(list(self.images([None] * 5, pipeline))) == 5

@@ -16,7 +16,7 @@ class FrozenDetector:
     """
 
     def __init__(self, after_s: float = 0.15) -> None:
-        self._after_s = after_s
+        self.after_s = after_s
         self.frames = self.freezes = 0
         self.reset()
 
@@ -40,7 +40,7 @@ class FrozenDetector:
     @property
     def is_frozen(self) -> bool:
         """Whether the last frame was."""
-        return self.age_s > self._after_s
+        return self.age_s > self.after_s
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -68,7 +68,7 @@ class NetworkThread:
         height, width = thermal.shape
         with self._condition:
             self._wait()
-            if self._backend.is_ready(thermal.shape):
+            if self.is_ready(thermal.shape):
                 work, limit_s = AT_ONE_FRAME, self._frame_limit_s
             else:
                 work, limit_s = f"loading for {width}x{height}", self._loading_limit_s
@@ -84,6 +84,9 @@ class NetworkThread:
             raise result
         finally:
             del result  # its traceback refers to this frame: together they would keep a failed network in memory
+
+    def is_ready(self, shape: tuple[int, ...]) -> bool:
+        return self._backend.is_ready(shape)
 
     def pause(self) -> None:
         """Nobody waits from now on."""
@@ -103,16 +106,19 @@ class NetworkThread:
             self._condition.notify_all()
         self._thread.join(timeout_s)
 
-    def busy_s(self) -> float:
-        """For how long it has been at the frame at work; 0 if there is none."""
-        job = self._job
-        return time.monotonic() - job.since_s if job else 0.0
-
     def problem(self) -> str:
-        """What is wrong with the network, in words; empty while it fuses as configured."""
+        """What went wrong with the network, in words; empty while it fuses as configured."""
+        return self._backend.problem
+
+    def loading(self) -> str:
+        """For which size it is being loaded or compiled, and for how long, in words; empty if it is not."""
         job = self._job
-        loading = _words(job) if job and job.work != AT_ONE_FRAME else ""
-        return "; ".join(filter(None, (self._backend.problem, loading)))
+        return _words(job) if job and job.work != AT_ONE_FRAME else ""
+
+    def stuck(self, limit_s: float) -> str:
+        """What it has been at for longer than that, a frame or the loading for one, in words; empty if it has not."""
+        job = self._job
+        return _words(job) if job and time.monotonic() - job.since_s > limit_s else ""
 
     def _wait(self) -> None:
         """Until no frame is at work; needs the lock."""

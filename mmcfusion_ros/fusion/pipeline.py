@@ -77,9 +77,9 @@ class FusionPipeline:
         _check_thermal(thermal)
         check_visible(visible)
         thermal = self.scaler.crop(thermal)
-        if stamp_s is not None and self.frozen(thermal, stamp_s) and self._frozen_policy != "fuse":
+        if self._is_old(thermal, stamp_s):
             if self._frozen_policy == "drop":
-                raise FrozenThermalError(f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s")
+                raise self._frozen_error()
             clock.lap("thermal")
             self.registered = split_luminance(visible)[0]
             self.weight = np.zeros_like(self.registered)
@@ -98,13 +98,19 @@ class FusionPipeline:
         clock.lap("colour")
         return fused
 
-    def thermal_alone(self, thermal: np.ndarray, rgb_shape: tuple[int, int] | None) -> np.ndarray:
+    def thermal_alone(
+        self, thermal: np.ndarray, rgb_shape: tuple[int, int] | None, stamp_s: float | None = None
+    ) -> np.ndarray:
         """A thermal image as ``__call__`` takes it to ``H x W`` uint8 on the RGB pixel grid of that shape.
 
-        Black where the thermal camera sees nothing. Without a shape (height, width) only brought to 8 bits.
+        Black where the thermal camera sees nothing. Without a shape (height, width) only brought to 8 bits. An old one
+        raises ``FrozenThermalError`` unless ``frozen_policy`` is fuse: there is no visible image to give instead.
         """
         _check_thermal(thermal)
-        scaled = self.scaler(self.scaler.crop(thermal))
+        thermal = self.scaler.crop(thermal)
+        if self._is_old(thermal, stamp_s):
+            raise self._frozen_error()
+        scaled = self.scaler(thermal)
         if rgb_shape is None:
             self.weight = None
             return scaled
@@ -145,6 +151,12 @@ class FusionPipeline:
             "thermal_bad_pixels": str(self.scaler.bad_pixels.count),
         }
         return counts | (self.refiner.report() if self.refiner else {})
+
+    def _is_old(self, thermal: np.ndarray, stamp_s: float | None) -> bool:
+        return stamp_s is not None and self.frozen(thermal, stamp_s) and self._frozen_policy != "fuse"
+
+    def _frozen_error(self) -> FrozenThermalError:
+        return FrozenThermalError(f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s")
 
     def _warp(self, thermal: np.ndarray, rgb_shape: tuple[int, int]) -> np.ndarray:
         registration = self.refiner.registration if self.refiner else self.registration

@@ -31,7 +31,6 @@ class SupervisedBackend:
         self.failures = 0
         self._retry_s = 0.0
         self._backend: Backend | None = None
-        self._ready: set[tuple[int, ...]] = set()
         self._make_first()
 
     def __call__(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
@@ -46,7 +45,6 @@ class SupervisedBackend:
         except Exception as error:
             raise self._failed(error) from error
         self.failures, self.problem = 0, self._loss
-        self._ready.add(thermal.shape)
         return fused
 
     @property
@@ -56,8 +54,9 @@ class SupervisedBackend:
         return backend.warning if backend else ""
 
     def is_ready(self, shape: tuple[int, ...]) -> bool:
-        """Whether it has fused images of this shape, so that nothing needs to be made or compiled for them."""
-        return shape in self._ready
+        """Whether nothing needs to be made, loaded or compiled for images of this shape."""
+        backend = self._backend
+        return backend is not None and backend.is_ready(shape)
 
     def _make_first(self) -> None:
         try:
@@ -85,7 +84,6 @@ class SupervisedBackend:
 
     def _failed(self, error: Exception) -> FusionError:
         self._backend = None
-        self._ready.clear()
         self.failures += 1
         self.problem = f"{self.name}: {one_line(error)}"
         if self.failures >= self._attempts:

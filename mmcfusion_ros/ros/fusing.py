@@ -86,21 +86,20 @@ class Fusing:
     def report(self) -> tuple[dict[str, str], list[str], str]:
         """For the diagnostics: values, problems, and a failure that is worse than those."""
         values = {"mode": self._modes.mode, **self._health.report(self._pairs.drops), **self._pipeline.report()}
-        problems = list(filter(None, [self._network.problem()]))
+        stuck = self._stuck()
+        problems = list(filter(None, [self._network.problem(), "" if stuck else self._network.loading()]))
         problems += self._health.problems(self._settings.number("stall_timeout"), self._inputs.topics)
         problems += self._inputs.problems() + self._camera_infos.problems() + self._pipeline.problems()
-        return values, problems, self._stuck()
+        return values, problems, stuck
 
     def input_statuses(self, node_name: str) -> list[DiagnosticStatus]:
         """For the diagnostics, one per camera."""
         return self._watch.statuses(node_name, self._pairs.drops)
 
     def _stuck(self) -> str:
-        limit_s = self._settings.number("watchdog_timeout")
-        for who, busy_s in (("network", self._network.busy_s()), ("worker", self.worker.busy_s())):
-            if busy_s > limit_s:
-                return f"the {who} has been at one frame for {busy_s:.1f} s"
-        return ""
+        limit_s, busy_s = self._settings.number("watchdog_timeout"), self.worker.busy_s()
+        worker = f"the worker has been at one frame for {busy_s:.1f} s" if busy_s > limit_s else ""
+        return self._network.stuck(limit_s) or worker
 
     def _take_frame(self, message: Image | CompressedImage, stream: Stream) -> None:
         self._health.count(f"{stream}_in")

@@ -26,14 +26,14 @@ from mmcfusion_ros.fusion.network_thread import NetworkThread
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.ros.fusing import Fusing
 from mmcfusion_ros.ros.health import status_message
-from mmcfusion_ros.ros.memory import give_back, limit_arenas
+from mmcfusion_ros.ros.memory import give_back, return_free_memory
 from mmcfusion_ros.ros.mode import Mode
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.settings import Settings, check_changes, declare_parameters, read_parameters
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 PATIENCE_S, SHORT_PATIENCE_S = 0.8, 0.1
-DIAGNOSTICS_PERIOD_S, WATCH_PERIOD_S = 1.0, 0.1
+DIAGNOSTICS_PERIOD_S, WATCH_PERIOD_S, MEMORY_PERIOD_S = 1.0, 0.1, 10.0
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 TransitionCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]
@@ -74,6 +74,7 @@ class FusionNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady)
+        self.create_timer(MEMORY_PERIOD_S, return_free_memory, clock=steady)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Validates the parameters, loads and warms the model, creates the publishers."""
@@ -218,14 +219,13 @@ class FusionNode(LifecycleNode):
         return check_changes(changes, configured=self._pipeline is not None)
 
 
-def main(args: list[str] | None = None) -> None:
+def run() -> None:
     """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then."""
-    limit_arenas()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = FusionNode()
     except Exception as error:
         sys.exit(f"fusion_node: {one_line(error)}")
@@ -255,7 +255,3 @@ def _spin(node: FusionNode, stop: threading.Event) -> None:
                 node.get_logger().error(f"a callback failed: {error!r}", throttle_duration_sec=5.0)
     finally:
         stop.set()
-
-
-if __name__ == "__main__":
-    main()

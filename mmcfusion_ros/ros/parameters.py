@@ -126,7 +126,8 @@ PARAMETERS = (
     Parameter(
         "thermal.frozen_policy",
         "pass_through",
-        "of pairs whose thermal frame only repeats an old one (shutter): pass_through publishes RGB, mode RGB_ONLY",
+        "of pairs whose thermal frame only repeats an old one (shutter): pass_through publishes RGB, mode RGB_ONLY; "
+        "of thermal frames alone: only fuse publishes old ones",
         choices=FROZEN_POLICIES,
     ),
     Parameter("thermal.frozen_after", 0.15, "time for which a thermal frame may be repeated, in s", low=0, high=60),

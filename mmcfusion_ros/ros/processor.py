@@ -53,7 +53,10 @@ class Processor:
     ) -> None:
         self._pipeline, self._outputs, self._modes, self._health = pipeline, outputs, modes, health
         self._watch, self._on_given_up = watch, on_given_up
-        self._frozen: dict[Stream, FrozenDetector] = {"thermal": FrozenDetector(), "rgb": FrozenDetector()}
+        self._frozen: dict[Stream, FrozenDetector] = {
+            "thermal": FrozenDetector(pipeline.frozen.after_s),
+            "rgb": FrozenDetector(),
+        }
         self.closed = False  # once set, nothing more is published
         self._last: tuple[Source | None, int] = (None, 0)  # from what the last image was made, and its stamp
 
@@ -79,7 +82,7 @@ class Processor:
             self._health.count("passed_through")
 
     def _fuse(self, pair: Pair[Any], clock: StageClock) -> Result:
-        thermal, visible = self._read("thermal", pair.thermal), self._read("rgb", pair.rgb)
+        thermal, visible = self._use("thermal", pair.thermal), self._use("rgb", pair.rgb)
         clock.lap("decode")
         image = self._pipeline(thermal, visible, clock, stamp_ns(pair.thermal) / 1e9)
         if self._pipeline.passes_through:
@@ -89,10 +92,12 @@ class Processor:
         return Result("pair", image, self._pipeline.weight, pair.rgb)
 
     def _alone(self, frame: LoneFrame) -> Result:
-        image = self._read(frame.stream, frame.message)
         if frame.stream == "rgb":
+            image = self._use("rgb", frame.message)
             return Result("rgb", image, np.zeros(image.shape[:2], np.uint8), frame.message)
-        image = self._pipeline.thermal_alone(image, self._rgb_size())
+        image = self._read("thermal", frame.message)
+        image = self._pipeline.thermal_alone(image, self._rgb_size(), stamp_ns(frame.message) / 1e9)
+        self._modes.succeeded("thermal")
         return Result("thermal", image, self._pipeline.weight, frame.message)
 
     def _publish(self, job: Job, result: Result, clock: StageClock) -> bool:
@@ -107,16 +112,20 @@ class Processor:
         self._outputs.publish(result.image, result.weight, result.message.header, clock)
         return True
 
+    def _use(self, stream: Stream, message: Any) -> np.ndarray:
+        image = self._read(stream, message)
+        self._modes.succeeded(stream)
+        return image
+
     def _read(self, stream: Stream, message: Any) -> np.ndarray:
         try:
             image = READERS[stream](message)
         except BadImage:
             self._modes.failed(stream)
             raise
-        self._modes.succeeded(stream)
         frozen = self._frozen[stream]
         frozen(image, stamp_ns(message) / 1e9)
-        self._health.see(stream, CONDITIONS[stream](image), frozen.age_s)
+        self._health.see(stream, CONDITIONS[stream](image), frozen.age_s if frozen.is_frozen else 0.0)
         return image
 
     def _rgb_size(self) -> tuple[int, int] | None:

@@ -1,0 +1,65 @@
+"""The heap of the C library: how many a node's process has, and that what is free in it goes back to the system."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+from ros_helpers import Bench, NodeProcess
+
+from mmcfusion_ros.ros import fusion_node
+
+pytestmark = pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs glibc")
+
+HEAP_BYTES = 64 << 20  # glibc reserves so much for each heap but the first, at a multiple of it
+
+
+def further_heaps(process_id: int) -> int:
+    """Heaps besides the one that every process has: a writable piece of memory, the rest of the reserve behind it."""
+    maps = re.findall(r"^(\w+)-(\w+) (\S+) \S+ \S+ \d+ *(.*)$", Path(f"/proc/{process_id}/maps").read_text(), re.M)
+    pieces = [(int(start, 16), int(end, 16), rights) for start, end, rights, file in maps if not file]
+    reserves = {start: end for start, end, rights in pieces if rights == "---p"}
+    return sum(
+        start % HEAP_BYTES == 0 and rights == "rw-p" and reserves.get(end) == start + HEAP_BYTES
+        for start, end, rights in pieces
+    )
+
+
+def test_all_threads_share_one_heap():
+    with NodeProcess() as node:
+        node.rig.wait(lambda: node.rig.state() == "active")
+        assert len(list(Path(f"/proc/{node.process.pid}/task").iterdir())) > 10
+        assert further_heaps(node.process.pid) == 0
+    assert further_heaps(os.getpid()) > 0, "here, where nobody limits them"
+
+
+def test_what_is_free_between_blocks_in_use_goes_back():
+    """Of 100 MB in blocks of 2 kB every hundredth is kept."""
+    code = """
+from pathlib import Path
+from mmcfusion_ros.ros.memory import return_free_memory
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+blocks = [bytes(2000) for _ in range(50_000)]
+kept = blocks[::100]
+del blocks
+before = resident_mb()
+return_free_memory()
+print(before - resident_mb())
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) > 50
+
+
+def test_a_node_does_so_now_and_then(monkeypatch):
+    calls = []
+    monkeypatch.setattr(fusion_node, "MEMORY_PERIOD_S", 0.05)
+    monkeypatch.setattr(fusion_node, "return_free_memory", lambda: calls.append(1))
+    with Bench() as bench:
+        bench.rig.wait(lambda: len(calls) > 2)
