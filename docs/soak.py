@@ -68,8 +68,8 @@ What went out, by `~/mode` and share of the whole time, faults included: {mode_w
 
 {sample_table(report)}
 
-Resident memory goes up and down with the heaps of the C library. The least of it in each fifth of the time after the
-warm-up, in MB: {floors(report)}.
+Resident memory goes up and down a little, with what DDS keeps for each peer. The least of it in each fifth of the time
+after the warm-up, in MB: {floors(report)}.
 
 ![memory, rate, latency, counts and load over time](soak.png)
 """
