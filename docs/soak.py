@@ -14,7 +14,7 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 SAMPLED = {
     "rss_mb": "resident memory, MB",
-    "private_mb": "of it private, MB",
+    "own_mb": "of it the node's own, MB",
     "threads": "threads",
     "file_descriptors": "file descriptors",
     "shared_memory_segments": "shared-memory files",
@@ -27,7 +27,7 @@ SAMPLED = {
 
 
 ASKED = {
-    "memory": "resident memory grows by less than 1 MB/h (Theil-Sen slope after the warm-up)",
+    "memory": "the node's own memory grows by less than 1 MB/h (Theil-Sen slope after the warm-up)",
     "no_errors": "no error line, traceback, failed call or internal drop, and exit status 0",
     "rate_back_within_1_s": "rate back within 1 s of each fault's end",
 }
@@ -40,7 +40,9 @@ it samples memory, threads, file descriptors, shared memory, rate, latency and m
 `soak.png`, the node's log and a verdict as exit status. *Back* is the time from the end of the fault to the first image
 of a second with 70 % of the rate before it. The first sixth of the run is warm-up, with kills and lifecycle cycles
 only: Fast DDS keeps some memory for each of the first processes it meets (a plain rclpy node with one subscription,
-too, grew by 6 MB over the first 40 cameras that died beside it, and by nothing over the next 20). Parameter calls are
+too, grew by 6 MB over the first 40 cameras that died beside it, and by nothing over the next 20). Judged is the node's
+own memory: heap and shared memory. The rest of what is resident are pages of programs and libraries, which the kernel
+drops when it likes and maps again when another process has had them read. Parameter calls are
 the control: they disturb no image, so a rate that is late after them is late because the machine was busy."""
 
 
@@ -80,8 +82,9 @@ def verdict_table(report: dict[str, Any]) -> str:
     late = Counter(fault["kind"] for fault in report["late"])
     judged = sum(back["judged"] for back in report["recovery_s"].values())
     words = {True: "yes", False: "**no**", None: "not judged"}
+    slopes = report["slope_per_h"]
     found = {
-        "memory": f"{report['rss_slope_mb_per_h']} MB/h; of private memory {report['private_slope_mb_per_h']} MB/h",
+        "memory": f"{slopes['own_mb']} MB/h; with the pages of programs and libraries {slopes['rss_mb']} MB/h",
         "no_errors": ", ".join(f"{n} {error}" for error, n in report["errors"].items()) or "none",
         "rate_back_within_1_s": f"{late.total()} of {judged} later, {late['parameters']} after a parameter call",
     }
@@ -106,7 +109,7 @@ def mode_words(report: dict[str, Any]) -> str:
 
 def floors(report: dict[str, Any]) -> str:
     """The least resident memory in each fifth of the time."""
-    memory = [sample["rss_mb"] for sample in _after_warm_up(report)]
+    memory = [sample["own_mb"] for sample in _after_warm_up(report)]
     ends = [round(len(memory) * fifth / 5) for fifth in range(6)]
     return ", ".join(f"{min(memory[first:end]):.1f}" for first, end in pairwise(ends))
 

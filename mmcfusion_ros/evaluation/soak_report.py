@@ -36,15 +36,17 @@ class Fault:
 
 
 def sample_process(pid: int) -> dict[str, float]:
-    """Resident memory (all, and that of the process alone), threads, file descriptors and shared-memory files.
+    """Resident memory, threads, file descriptors and shared-memory files.
 
-    Raises ``OSError`` if it has ended.
+    ``rss_mb`` is ``own_mb``, the heap and the shared memory of the process, and pages of programs and libraries, which
+    the kernel drops and maps again as other processes have it read them. Raises ``OSError`` if it has ended.
     """
     proc = Path(f"/proc/{pid}")
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+    kib = {name: int(status[name].split()[0]) for name in ("VmRSS", "RssAnon", "RssShmem")}
     return {
-        "rss_mb": round(int(status["VmRSS"].split()[0]) / 1024, 2),
-        "private_mb": round(int(status["RssAnon"].split()[0]) / 1024, 2),
+        "rss_mb": round(kib["VmRSS"] / 1024, 2),
+        "own_mb": round((kib["RssAnon"] + kib["RssShmem"]) / 1024, 2),
         "threads": int(status["Threads"]),
         "file_descriptors": len(list((proc / "fd").iterdir())),
         "shared_memory_segments": len(set(re.findall(r"/dev/shm/\S+", (proc / "maps").read_text()))),
@@ -103,7 +105,7 @@ def soak_report(
     errors: Mapping[str, int],
     minutes: float,
 ) -> dict[str, Any]:
-    """Samples, faults with their recovery, errors and the verdict; ``samples`` carry ``minute`` and ``rss_mb``."""
+    """Samples (of ``sample_process``, with their ``minute``), faults with their recovery, errors and the verdict."""
     limits = [fault.start_s for fault in faults[1:]] + ([arrivals_s[-1]] if arrivals_s else [0.0])
     recoveries = [recovery_s(arrivals_s, fault, until) for fault, until in zip(faults, limits, strict=False)]
     # The last fault may end with the run, too late to be judged.
@@ -114,9 +116,7 @@ def soak_report(
     }
     warm = [sample for sample in samples if sample["minute"] >= WARM_UP_SHARE * minutes]
     minute = [sample["minute"] for sample in warm]
-    slope, private = (
-        60 * theil_sen_slope(minute, [sample[key] for sample in warm]) for key in ("rss_mb", "private_mb")
-    )
+    slopes = {key: 60 * theil_sen_slope(minute, [sample[key] for sample in warm]) for key in ("own_mb", "rss_mb")}
     long_enough = minutes >= SHORTEST_JUDGED_MIN
     return {
         "faults": dict(sorted(Counter(f.kind for f in faults).items())),
@@ -127,10 +127,9 @@ def soak_report(
         },
         "late": late,
         "errors": dict(errors),
-        "rss_slope_mb_per_h": round(slope, 3) if long_enough else None,
-        "private_slope_mb_per_h": round(private, 3) if long_enough else None,
+        "slope_per_h": {key: round(slope, 3) for key, slope in slopes.items()} if long_enough else None,
         "verdict": {
-            "memory": bool(slope < MAX_SLOPE_MB_PER_H) if long_enough else None,
+            "memory": bool(slopes["own_mb"] < MAX_SLOPE_MB_PER_H) if long_enough else None,
             "no_errors": not errors,
             "rate_back_within_1_s": not late and bool(judged),
         },
@@ -152,6 +151,7 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     panels = {
         "share of time": [f"mode_{mode}" for mode in MODES],
         "resident memory, MB": ["rss_mb"],
+        "its own, MB": ["own_mb"],
         "published images per s": ["fused_hz"],
         "stamp to arrival, ms": ["latency_ms_p50", "latency_ms_p99"],
         "count": ["threads", "file_descriptors", "shared_memory_segments"],
@@ -162,7 +162,7 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         for key in keys:
             axes.plot(minutes, [sample[key] for sample in samples], label=key)
         axes.set_ylabel(label)
-        if keys != ["rss_mb"]:  # its growth would not show above zero
+        if keys not in (["rss_mb"], ["own_mb"]):  # its growth would not show above zero
             axes.set_ylim(bottom=0)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
     axes.set_xlabel("minutes")
