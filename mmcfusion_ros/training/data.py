@@ -35,7 +35,7 @@ class PairSampler(Dataset[Batch]):
         self.folders: list[list[Pair]] = []
         self.validation: list[Pair] = []
         for folder in config.data:
-            pairs = [_load(files, config.crop) for files in find_pairs(folder.path)]
+            pairs = [_load(files) for files in find_pairs(folder.path)]
             self.validation += pairs[::VALIDATION_EVERY]
             self.folders.append([pair for i, pair in enumerate(pairs) if i % VALIDATION_EVERY])
             if not self.folders[-1]:
@@ -69,13 +69,15 @@ class PairSampler(Dataset[Batch]):
         pairs = self.folders[rng.choice(len(self.folders), p=self.weights)]
         images = pairs[rng.integers(len(pairs))]
         height, width = images[0].shape
-        side = int(rng.integers(config.crop, min(height, width, int(config.crop_scale * config.crop)) + 1))
+        largest = min(height, width, int(config.crop_scale * config.crop))
+        side = int(rng.integers(min(config.crop, largest), largest + 1))
         top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
         turns, flip = int(rng.integers(4)), rng.random() < 0.5
         crops: list[np.ndarray] = []
         for image in images:
             part = image[top : top + side, left : left + side]
-            part = cv2.resize(part, (config.crop, config.crop), interpolation=cv2.INTER_AREA)
+            interpolation = cv2.INTER_AREA if side > config.crop else cv2.INTER_LINEAR
+            part = cv2.resize(part, (config.crop, config.crop), interpolation=interpolation)
             part = np.rot90(part[:, ::-1] if flip else part, turns)
             crops.append(np.ascontiguousarray(part, dtype=np.float32) / 255)
         thermal, visible = (_vary(crop, rng) if rng.random() < config.photometric else crop for crop in crops)
@@ -88,10 +90,8 @@ def _vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.minimum(gain * image**gamma, np.float32(1))
 
 
-def _load(files: PairFiles, crop: int) -> Pair:
+def _load(files: PairFiles) -> Pair:
     thermal, rgb = read_pair(files)
-    if min(thermal.shape) < crop:
-        raise ValueError(f"{files.thermal} is {thermal.shape}, smaller than the training crop of {crop}")
     return thermal, split_luminance(rgb)[0]
 
 

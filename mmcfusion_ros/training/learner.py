@@ -7,6 +7,7 @@ import ctypes
 import json
 import math
 import platform
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.network.mmcfusion import MMCFusion
@@ -27,6 +28,8 @@ from mmcfusion_ros.training.config import LOSSES, TrainingConfig, check_crop, di
 from mmcfusion_ros.training.data import Batch
 
 MOST_SKIPPED = 50
+
+LossTerms = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]  # of fused image, thermal and visible target
 
 
 class ImagePrecision(MixedPrecision):
@@ -67,6 +70,28 @@ def _keep_freed_memory() -> None:
         libc.mallopt(-1, -1)  # M_TRIM_THRESHOLD: never
 
 
+class Objective(nn.Module):
+    """The network and the terms of its loss that have ``names``, as one graph from images to values."""
+
+    def __init__(
+        self, network: nn.Module, teacher: nn.Module | None, loss_terms: LossTerms, names: list[str], fabric: Fabric
+    ) -> None:
+        super().__init__()
+        self.network, self.teacher = network, teacher
+        self.loss_terms, self.names, self.fabric = loss_terms, names, fabric
+
+    def forward(self, thermal_in: Tensor, visible_in: Tensor, thermal: Tensor, visible: Tensor) -> tuple[Tensor, ...]:
+        """Inputs and targets, ``B x 1 x H x W`` each, to the unweighted terms."""
+        with self.fabric.autocast():
+            fused = self.network(thermal_in, visible_in).float()
+        terms = self.loss_terms(fused, thermal, visible)
+        if self.teacher:
+            with torch.no_grad(), self.fabric.autocast():
+                target = self.teacher(thermal, visible)
+            terms["distillation"] = F.l1_loss(fused, target.float().clamp(0, 1))
+        return tuple(terms[name] for name in self.names)
+
+
 class Learner:
     """Learns from one batch after the other; saves and resumes all that it needs to end with the same bits."""
 
@@ -74,7 +99,9 @@ class Learner:
         torch.manual_seed(config.seed)
         self.config, self.fabric = config, fabric
         self.loss_terms, weights = LOSSES[config.loss]
-        self.loss_weights = {**weights, **config.loss_weights, "distillation": config.teacher_weight}
+        self.loss_weights = {**weights, **config.loss_weights}
+        if config.teacher:
+            self.loss_weights["distillation"] = config.teacher_weight
         network = _new_network(config).to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(
             network.parameters(),
@@ -87,6 +114,11 @@ class Learner:
         for frozen in filter(None, (self.average, self.teacher)):
             fabric.to_device(frozen)
         self.network, self.optimizer = fabric.setup(network, optimizer)
+        trained = network if fabric.world_size == 1 else self.network
+        self.objective: nn.Module = Objective(trained, self.teacher, self.loss_terms, list(self.loss_weights), fabric)
+        if fabric.device.type == "cuda" and fabric.world_size == 1:  # its thousands of small kernels as one CUDA graph
+            images = torch.rand(4, config.batch, 1, config.crop, config.crop, device=fabric.device)
+            self.objective = torch.cuda.make_graphed_callables(self.objective, tuple(images))  # type: ignore[assignment]
         self.step = self.skipped = self.skipped_in_a_row = 0
 
     def learn(self, batch: Batch) -> dict[str, float]:
@@ -95,13 +127,7 @@ class Learner:
         If one of them is not finite, weights, average and optimiser stay as they are; ``ValueError`` after
         ``MOST_SKIPPED`` such steps in a row.
         """
-        thermal_in, visible_in, thermal, visible = batch
-        fused = self.network(thermal_in, visible_in)
-        terms = self.loss_terms(fused, thermal, visible)
-        if self.teacher:
-            with torch.no_grad(), self.fabric.autocast():
-                target = self.teacher(thermal, visible)
-            terms["distillation"] = F.l1_loss(fused, target.float().clamp(0, 1))
+        terms = dict(zip(self.loss_weights, self.objective(*batch), strict=True))
         loss = self.total(terms)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
