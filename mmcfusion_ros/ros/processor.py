@@ -82,7 +82,7 @@ class Processor:
             self._health.count("passed_through")
 
     def _fuse(self, pair: Pair[Any], clock: StageClock) -> Result:
-        thermal, visible = self._use("thermal", pair.thermal), self._use("rgb", pair.rgb)
+        visible, thermal = self._use("rgb", pair.rgb), self._use("thermal", pair.thermal)
         clock.lap("decode")
         image = self._pipeline(thermal, visible, clock, stamp_ns(pair.thermal) / 1e9)
         if self._pipeline.passes_through:
