@@ -4,8 +4,11 @@ on demand is the only fake."""
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 import time
+import weakref
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, rgb_image, stam
 from ros_helpers import Bench
 
 from mmcfusion_ros.fusion import supervised_backend
-from mmcfusion_ros.ros import settings
+from mmcfusion_ros.ros import fusion_node, settings
 
 QUICK = {"stall_timeout": 0.5}
 
@@ -147,8 +150,10 @@ class FakeBackend:
     """The real one, or what ``fault`` says: an exception to raise, or a call that takes its time."""
 
     fault = None
+    alive: ClassVar = weakref.WeakSet()
 
     def __init__(self, backend) -> None:
+        self.alive.add(self)
         self._backend = backend
         self._lock = threading.Lock()
         self.name, self.device, self.precision, self.variant, self.warning = (
@@ -311,6 +316,25 @@ def test_transitions_do_not_wait_for_the_frame_at_work(fault, transitions):
         if transitions[-1] == "activate":
             rig.fuse()
         assert not [*rig.errors(), *rig.warnings()]
+
+
+def test_a_network_is_not_loaded_beside_one_that_is_about_to_end(fault, monkeypatch):
+    """After a cleanup that did not wait for the frame at work."""
+    monkeypatch.setattr(fusion_node, "PATIENCE_S", 60.0)
+    gc.collect()  # those of other tests
+    with Bench(watchdog_timeout=60.0) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.fuse()
+        let_go = stick(fault, rig)
+        fault(None)
+        assert all(map(rig.change, ("deactivate", "cleanup")))
+        ended = []
+        fault.making = lambda: ended.append(let_go.is_set() and not FakeBackend.alive)
+        threading.Timer(0.5, let_go.set).start()
+        rig.start()
+        rig.fuse()
+        assert ended == [True]
 
 
 def test_the_watchdog_reports_a_network_that_is_stuck(fault, figure):
