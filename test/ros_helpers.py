@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -290,11 +291,17 @@ def _named(name: str, value: Any) -> Any:
     return Message(name=name, value=value)
 
 
+def gap_s(rig: Rig, first: int) -> float:
+    """The longest time between the stamps of two images that came out, from the one before ``first`` on."""
+    stamps = np.array([stamp_ns(message) for message in rig.fused[max(first - 1, 0) :]])
+    return float(np.diff(stamps).max() / 1e9)
+
+
 class Bench:
     """A running node and its rig."""
 
     def __init__(self, **parameters: Any) -> None:
-        domain_id, namespace = random.randint(1, 100), new_namespace()
+        domain_id, namespace = random.randint(1, 70), new_namespace()
         dotted = {name.replace("__", "."): value for name, value in parameters.items()}
         self.running = RunningNode(domain_id, namespace, {**SMALL, **dotted})
         self.node = self.running.node
@@ -334,7 +341,7 @@ class NodeProcess:
         executable: tuple[str, ...] = (sys.executable,),
         rig: Rig | None = None,
     ) -> None:
-        domain_id, namespace = random.randint(1, 100), new_namespace()
+        domain_id, namespace = random.randint(1, 70), new_namespace()
         if rig:
             domain_id, namespace = rig.context.get_domain_id(), rig.namespace
         options = [f"-p {name}:={value}" for name, value in SMALL.items()] if small else []

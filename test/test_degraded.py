@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, rgb_image, stamp_ns, thermal_image
-from ros_helpers import Bench
+from ros_helpers import Bench, gap_s
 
 from mmcfusion_ros.fusion import supervised_backend
 from mmcfusion_ros.ros import fusion_node, settings
@@ -29,12 +29,6 @@ def wait_for_mode(rig, mode: str, *cameras: str) -> float:
     else:
         rig.wait(lambda: rig.modes and rig.modes[-1] == mode, lambda: [rig.publish_one(camera) for camera in cameras])
     return time.monotonic() - begin
-
-
-def gap_s(rig, first: int) -> float:
-    """The longest time between the stamps of two images that came out, from the one before ``first`` on."""
-    stamps = np.array([stamp_ns(message) for message in rig.fused[max(first - 1, 0) :]])
-    return float(np.diff(stamps).max() / 1e9)
 
 
 def test_cameras_die_and_come_back(figure):
@@ -223,6 +217,23 @@ def test_a_backend_that_fails_once_costs_frames_and_one_past_help_unconfigures_t
         rig.start()
         rig.fuse()
         rig.wait(lambda: rig.statuses[-1].level != b"\2")
+
+
+def test_a_network_that_is_not_finite_costs_frames_and_is_made_anew(random_lite):
+    """PyTorch with real weights, of which one is lost after they were loaded."""
+    torch = pytest.importorskip("torch")
+    with Bench(**QUICK, backend="torch", device="cpu", model=str(random_lite)) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.fuse()
+        with torch.no_grad():
+            bench.node._pipeline.fuser.backend._backend._backend._network.head.to_mixture.bias.fill_(torch.nan)
+        rig.wait(rig.warnings, rig.publish)
+        assert rig.warnings()[0].startswith("dropped a frame (backend_failed): torch: the network's output in ")
+        assert "is not finite" in rig.warnings()[0]
+        wait_for_mode(rig, "FUSED", "thermal", "rgb")
+        rig.fuse()
+        assert not rig.errors()
 
 
 def test_the_fall_back_backend_takes_over(fault):

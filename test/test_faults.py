@@ -225,6 +225,23 @@ def test_fifty_unrelated_image_topics(rig, figure):
             rig.node.destroy_publisher(other)
 
 
+def test_parameters_of_every_kind_while_it_fuses(rig):
+    """All are refused with their name, and another pair is fused after each."""
+    for name, value in (
+        ("pairing.slop", -1.0),
+        ("pairing.slop", float("nan")),
+        ("pairing.slop", "wide"),
+        ("jpeg_quality", 2**62),
+        ("model", ["lite"]),
+        ("output_encoding", "rgb8\0"),
+        ("stall_timeout", 1e300),
+        ("threads", 2),
+        ("trace_file", "/etc/passwd"),
+    ):
+        assert name in rig.set_parameter(name, value)
+        rig.fuse()
+
+
 def test_lifecycle_transitions_in_every_order_from_two_clients_at_once(bench, rig, figure):
     second = Rig(rig.context.get_domain_id(), rig.namespace, node_name="second_operator")
     answers: list[bool] = []

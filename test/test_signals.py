@@ -72,13 +72,14 @@ def test_fusing_under_load(signals):
         end(node, signals)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("transitions", [[], ["configure"], ["shutdown"]])
-def test_other_states(transitions):
+def test_other_states(transitions, number):
     with NodeProcess("-p autostart:=false") as node:
         assert node.rig.state() == "unconfigured"
         for transition in transitions:
             assert node.rig.change(transition)
-        end(node, (signal.SIGINT,))
+        end(node, (number,))
 
 
 def test_after_a_failed_configure():
