@@ -201,7 +201,7 @@ def test_camera_info_of_every_kind(rig):
     rig.wait(lambda: any(not any(info.k) for info in rig.infos), lambda: send(k=[0.0] * 9))
     assert not any(np.isnan(info.k).any() for info in rig.infos)
     rig.wait(
-        lambda: any(f"is {BIG}x{BIG}" in text for text in rig.warnings()) or rig.logs.clear() or rig.spin(1),
+        lambda: any(f"is {BIG}x{BIG}" in text for text in rig.warnings()),
         lambda: send(height=BIG, width=BIG),
     )
     rig.wait(lambda: rig.modes[-1] == "THERMAL_ONLY", lambda: rig.publish_one("thermal"))
