@@ -301,7 +301,7 @@ class Bench:
     """A running node and its rig."""
 
     def __init__(self, **parameters: Any) -> None:
-        domain_id, namespace = random.randint(1, 70), new_namespace()
+        domain_id, namespace = random.randint(1, 100), new_namespace()
         dotted = {name.replace("__", "."): value for name, value in parameters.items()}
         self.running = RunningNode(domain_id, namespace, {**SMALL, **dotted})
         self.node = self.running.node
@@ -341,7 +341,7 @@ class NodeProcess:
         executable: tuple[str, ...] = (sys.executable,),
         rig: Rig | None = None,
     ) -> None:
-        domain_id, namespace = random.randint(1, 70), new_namespace()
+        domain_id, namespace = random.randint(1, 100), new_namespace()
         if rig:
             domain_id, namespace = rig.context.get_domain_id(), rig.namespace
         options = [f"-p {name}:={value}" for name, value in SMALL.items()] if small else []
