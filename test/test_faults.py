@@ -3,6 +3,7 @@ must come out fused again; ``docs/survives.md`` has the table."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -240,6 +241,26 @@ def test_parameters_of_every_kind_while_it_fuses(rig):
     ):
         assert name in rig.set_parameter(name, value)
         rig.fuse()
+
+
+def test_every_transition_after_every_other_in_every_state(rig):
+    """Those that the state allows are done, the others refused."""
+    done = {
+        ("unconfigured", "configure"): "inactive",
+        ("inactive", "activate"): "active",
+        ("active", "deactivate"): "inactive",
+        ("inactive", "cleanup"): "unconfigured",
+    }
+    state, seen = "active", set()
+    for pair in itertools.product(("configure", "deactivate", "cleanup", "activate"), repeat=2):
+        for transition in pair:
+            seen.add((state, transition))
+            assert rig.try_change(transition) == ((state, transition) in done)
+            state = done.get((state, transition), state)
+            assert rig.state() == state
+    assert (len(seen), state) == (12, "active")
+    assert all(error.startswith("Unable to start transition") for error in rig.errors())  # said by rcl of a refused one
+    rig.logs.clear()
 
 
 def test_lifecycle_transitions_in_every_order_from_two_clients_at_once(bench, rig, figure):
