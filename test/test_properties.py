@@ -26,7 +26,7 @@ from mmcfusion_ros.ros.pairing import Pairer, PairingOptions
 from mmcfusion_ros.ros.parameters import PARAMETERS
 from mmcfusion_ros.ros.settings import Settings
 
-GROWTH_MB = 10
+GROWTH_MB = 20
 
 
 def tries(number: int):
