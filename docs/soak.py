@@ -18,7 +18,7 @@ SAMPLED = {
     "threads": "threads",
     "file_descriptors": "file descriptors",
     "shared_memory_segments": "shared-memory files",
-    "fused_hz": "published images per s (fused, or one camera alone), faults included",
+    "published_hz": "published images per s (fused, or one camera alone), faults included",
     "latency_ms_p50": "stamp to arrival at the detector, p50 of a minute, ms",
     "latency_ms_p99": "stamp to arrival at the detector, p99 of a minute, ms",
     "cpu_node": "processors that the node kept busy",

@@ -201,7 +201,7 @@ class Soak:
             {
                 "minute": round((now_s - self._started_s) / 60, 2),
                 **sample_process(self.node.pid),
-                "fused_hz": round((len(self.observer.arrivals_s) - self._first) / seconds, 2),
+                "published_hz": round((len(self.observer.arrivals_s) - self._first) / seconds, 2),
                 "latency_ms_p50": round(float(p50), 2),
                 "latency_ms_p95": round(float(p95), 2),
                 "latency_ms_p99": round(float(p99), 2),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -288,6 +289,12 @@ def _named(name: str, value: Any) -> Any:
     from rcl_interfaces.msg import Parameter as Message
 
     return Message(name=name, value=value)
+
+
+def gap_s(rig: Rig, first: int) -> float:
+    """The longest time between the stamps of two images that came out, from the one before ``first`` on."""
+    stamps = np.array([stamp_ns(message) for message in rig.fused[max(first - 1, 0) :]])
+    return float(np.diff(stamps).max() / 1e9)
 
 
 class Bench:

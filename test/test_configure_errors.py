@@ -106,6 +106,17 @@ def test_a_model_file_of_rubbish(tmp_path):
         fails_with(bench.rig, "rubbish.xml is not a readable OpenVINO model")
 
 
+def test_weights_of_another_variant(random_lite, tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    file = tmp_path / "weights.safetensors"
+    with Bench(model=str(file), backend="torch", device="cpu") as bench:
+        safetensors.save_file(safetensors.load_file(random_lite), file, {"variant": "b1"})
+        fails_with(bench.rig, "of variant b1 is missing")
+        shutil.copy(random_lite, file)
+        bench.rig.start()
+        bench.rig.fuse()
+
+
 def test_a_singular_homography(tmp_path):
     file = tmp_path / "calibration.yaml"
     file.write_text("homography: [1, 2, 3, 2, 4, 6, 0, 0, 1]\n")

@@ -4,16 +4,19 @@ on demand is the only fake."""
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 import time
+import weakref
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, rgb_image, stamp_ns, thermal_image
-from ros_helpers import Bench
+from ros_helpers import Bench, gap_s
 
 from mmcfusion_ros.fusion import supervised_backend
-from mmcfusion_ros.ros import settings
+from mmcfusion_ros.ros import fusion_node, settings
 
 QUICK = {"stall_timeout": 0.5}
 
@@ -26,12 +29,6 @@ def wait_for_mode(rig, mode: str, *cameras: str) -> float:
     else:
         rig.wait(lambda: rig.modes and rig.modes[-1] == mode, lambda: [rig.publish_one(camera) for camera in cameras])
     return time.monotonic() - begin
-
-
-def gap_s(rig, first: int) -> float:
-    """The longest time between the stamps of two images that came out, from the one before ``first`` on."""
-    stamps = np.array([stamp_ns(message) for message in rig.fused[max(first - 1, 0) :]])
-    return float(np.diff(stamps).max() / 1e9)
 
 
 def test_cameras_die_and_come_back(figure):
@@ -147,8 +144,10 @@ class FakeBackend:
     """The real one, or what ``fault`` says: an exception to raise, or a call that takes its time."""
 
     fault = None
+    alive: ClassVar = weakref.WeakSet()
 
     def __init__(self, backend) -> None:
+        self.alive.add(self)
         self._backend = backend
         self._lock = threading.Lock()
         self.name, self.device, self.precision, self.variant, self.warning = (
@@ -218,6 +217,23 @@ def test_a_backend_that_fails_once_costs_frames_and_one_past_help_unconfigures_t
         rig.start()
         rig.fuse()
         rig.wait(lambda: rig.statuses[-1].level != b"\2")
+
+
+def test_a_network_that_is_not_finite_costs_frames_and_is_made_anew(random_lite):
+    """PyTorch with real weights, of which one is lost after they were loaded."""
+    torch = pytest.importorskip("torch")
+    with Bench(**QUICK, backend="torch", device="cpu", model=str(random_lite)) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.fuse()
+        with torch.no_grad():
+            bench.node._pipeline.fuser.backend._backend._backend._network.head.to_mixture.bias.fill_(torch.nan)
+        rig.wait(rig.warnings, rig.publish)
+        assert rig.warnings()[0].startswith("dropped a frame (backend_failed): torch: the network's output in ")
+        assert "is not finite" in rig.warnings()[0]
+        wait_for_mode(rig, "FUSED", "thermal", "rgb")
+        rig.fuse()
+        assert not rig.errors()
 
 
 def test_the_fall_back_backend_takes_over(fault):
@@ -311,6 +327,25 @@ def test_transitions_do_not_wait_for_the_frame_at_work(fault, transitions):
         if transitions[-1] == "activate":
             rig.fuse()
         assert not [*rig.errors(), *rig.warnings()]
+
+
+def test_a_network_is_not_loaded_beside_one_that_is_about_to_end(fault, monkeypatch):
+    """After a cleanup that did not wait for the frame at work."""
+    monkeypatch.setattr(fusion_node, "PATIENCE_S", 60.0)
+    gc.collect()  # those of other tests
+    with Bench(watchdog_timeout=60.0) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.fuse()
+        let_go = stick(fault, rig)
+        fault(None)
+        assert all(map(rig.change, ("deactivate", "cleanup")))
+        ended = []
+        fault.making = lambda: ended.append(let_go.is_set() and not FakeBackend.alive)
+        threading.Timer(0.5, let_go.set).start()
+        rig.start()
+        rig.fuse()
+        assert ended == [True]
 
 
 def test_the_watchdog_reports_a_network_that_is_stuck(fault, figure):

@@ -209,6 +209,32 @@ def test_a_frozen_thermal_camera_is_not_passed_off_as_new_when_it_is_alone():
         rig.wait(lambda: rig.modes[-1] == "THERMAL_ONLY" and len(rig.fused) > published, publish)
 
 
+@pytest.mark.parametrize("policy", ["drop", "pass_through"])
+def test_nothing_goes_out_while_rgb_images_cannot_be_used_and_the_thermal_camera_is_frozen(policy):
+    """Whether the thermal camera freezes first or both begin at once."""
+    with Bench(thermal__frozen_policy=policy, stall_timeout=0.5) as bench:
+        rig, moving = bench.rig, iter(range(10_000))
+        rig.start()
+
+        def publish(still: bool = False, bad: bool = False) -> None:
+            rgb = rgb_image()
+            rgb.encoding = "nonsense" if bad else rgb.encoding
+            rig.publish(thermal_image() if still else image(ramp(seed=next(moving)), "mono8"), rgb)
+
+        for begin, between in (("RGB_ONLY", []), ("FUSED", ["THERMAL_ONLY"])):
+            rig.wait(lambda: rig.modes[-1] == "FUSED", publish)
+            rig.wait(lambda b=begin: rig.modes[-1] == b, lambda b=begin: publish(still=b == "RGB_ONLY"))
+            changes = len(rig.modes)
+            rig.wait(lambda: rig.modes[-1] == "NONE", lambda: publish(still=True, bad=True))
+            assert rig.modes[changes:-1] == between
+            changes, published = len(rig.modes), len(rig.fused)
+            for _ in range(15):
+                publish(still=True, bad=True)
+                rig.spin(0.1)
+            assert (len(rig.modes), len(rig.fused)) == (changes, published)
+        rig.wait(lambda: rig.modes[-1] == "THERMAL_ONLY", lambda: publish(bad=True))
+
+
 def test_telemetry_and_palette():
     """Colours of ironbow below a row of telemetry: the fused image is that of the grey values."""
     grey = pixels_of(thermal_image())

@@ -152,6 +152,18 @@ def test_a_frozen_thermal_camera_is_lost_at_once_and_back_after_good_pairs(pass_
     assert cameras.changes == ["FUSED", "RGB_ONLY", "FUSED"]
 
 
+def test_nothing_is_left_when_rgb_images_cannot_be_used_beside_a_frozen_thermal_camera(cameras):
+    cameras.switch.frozen()
+    for _ in range(12):
+        cameras.now_s += 0.1
+        for source in ("rgb", "thermal", "pair"):
+            cameras.switch.arrived(source)
+        for source in ("rgb", "pair"):
+            cameras.switch.failed(source)
+    assert cameras.changes == ["FUSED", "RGB_ONLY", "NONE"]
+    assert cameras.send("thermal", seconds=1.3) == "THERMAL_ONLY"
+
+
 def test_a_camera_that_dies_while_it_is_frozen_is_subject_to_the_policy():
     cameras = Cameras(pass_through=())
     cameras.send("rgb", "thermal", "pair", seconds=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ros_helpers import PROGRAM, NodeProcess, camera_process
+from ros_helpers import PROGRAM, NodeProcess, camera_process, gap_s
 
 from mmcfusion_ros.cli import main
 
@@ -20,37 +21,81 @@ CAN_MOUNT = shutil.which("unshare") and not subprocess.run(["unshare", "-m", "tr
 needs_mount = pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount a small disk (unshare -m)")
 
 
-def kill(process: subprocess.Popen) -> None:
-    process.send_signal(signal.SIGKILL)
+def end(process: subprocess.Popen, number: signal.Signals = signal.SIGKILL) -> None:
+    process.send_signal(number)
     process.wait()
 
 
 def test_node_and_cameras_are_killed_and_restarted_in_any_order(figure):
-    """SIGKILL of the node while it starts, is inactive and fuses; SIGKILL of the cameras; the node before and after
-    the cameras."""
+    """SIGKILL of the node while it starts, in each state of its lifecycle and while it fuses; SIGINT, SIGTERM and
+    SIGKILL of the cameras; the node before and after the cameras."""
     with NodeProcess() as first:
         rig = first.rig
-        kill(first.process)  # while it starts
+        end(first.process)  # while it starts
         cameras = camera_process(rig, 30, 48, 64)
         try:
-            with NodeProcess("-p autostart:=false", rig=rig) as node:
-                assert rig.change("configure")
-                kill(node.process)  # inactive
+            for transitions in ([], ["configure"], ["configure", "activate"], ["shutdown"]):
+                with NodeProcess("-p autostart:=false", rig=rig) as node:
+                    assert rig.state() == "unconfigured"
+                    assert all(map(rig.change, transitions))
+                    end(node.process)
             with NodeProcess(rig=rig) as node:
-                begin = time.monotonic()
-                rig.wait(lambda: len(rig.fused) > 3)
+                begin, published = time.monotonic(), len(rig.fused)
+                rig.wait(lambda: len(rig.fused) > published + 3)
                 figure("node restarted beside running cameras: fused after, s", time.monotonic() - begin)
-                kill(node.process)  # fusing
+                end(node.process)  # fusing
             with NodeProcess(rig=rig):
-                rig.wait(lambda: rig.modes and rig.modes[-1] == "FUSED")
-                kill(cameras)
-                rig.wait(lambda: rig.modes[-1] == "NONE")
-                begin = time.monotonic()
-                cameras = camera_process(rig, 30, 48, 64)
-                rig.wait(lambda: rig.modes[-1] == "FUSED")
-                figure("cameras restarted: fused after, s", time.monotonic() - begin)
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+                    rig.wait(lambda: rig.modes and rig.modes[-1] == "FUSED")
+                    end(cameras, number)
+                    rig.wait(lambda: rig.modes[-1] == "NONE")
+                    begin = time.monotonic()
+                    cameras = camera_process(rig, 30, 48, 64)
+                    rig.wait(lambda: rig.modes[-1] == "FUSED")
+                    figure(f"cameras restarted after {number.name}: fused after, s", time.monotonic() - begin)
         finally:
-            kill(cameras)
+            end(cameras)
+
+
+DETECTOR = """
+import sys, rclpy
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+rclpy.init(args=sys.argv)
+node = Node("detector")
+node.create_subscription(Image, "fused/image_raw", lambda message: print("heard", flush=True), 5)
+rclpy.spin(node)
+"""
+
+
+def detector(rig) -> subprocess.Popen:
+    """A process that has heard a fused image."""
+    command = [sys.executable, "-c", DETECTOR, "--ros-args", "-r", f"__ns:={rig.namespace}"]
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(rig.context.get_domain_id())}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    rig.wait(lambda: select.select([process.stdout], [], [], 0)[0])
+    return process
+
+
+def test_a_detector_that_stands_still_or_is_killed_holds_up_nobody(figure):
+    """It asks for reliable delivery, as the node offers it."""
+    with NodeProcess() as node:
+        rig, cameras = node.rig, camera_process(node.rig, 30, 48, 64)
+        first = detector(rig)
+        try:
+            first.send_signal(signal.SIGSTOP)
+            published = len(rig.fused)
+            rig.wait(lambda: len(rig.fused) > published + 100)
+            figure("detector stands still: longest gap of the output, s", gap_s(rig, published))
+            end(first)
+            published = len(rig.fused)
+            rig.wait(lambda: len(rig.fused) > published + 100)
+            figure("detector killed: longest gap of the output, s", gap_s(rig, published))
+            end(detector(rig))
+            assert not rig.errors()
+        finally:
+            for process in (first, cameras):
+                end(process)
 
 
 def in_small_folder(folder: str, size: str, fill: str, *command: object, then: str = "true") -> tuple[str, ...]:
@@ -83,9 +128,25 @@ def test_the_disk_of_the_cache_is_full_or_read_only(then, why, tmp_path, monkeyp
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_report_on_a_full_disk_is_one_line():
+def test_a_benchmark_on_a_full_disk_is_one_line():
     with pytest.raises(SystemExit, match=r"mmcfusion bench: .*No space left on device"):
         main(["bench", "--frames", "1", "--size", "64x64", "--json", "/dev/full"])
+
+
+@needs_mount
+def test_a_report_of_a_bag_on_a_full_disk_is_one_line(tmp_path):
+    program, small = (sys.executable, "-m", "mmcfusion_ros.cli"), tmp_path / "small"
+    small.mkdir()
+    record = (*program, "record-demo", tmp_path / "bag", "--duration", "0.5")
+    subprocess.run(record, cwd=TEST.parent, check=True, capture_output=True)
+    evaluate = (*program, "evaluate-bag", tmp_path / "bag", "--out", small / "out", "--no-metrics")
+    command = in_small_folder(str(small), "300k", "0", *evaluate)
+    done = subprocess.run(command, cwd=TEST.parent, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        "mmcfusion evaluate-bag: [Errno 28] No space left on device",
+    )
+    assert "Traceback" not in done.stderr
 
 
 FULL_MEMORY = """

@@ -52,10 +52,10 @@ def end(node: NodeProcess, signals: tuple[signal.Signals, ...]) -> None:
     assert "[ERROR]" not in errors
 
 
-def own_memory(process_id: int) -> list[Path]:
-    """Shared-memory segments of Fast DDS that the process has mapped."""
+def mapped_memory(process_id: int) -> set[Path]:
+    """Shared-memory segments of Fast DDS that the process has mapped: its own, and those of peers in any domain."""
     maps = Path(f"/proc/{process_id}/maps").read_text()
-    return [Path(name) for name in set(re.findall(r"/dev/shm/fast(?:dds|rtps)_[0-9a-f]{16}\b", maps))]
+    return set(map(Path, re.findall(r"/dev/shm/fast(?:dds|rtps)_[0-9a-f]{16}\b", maps)))
 
 
 @each_signal
@@ -72,13 +72,14 @@ def test_fusing_under_load(signals):
         end(node, signals)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("transitions", [[], ["configure"], ["shutdown"]])
-def test_other_states(transitions):
+def test_other_states(transitions, number):
     with NodeProcess("-p autostart:=false") as node:
         assert node.rig.state() == "unconfigured"
         for transition in transitions:
             assert node.rig.change(transition)
-        end(node, (signal.SIGINT,))
+        end(node, (number,))
 
 
 def test_after_a_failed_configure():
@@ -107,10 +108,11 @@ fusion_node.run()
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
 def test_no_shared_memory_is_left():
+    others = set(Path("/dev/shm").iterdir())
     with NodeProcess() as node:
         node.rig.wait(lambda: node.rig.state() == "active")
         node.rig.close()
-        segments = own_memory(node.process.pid)
+        segments = mapped_memory(node.process.pid) - others
         assert segments
         end(node, (signal.SIGINT,))
         assert not [segment for segment in segments if segment.exists()]

@@ -142,7 +142,7 @@ def test_a_short_real_run(tmp_path):
     assert sum(report["modes"].values()) == pytest.approx(1, abs=1e-3)
     assert report["modes"]["FUSED"] > 0
     for sample in report["samples"]:
-        assert sample["fused_hz"] > 0
+        assert sample["published_hz"] > 0
         assert sample["rss_mb"] > sample["own_mb"] > 50
         assert sum(sample[f"mode_{mode}"] for mode in report["modes"]) == pytest.approx(1, abs=1e-3)
     assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")

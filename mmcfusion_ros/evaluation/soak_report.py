@@ -152,7 +152,7 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         "share of time": [f"mode_{mode}" for mode in MODES],
         "resident memory, MB": ["rss_mb"],
         "its own, MB": ["own_mb"],
-        "published images per s": ["fused_hz"],
+        "published images per s": ["published_hz"],
         "stamp to arrival, ms": ["latency_ms_p50", "latency_ms_p99"],
         "count": ["threads", "file_descriptors", "shared_memory_segments"],
         "busy processors": ["cpu_node", "cpu_others"],

@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from mmcfusion_ros.fusion.errors import one_line
 from mmcfusion_ros.ros.input_monitor import InputMonitor
-from mmcfusion_ros.ros.log_throttle import LogThrottle
+from mmcfusion_ros.ros.log_throttle import LogThrottle, where
 from mmcfusion_ros.ros.messages import BadImage
 from mmcfusion_ros.ros.pair_filter import stamp_ns
 from mmcfusion_ros.ros.pairing import Pair, Stream
@@ -53,9 +53,8 @@ class FrameWatch:
         stream = error.stream if isinstance(error, BadImage) else list(stamps_ns)[-1]
         if isinstance(error, BadImage):
             self._monitors[stream].unusable(f"{reason}: {one_line(error)}")
-        seconds, nanoseconds = divmod(stamps_ns[stream], 10**9)
-        where = f"[{self._monitors[stream].topic}, stamp {seconds}.{nanoseconds:09}]"
-        if line := self._throttle(f"{reason} {stream}", f"dropped a frame ({reason}): {one_line(error)} {where}"):
+        text = f"dropped a frame ({reason}): {one_line(error)} {where(self._monitors[stream].topic, stamps_ns[stream])}"
+        if line := self._throttle(f"{reason} {stream}", text):
             self._log(line)
         if self._trace:
             self._trace.dropped(time.perf_counter(), reason, **_named(job))

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,7 @@ class FusionNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         self._pipeline: FusionPipeline | None = None
         self._network: NetworkThread | None = None
+        self._released: Callable[[], NetworkThread | None] = lambda: None
         self._outputs: Outputs | None = None
         self._fusing: Fusing | None = None
         self._failure = ""  # why the node is not configured, or will not be any more
@@ -78,6 +80,9 @@ class FusionNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Validates the parameters, loads and warms the model, creates the publishers."""
+        if released := self._released():
+            released.close(PATIENCE_S)  # two networks at once would take twice the memory
+            del released
         try:
             self._settings = Settings(read_parameters(self))
             self._settings.pairing()
@@ -168,6 +173,7 @@ class FusionNode(LifecycleNode):
         """A network that is still at a frame after that time is freed when its thread is done with it."""
         if self._network:
             self._network.close(patience_s)
+            self._released = weakref.ref(self._network)
         if self._outputs:
             self._outputs.close()
         self._outputs = None

@@ -30,3 +30,9 @@ class LogThrottle:
             self._next_s[key] = now_s + self._period_s
             held_back = self._held_back.pop(key, 0)
         return f"{text} (and {held_back} more like it before)" if held_back else text
+
+
+def where(topic: str, stamp_ns: int) -> str:
+    """How a log line ends that is about one message."""
+    seconds, nanoseconds = divmod(stamp_ns, 10**9)
+    return f"[{topic}, stamp {seconds}.{nanoseconds:09}]"

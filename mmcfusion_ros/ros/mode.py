@@ -78,7 +78,7 @@ class ModeSwitch:
     def frozen(self) -> None:
         """The thermal frame of a pair was an old one, and the RGB camera is to go out instead."""
         with self._lock:
-            self._failing.add("pair")
+            self._failing |= {"pair", "thermal"}
             self._good_pairs = 0
             self._last_s["pair"] = self._good_pair_s = -math.inf
             self._mark(FROZEN)

@@ -10,7 +10,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.pipeline import StageClock
+from mmcfusion_ros.ros.log_throttle import LogThrottle, where
 from mmcfusion_ros.ros.messages import compressed_message, image_message
+from mmcfusion_ros.ros.pair_filter import stamp_ns
 from mmcfusion_ros.ros.settings import Settings
 
 
@@ -20,6 +22,7 @@ class Outputs:
 
     def __init__(self, node: LifecycleNode, settings: Settings) -> None:
         self._node, self._settings = node, settings
+        self._throttle = LogThrottle()
         self.camera_info: CameraInfo | None = None
         self.trace = settings.trace(node.get_logger().warning)
         topics = {
@@ -66,14 +69,15 @@ class Outputs:
         info = self.camera_info
         if info is None:
             return
-        problem = ""
         if (info.height, info.width) != (image.height, image.width):
-            problem = f"is {info.width}x{info.height}, the image {image.width}x{image.height}"
+            self._warn("size", f"is {info.width}x{info.height}, the image {image.width}x{image.height}", image)
         elif not np.isfinite(np.concatenate([info.k, info.d, info.r, info.p])).all():
-            problem = "has numbers that are not finite"
-        if problem:
-            text = f"rgb/camera_info {problem}: fused/camera_info is not published"
-            self._node.get_logger().warning(text, throttle_duration_sec=5.0)
-            return
-        info.header = image.header
-        self._publishers["camera_info"].publish(info)
+            self._warn("numbers", "has numbers that are not finite", image)
+        else:
+            info.header = image.header
+            self._publishers["camera_info"].publish(info)
+
+    def _warn(self, key: str, problem: str, image: Image) -> None:
+        place = where(self._node.resolve_topic_name("rgb/camera_info"), stamp_ns(image))
+        if line := self._throttle(key, f"camera_info {problem}: fused/camera_info is not published {place}"):
+            self._node.get_logger().warning(line)

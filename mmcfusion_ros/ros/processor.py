@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmcfusion_ros.fusion.conditions import rgb_conditions, thermal_conditions
-from mmcfusion_ros.fusion.errors import BackendGivenUp, one_line
+from mmcfusion_ros.fusion.errors import BackendGivenUp, FrozenThermalError, one_line
 from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, SMALLEST_SIDE
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
@@ -69,6 +69,8 @@ class Processor:
         except Exception as error:
             if not self.closed:
                 self._modes.failed(_source(job))
+                if isinstance(error, FrozenThermalError):
+                    self._modes.failed("thermal")
                 self._drop(job, drop_reason(error), error)
             return
         if not published:
@@ -82,18 +84,19 @@ class Processor:
             self._health.count("passed_through")
 
     def _fuse(self, pair: Pair[Any], clock: StageClock) -> Result:
-        thermal, visible = self._use("thermal", pair.thermal), self._use("rgb", pair.rgb)
+        visible, thermal = self._rgb(pair.rgb), self._read("thermal", pair.thermal)
         clock.lap("decode")
         image = self._pipeline(thermal, visible, clock, stamp_ns(pair.thermal) / 1e9)
         if self._pipeline.passes_through:
             self._modes.frozen()
             return Result("rgb", image, self._pipeline.weight, pair.rgb)
+        self._modes.succeeded("thermal")
         self._modes.succeeded("pair")
         return Result("pair", image, self._pipeline.weight, pair.rgb)
 
     def _alone(self, frame: LoneFrame) -> Result:
         if frame.stream == "rgb":
-            image = self._use("rgb", frame.message)
+            image = self._rgb(frame.message)
             return Result("rgb", image, np.zeros(image.shape[:2], np.uint8), frame.message)
         image = self._read("thermal", frame.message)
         image = self._pipeline.thermal_alone(image, self._rgb_size(), stamp_ns(frame.message) / 1e9)
@@ -112,9 +115,9 @@ class Processor:
         self._outputs.publish(result.image, result.weight, result.message.header, clock)
         return True
 
-    def _use(self, stream: Stream, message: Any) -> np.ndarray:
-        image = self._read(stream, message)
-        self._modes.succeeded(stream)
+    def _rgb(self, message: Any) -> np.ndarray:
+        image = self._read("rgb", message)
+        self._modes.succeeded("rgb")
         return image
 
     def _read(self, stream: Stream, message: Any) -> np.ndarray:
