@@ -79,8 +79,8 @@ class TestLosses:
             return fusion_losses(spoilt, thermal, visible)["intensity"].item()
 
         grey, hot, white = (cost((..., row, 4)) for row in (0, 5, 15))
-        assert hot == pytest.approx(3 * grey)
-        assert white == pytest.approx(4 * grey)
+        assert hot == pytest.approx(5 * grey)
+        assert white == pytest.approx(5 * grey)
 
     def test_what_is_hot_against_its_image_is_lifted_and_nothing_else(self):
         thermal = torch.full((2, 1, 20, 20), 0.2)

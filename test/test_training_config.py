@@ -68,7 +68,7 @@ def test_only_what_is_learnt_counts_as_another_configuration():
         ("steps=0", ["steps is 0"]),
         ("batch=0", ["batch is 0"]),
         ("seed=-1", ["seed is -1"]),
-        ("devices=3", ["batch is 4", "devices"]),
+        ("devices=3", ["batch is 2", "devices"]),
         ("photometric=2", ["photometric is 2", "between 0 and 1"]),
         ("degradations.fog=-0.1", ["fog is -0.1", "between 0 and 1"]),
         ("degradations.rain=1", ["rain"]),
