@@ -82,7 +82,7 @@ def verdict_table(report: dict[str, Any]) -> str:
     late = Counter(fault["kind"] for fault in report["late"])
     judged = sum(back["judged"] for back in report["recovery_s"].values())
     words = {True: "yes", False: "**no**", None: "not judged"}
-    slopes = report["slope_per_h"]
+    slopes = report["slope_mb_per_h"]
     found = {
         "memory": f"{slopes['own_mb']} MB/h; with the pages of programs and libraries {slopes['rss_mb']} MB/h",
         "no_errors": ", ".join(f"{n} {error}" for error, n in report["errors"].items()) or "none",

@@ -77,11 +77,11 @@ class TestReport:
         assert passed(report)
         assert report["recovery_s"]["kill"] == {"judged": 1, "p50": 0.3, "max": 0.3}
         assert report["faults"] == {"kill": 1, "stop": 1}
-        assert abs(report["slope_per_h"]["own_mb"]) < 0.3
+        assert abs(report["slope_mb_per_h"]["own_mb"]) < 0.3
 
     def test_a_leak_fails(self):
         report = self.report(growth_mb_per_h=2.0)
-        assert report["slope_per_h"]["own_mb"] == pytest.approx(2.0, abs=0.3)
+        assert report["slope_mb_per_h"]["own_mb"] == pytest.approx(2.0, abs=0.3)
         assert not passed(report)
 
     def test_an_error_fails(self):

@@ -127,7 +127,7 @@ def soak_report(
         },
         "late": late,
         "errors": dict(errors),
-        "slope_per_h": {key: round(slope, 3) for key, slope in slopes.items()} if long_enough else None,
+        "slope_mb_per_h": {key: round(slope, 3) for key, slope in slopes.items()} if long_enough else None,
         "verdict": {
             "memory": bool(slopes["own_mb"] < MAX_SLOPE_MB_PER_H) if long_enough else None,
             "no_errors": not errors,
