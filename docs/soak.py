@@ -1,4 +1,7 @@
-"""Writes docs/soak.md and docs/soak.png from the soak.json and soak.png of a run: python docs/soak.py FOLDER DATE"""
+"""Writes docs/soak.md and docs/soak.png from the soak.json and soak.png of a run.
+
+python docs/soak.py FOLDER DATE "what else was going on"
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ drops when it likes and maps again when another process has had them read. Param
 the control: they disturb no image, so a rate that is late after them is late because the machine was busy."""
 
 
-def page(report: dict[str, Any], date: str) -> str:
+def page(report: dict[str, Any], date: str, remark: str) -> str:
     """The text around the figures of one run."""
     c, minutes = report["configuration"], report["configuration"]["minutes"]
     return f"""# Hours under faults
@@ -60,7 +63,9 @@ mmcfusion soak --minutes {minutes:g} --seed {c["seed"]} --size {c["size"]} --out
 ## The last run
 
 {date}, {report["machine"]["processor"]}, {report["machine"]["cores"]} cores, shared with other work: the last row tells
-how busy it was. Images of {c["size"]} at {c["rate_hz"]:g} Hz, {sum(report["faults"].values())} faults after warm-up.
+how busy it was. {remark}
+
+Images of {c["size"]} at {c["rate_hz"]:g} Hz, {sum(report["faults"].values())} faults after warm-up.
 
 {verdict_table(report)}
 
@@ -70,7 +75,7 @@ What went out, by `~/mode` and share of the whole time, faults included: {mode_w
 
 {sample_table(report)}
 
-Resident memory goes up and down a little, with what DDS keeps for each peer. The least of it in each fifth of the time
+Its own memory goes up and down a little, with what DDS keeps for each peer. The least of it in each fifth of the time
 after the warm-up, in MB: {floors(report)}.
 
 ![memory, rate, latency, counts and load over time](soak.png)
@@ -130,5 +135,5 @@ def sample_table(report: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    (DOCS / "soak.md").write_text(page(json.loads((folder / "soak.json").read_text()), sys.argv[2]))
+    (DOCS / "soak.md").write_text(page(json.loads((folder / "soak.json").read_text()), *sys.argv[2:4]))
     shutil.copyfile(folder / "soak.png", DOCS / "soak.png")
