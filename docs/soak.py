@@ -113,7 +113,7 @@ def mode_words(report: dict[str, Any]) -> str:
 
 
 def floors(report: dict[str, Any]) -> str:
-    """The least resident memory in each fifth of the time."""
+    """The least of the node's own memory in each fifth of the time."""
     memory = [sample["own_mb"] for sample in _after_warm_up(report)]
     ends = [round(len(memory) * fifth / 5) for fifth in range(6)]
     return ", ".join(f"{min(memory[first:end]):.1f}" for first, end in pairwise(ends))

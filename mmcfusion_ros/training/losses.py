@@ -40,7 +40,7 @@ def local_moments(x: Tensor, y: Tensor, window: int) -> tuple[Tensor, Tensor, Te
 def local_similarity(x: Tensor, y: Tensor, window: int = 7, data_range: float = 0.05) -> Tensor:
     """Mean structural similarity (Wang et al. 2004) in uniform windows.
 
-    The small ``data_range`` puts the stabilising constants at the level of 8-bit noise, so that faint texture counts.
+    The small ``data_range`` puts the stabilising constants at the level of 8-bit rounding: faint texture counts.
     """
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     mean_x, mean_y, variance_x, variance_y, covariance = local_moments(x, y, window)
