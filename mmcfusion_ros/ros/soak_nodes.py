@@ -161,8 +161,10 @@ class Observer(Node):
         self.errors += [f"parameter set: {values}" for result in answer.results if result.successful] if answer else []
 
     def _call(self, client: Any, request: Any, patience_s: float = 30.0) -> Any:
-        future = client.call_async(request)
         end = time.monotonic() + patience_s
+        while not client.service_is_ready() and time.monotonic() < end:  # an earlier request would be lost
+            self._executor.spin_once(timeout_sec=0.1)
+        future = client.call_async(request)
         while not future.done() and time.monotonic() < end:
             self._executor.spin_once(timeout_sec=0.1)
         if not future.done():
