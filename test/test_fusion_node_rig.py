@@ -154,6 +154,7 @@ def test_a_thermal_camera_that_stands_still(policy):
             rgb = pixels_of(rgb_image())
             rig.wait(lambda: np.array_equal(pixels_of(rig.fused[-1]), rgb), stand_still)
             rig.wait(lambda: int(rig.values()["passed_through"]) > 0, stand_still)
+        rig.wait(lambda: int(rig.values()["thermal_frozen_frames"]) > 1, stand_still)
         moving = iter(range(10_000))
         fused = len(rig.fused)
 
