@@ -20,23 +20,45 @@ pytestmark = pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, r
 HEAP_BYTES = 64 << 20  # glibc reserves so much for each heap but the first, at a multiple of it
 
 
-def further_heaps(process_id: int) -> int:
+def further_heaps(maps: str) -> int:
     """Heaps besides the one that every process has: a writable piece of memory, the rest of the reserve behind it."""
-    maps = re.findall(r"^(\w+)-(\w+) (\S+) \S+ \S+ \d+ *(.*)$", Path(f"/proc/{process_id}/maps").read_text(), re.M)
-    pieces = [(int(start, 16), int(end, 16), rights) for start, end, rights, file in maps if not file]
+    lines = re.findall(r"^(\w+)-(\w+) (\S+) \S+ \S+ \d+ *(.*)$", maps, re.M)
+    pieces = [(int(start, 16), int(end, 16), rights) for start, end, rights, file in lines if not file]
     reserves = {start: end for start, end, rights in pieces if rights == "---p"}
     return sum(
-        start % HEAP_BYTES == 0 and rights == "rw-p" and reserves.get(end) == start + HEAP_BYTES
+        start % HEAP_BYTES == 0 and rights == "rw-p" and reserves.get(end, 0) >= start + HEAP_BYTES
         for start, end, rights in pieces
     )
+
+
+def memory_with_a_thread(limited: bool) -> str:
+    """What lies in the memory of a process whose thread has allocated something."""
+    code = f"""
+import threading
+from pathlib import Path
+from mmcfusion_ros.ros.memory import share_one_heap
+if {limited}:
+    share_one_heap()
+allocated, seen = threading.Event(), threading.Event()
+def hold():
+    block = bytes(2000)
+    allocated.set()
+    seen.wait()
+threading.Thread(target=hold).start()
+allocated.wait()
+print(Path("/proc/self/maps").read_text())
+seen.set()
+"""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
 def test_all_threads_share_one_heap():
     with NodeProcess() as node:
         node.rig.wait(lambda: node.rig.state() == "active")
         assert len(list(Path(f"/proc/{node.process.pid}/task").iterdir())) > 10
-        assert further_heaps(node.process.pid) == 0
-    assert further_heaps(os.getpid()) > 0, "here, where nobody limits them"
+        assert further_heaps(Path(f"/proc/{node.process.pid}/maps").read_text()) == 0
+    assert further_heaps(memory_with_a_thread(limited=True)) == 0
+    assert further_heaps(memory_with_a_thread(limited=False)) == 1
 
 
 def test_what_is_free_between_blocks_in_use_goes_back():
