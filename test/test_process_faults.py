@@ -129,8 +129,19 @@ def test_the_disk_of_the_cache_is_full_or_read_only(then, why, tmp_path, monkeyp
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_benchmark_on_a_full_disk_is_one_line():
-    with pytest.raises(SystemExit, match=r"mmcfusion bench: .*No space left on device"):
+    with pytest.raises(SystemExit, match=r"mmcfusion bench: .*No space left on device: '/dev/full'"):
         main(["bench", "--frames", "1", "--size", "64x64", "--json", "/dev/full"])
+
+
+@needs_mount
+def test_a_recording_on_a_full_disk_is_one_line(tmp_path):
+    record = (sys.executable, "-m", "mmcfusion_ros.cli", "record-demo", tmp_path / "bag", "--duration", "0.5")
+    command = in_small_folder(str(tmp_path), "300k", "0", *record)
+    done = subprocess.run(command, cwd=TEST.parent, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"mmcfusion record-demo: [Errno 28] No space left on device: '{tmp_path / 'bag'}'\n",
+    )
 
 
 @needs_mount
@@ -144,7 +155,7 @@ def test_a_report_of_a_bag_on_a_full_disk_is_one_line(tmp_path):
     done = subprocess.run(command, cwd=TEST.parent, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
-        "mmcfusion evaluate-bag: [Errno 28] No space left on device",
+        f"mmcfusion evaluate-bag: [Errno 28] No space left on device: '{small / 'out'}'",
     )
     assert "Traceback" not in done.stderr
 

@@ -33,12 +33,13 @@ def add_evaluate_bag(commands: Commands) -> None:
 
 def _evaluate_bag(options: argparse.Namespace) -> bool:
     from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report, summary_text
+    from mmcfusion_ros.evaluation.files import writing_to
     from mmcfusion_ros.ros.parameter_files import load_values
 
     configurations = {" ".join(options.set) or "as configured": load_values(options.params_file, options.set)}
     if options.compare:
         configurations[" ".join(options.compare)] = load_values(options.params_file, [*options.set, *options.compare])
-    with _interruptible() as stop:
+    with _interruptible() as stop, writing_to(options.out):
         results = evaluate_and_report(options.bag, options.out, configurations, _bag_options(options), stop)
     print(summary_text(results))
     print(f"look at: {options.out / 'report.html'}")
@@ -55,13 +56,15 @@ def add_check(commands: Commands) -> None:
 
 def _check(options: argparse.Namespace) -> bool:
     from mmcfusion_ros.evaluation.bags.scenario import check_bag, load_scenario
+    from mmcfusion_ros.evaluation.files import writing_to
 
     with _interruptible() as stop:
         verdict = check_bag(options.bag, load_scenario(options.scenario), stop)
     text = json.dumps(verdict, indent=2)
     print(text)
     if options.json:
-        options.json.write_text(text + "\n")
+        with writing_to(options.json):
+            options.json.write_text(text + "\n")
     return bool(verdict["passed"])
 
 
@@ -81,6 +84,7 @@ def add_record_demo(commands: Commands) -> None:
 
 def _record_demo(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.bags.demo import record_frames
+    from mmcfusion_ros.evaluation.files import writing_to
     from mmcfusion_ros.simulation.optics import RGB_INTRINSICS, THERMAL_INTRINSICS
     from mmcfusion_ros.simulation.playback import folder_frames
     from mmcfusion_ros.simulation.rig import RigOptions, rig_frames
@@ -97,7 +101,8 @@ def _record_demo(options: argparse.Namespace) -> None:
             loss_probability=options.loss,
         )
         frames, intrinsics = rig_frames(rig), {"thermal": THERMAL_INTRINSICS, "rgb": RGB_INTRINSICS}
-    counts = record_frames(frames, options.bag, options.duration, intrinsics, options.storage)
+    with writing_to(options.bag):
+        counts = record_frames(frames, options.bag, options.duration, intrinsics, options.storage)
     print(f"{options.bag}: " + ", ".join(f"{topic} {number}" for topic, number in counts.items()))
 
 

@@ -26,6 +26,7 @@ def add_bench(commands: Commands) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.benchmark import benchmark
+    from mmcfusion_ros.evaluation.files import writing_to
     from mmcfusion_ros.fusion.fuser import Fuser
 
     fuser = Fuser.from_pretrained(options.model, options.backend, options.device, options.precision, options.threads)
@@ -34,7 +35,8 @@ def _bench(options: argparse.Namespace) -> None:
     text = json.dumps(result, indent=2)
     print(text)
     if options.json:
-        options.json.write_text(text + "\n")
+        with writing_to(options.json):
+            options.json.write_text(text + "\n")
 
 
 def add_evaluate(commands: Commands) -> None:

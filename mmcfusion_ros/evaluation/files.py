@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -14,3 +16,14 @@ def write_file(path: Path, content: str | bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OSError(f"{path} could not be written: {error.strerror}") from error
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Gives an ``OSError`` that names no file, as that of a full disk, the name of what was written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
