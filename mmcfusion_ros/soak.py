@@ -107,11 +107,11 @@ class Soak:
         self.observer = Observer("mmcfusion")
 
     def run(self) -> None:
-        """Waits for the first fused image (``ChildProcessError`` if none comes), then lets the schedule run."""
+        """Waits for the first fused image and mode (``ChildProcessError`` if none), then follows the schedule."""
         deadline = time.monotonic() + PATIENCE_S
-        while not self.observer.arrivals_s and time.monotonic() < deadline and self.node.poll() is None:
+        while not self._is_seen() and time.monotonic() < deadline and self.node.poll() is None:
             self.observer.spin(0.1)
-        if not self.observer.arrivals_s:
+        if not self._is_seen():
             raise ChildProcessError(f"the node fuses nothing; {self._out / 'node.log'} says why")
         self._started_s = self._sampled_s = time.monotonic()
         self._cpu = self._cpu_used()
@@ -151,6 +151,9 @@ class Soak:
         for reason in ("internal_error", "backend_failed"):
             errors[reason] = max((sample["dropped"].get(reason, 0) for sample in self.samples), default=0)
         return dict(+errors)
+
+    def _is_seen(self) -> bool:
+        return bool(self.observer.arrivals_s and self.observer.modes)
 
     def _goes_on(self, minutes: float) -> bool:
         return self.node.poll() is None and time.monotonic() < self._started_s + 60 * minutes
@@ -196,15 +199,13 @@ class Soak:
     def _sample(self) -> None:
         now_s, cpu, values = time.monotonic(), self._cpu_used(), self.observer.values
         seconds = now_s - self._sampled_s
-        p50, p95, p99 = np.percentile(self._quiet_ms or [0.0], (50, 95, 99))
+        latencies_ms = np.percentile(self._quiet_ms, (50, 95, 99)).round(2).tolist() if self._quiet_ms else [None] * 3
         self.samples.append(
             {
                 "minute": round((now_s - self._started_s) / 60, 2),
                 **sample_process(self.node.pid),
                 "published_hz": round((len(self.observer.arrivals_s) - self._first) / seconds, 2),
-                "latency_ms_p50": round(float(p50), 2),
-                "latency_ms_p95": round(float(p95), 2),
-                "latency_ms_p99": round(float(p99), 2),
+                **dict(zip(("latency_ms_p50", "latency_ms_p95", "latency_ms_p99"), latencies_ms, strict=True)),
                 "network_ms_p50": float(values.get("network_ms.p50", 0)),
                 **{f"mode_{mode}": share for mode, share in self._modes(self._sampled_s, now_s).items()},
                 **{f"cpu_{who}": round((cpu[who] - self._cpu[who]) / seconds, 2) for who in cpu},
@@ -213,8 +214,8 @@ class Soak:
         )
         self._sampled_s, self._cpu, self._quiet_ms = now_s, cpu, []
         self._first = len(self.observer.arrivals_s)
-        line = {key: value for key, value in self.samples[-1].items() if key != "dropped"}
-        print("  ".join(f"{key} {value:g}" for key, value in line.items()), flush=True)
+        numbers = [(key, value) for key, value in self.samples[-1].items() if isinstance(value, (int, float))]
+        print("  ".join(f"{key} {value:g}" for key, value in numbers), flush=True)
 
 
 def run_soak(out: Path, minutes: float, seed: int = 0, size: tuple[int, int] = (320, 240)) -> bool:

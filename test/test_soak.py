@@ -134,6 +134,7 @@ def test_a_short_real_run(tmp_path):
     command = [sys.executable, "-m", "mmcfusion_ros.cli", "soak", "--minutes", "0.25", "--size", "64x48"]
     command += ["--out", str(tmp_path), "--seed", "5"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert (tmp_path / "soak.json").exists(), result.stderr
     report = json.loads((tmp_path / "soak.json").read_text())
     assert result.returncode == (0 if passed(report) else 1), result.stderr
     assert not report["errors"]

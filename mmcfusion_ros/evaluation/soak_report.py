@@ -150,12 +150,12 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     minutes = [sample["minute"] for sample in samples]
     panels = {
         "share of time": [f"mode_{mode}" for mode in MODES],
-        "resident memory, MB": ["rss_mb"],
+        "resident\nmemory, MB": ["rss_mb"],
         "its own, MB": ["own_mb"],
-        "published images per s": ["published_hz"],
-        "stamp to arrival, ms": ["latency_ms_p50", "latency_ms_p99"],
+        "published\nimages per s": ["published_hz"],
+        "stamp to\narrival, ms": ["latency_ms_p50", "latency_ms_p99"],
         "count": ["threads", "file_descriptors", "shared_memory_segments"],
-        "busy processors": ["cpu_node", "cpu_others"],
+        "busy\nprocessors": ["cpu_node", "cpu_others"],
     }
     figure = Figure(figsize=(9, 11), layout="constrained")
     for axes, (label, keys) in zip(figure.subplots(len(panels), sharex=True), panels.items(), strict=True):
