@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import threading
 from collections.abc import Iterator
@@ -56,15 +55,11 @@ def add_check(commands: Commands) -> None:
 
 def _check(options: argparse.Namespace) -> bool:
     from mmcfusion_ros.evaluation.bags.scenario import check_bag, load_scenario
-    from mmcfusion_ros.evaluation.files import writing_to
+    from mmcfusion_ros.evaluation.files import print_json
 
     with _interruptible() as stop:
         verdict = check_bag(options.bag, load_scenario(options.scenario), stop)
-    text = json.dumps(verdict, indent=2)
-    print(text)
-    if options.json:
-        with writing_to(options.json):
-            options.json.write_text(text + "\n")
+    print_json(verdict, options.json)
     return bool(verdict["passed"])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from mmcfusion_ros.commands.arguments import Commands, image_size
@@ -26,17 +25,13 @@ def add_bench(commands: Commands) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.benchmark import benchmark
-    from mmcfusion_ros.evaluation.files import writing_to
+    from mmcfusion_ros.evaluation.files import print_json
     from mmcfusion_ros.fusion.fuser import Fuser
 
     fuser = Fuser.from_pretrained(options.model, options.backend, options.device, options.precision, options.threads)
     width, height = options.size
     result = benchmark(fuser, width, height, options.frames)
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.json:
-        with writing_to(options.json):
-            options.json.write_text(text + "\n")
+    print_json(result, options.json)
 
 
 def add_evaluate(commands: Commands) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,3 +28,12 @@ def writing_to(path: Path) -> Iterator[None]:
         if error.errno is None or error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def print_json(content: object, path: Path | None) -> None:
+    """Prints it, and writes it to ``path`` too, if given; an ``OSError`` names that."""
+    text = json.dumps(content, indent=2)
+    print(text)
+    if path:
+        with writing_to(path):
+            path.write_text(text + "\n")
