@@ -11,6 +11,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from camera_messages import header, rgb_image, thermal_image
 
 from mmcfusion_ros.fusion.frozen import FrozenDetector
+from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.ros.health import Health
 from mmcfusion_ros.ros.mode import ModeSwitch
 from mmcfusion_ros.ros.pairing import Pair
@@ -37,9 +38,10 @@ class Setup:
         """As the node's outputs do."""
         self.out.append(header.stamp.nanosec // MS)
 
-    def pair(self, stamp_ms: int, frozen: bool = False) -> None:
+    def pair(self, stamp_ms: int, frozen: bool = False, telemetry: int = 0) -> None:
         self.pipeline.passes_through = frozen
         thermal, rgb = thermal_image(), self._rgb(stamp_ms)
+        thermal.data[0] = telemetry
         thermal.header = rgb.header
         self.process(Pair(thermal, rgb, stamp_ms * MS, stamp_ms * MS, 0))
 
@@ -58,6 +60,7 @@ class Pipeline:
     passes_through = False
     weight = None
     frozen = FrozenDetector(0.05)
+    scaler = ThermalScaler(ThermalOptions(crop_top=1))
 
     def __call__(self, thermal, visible, clock, stamp_s):
         return visible
@@ -102,8 +105,8 @@ def test_stamps_do_not_go_back_from_one_camera_to_the_other():
     assert setup.out == [5, 6, 7]
 
 
-def test_a_thermal_picture_counts_as_frozen_after_the_time_of_the_pipeline():
+def test_a_thermal_picture_counts_as_frozen_after_the_time_of_the_pipeline_whatever_the_telemetry_above_it():
     setup = Setup()
     for stamp_ms in (0, 40, 80, 120):
-        setup.pair(stamp_ms)
+        setup.pair(stamp_ms, telemetry=stamp_ms)
     assert setup.health.report({})["seen.thermal_frozen"] == "2"

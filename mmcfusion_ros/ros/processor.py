@@ -126,9 +126,10 @@ class Processor:
         except BadImage:
             self._modes.failed(stream)
             raise
+        picture = self._pipeline.scaler.crop(image) if stream == "thermal" else image
         frozen = self._frozen[stream]
-        frozen(image, stamp_ns(message) / 1e9)
-        self._health.see(stream, CONDITIONS[stream](image), frozen.age_s if frozen.is_frozen else 0.0)
+        frozen(picture, stamp_ns(message) / 1e9)
+        self._health.see(stream, CONDITIONS[stream](picture), frozen.age_s if frozen.is_frozen else 0.0)
         return image
 
     def _rgb_size(self) -> tuple[int, int] | None:
