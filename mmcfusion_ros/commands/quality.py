@@ -38,7 +38,10 @@ def add_evaluate(commands: Commands) -> None:
     parser = commands.add_parser("evaluate", help="fusion metrics on folders of pairs")
     parser.add_argument("folders", nargs="+", type=Path, help="each with the sub-folders ir/ and vi/")
     parser.add_argument(
-        "--model", nargs="+", default=["lite"], help="names or files, or rules: max, average, laplacian, guided"
+        "--model",
+        nargs="+",
+        action="extend",
+        help="names or files, or rules: max, average, laplacian, guided (default: lite)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and pictures")
     parser.add_argument("--peers", type=Path, help="CSV with the columns set, method and metrics of other methods")
@@ -55,4 +58,5 @@ def _evaluate(options: argparse.Namespace) -> None:
     evaluation = EvaluationOptions(
         options.peers, options.stress, options.seed, options.detector == "hog", options.precision
     )
-    print(summary_markdown(evaluate(options.folders, options.model, options.out, evaluation), evaluation), end="")
+    results = evaluate(options.folders, options.model or ["lite"], options.out, evaluation)
+    print(summary_markdown(results, evaluation), end="")
