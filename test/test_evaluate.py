@@ -247,6 +247,16 @@ class TestMedical:
             assert not fused[(thermal == 0) & (source.max(axis=2) == 0)].any()
         assert coloured > 10_000
 
+    def test_networks_get_pet_in_the_place_of_the_thermal_image_and_rules_do_not(self, folder, tmp_path, private_cache):
+        folder = folder.parent.rename(tmp_path / "pet_mri") / "test"
+        models = (str(MODELS / "lite.xml"), "guided")
+        (result,) = evaluate([folder], models, tmp_path / "out", EvaluationOptions(precision="float32"))
+        mri, pet = read_grey(result.pairs[0])
+        for model, sources in zip(models, ((pet, mri), (mri, pet)), strict=True):
+            method = load_method(model, "float32")
+            expected = fusion_metrics(mri, pet, method.fuse(*sources))
+            assert result.rows[method.name][0] == pytest.approx(expected, rel=1e-4)
+
     def test_ct_is_grey_and_stays_grey(self, shared_data, tmp_path):
         (result,) = evaluate([shared_data / "ct_mri/test"], ["max"], tmp_path, PLAIN)
         for files in result.pairs:

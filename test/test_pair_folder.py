@@ -46,6 +46,27 @@ class TestLayouts:
             write(tmp_path / name / "a.png")
         assert find_pairs(tmp_path)[0].thermal.parent.name == "ir"
 
+    @pytest.mark.parametrize(
+        ("folder", "layout", "functional"),
+        [
+            ("brain", ("MRI", "PET"), True),
+            ("brain", ("mri", "spect"), True),
+            ("brain", ("MRI", "CT"), False),
+            ("pet_mri/test", ("ir", "vi"), True),
+            ("SPECT-MRI", ("ir", "vi"), True),
+            ("pet_cameras/test", ("ir", "vi"), False),
+            ("petmri/test", ("ir", "vi"), False),
+            ("pet_mri/ct_mri/test", ("ir", "vi"), False),
+        ],
+    )
+    def test_functional_images_take_the_place_of_the_thermal_one(self, tmp_path, folder, layout, functional):
+        for name in layout:
+            write(tmp_path / folder / name / "a.png")
+        (files,) = find_pairs(tmp_path / folder)
+        images = np.zeros((2, 2)), np.ones((2, 2))
+        in_roles = files.in_roles(*images)
+        assert [id(image) for image in in_roles] == [id(image) for image in (images[::-1] if functional else images)]
+
 
 class TestWrongFolders:
     def test_missing(self, tmp_path):

@@ -161,6 +161,14 @@ class TestFolders:
         np.testing.assert_array_equal(data.validation[1][0], held_out)
         assert not any(np.array_equal(thermal, held_out) for thermal, _ in data.folders[0])
 
+    def test_pet_is_learned_in_the_place_of_the_thermal_image(self, pairs, tmp_path):
+        mri, pet = sampler(pairs).folders[0][0]
+        for name, part in (("MRI", "ir"), ("PET", "vi")):
+            (tmp_path / name).symlink_to(pairs / part)
+        first, second = sampler(tmp_path).folders[0][0]
+        np.testing.assert_array_equal(first, pet)
+        np.testing.assert_array_equal(second, mri)
+
     def test_are_drawn_by_the_root_of_their_size_or_by_weight(self, pairs, tmp_path):
         write_pairs(tmp_path, 19)
         roots = np.array([2, 17**0.5])

@@ -49,11 +49,13 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to fuse, and where it comes from."""
+    """A way to fuse, and where it comes from. A network has learned what thermal images are like: functional ones
+    take their place (:meth:`PairFiles.in_roles`)."""
 
     name: str
     fuse: Fusion
     origin: dict[str, object]
+    is_network: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,15 @@ def load_method(model: str, precision: str = "auto") -> Method:
     }
     path = Path(model)
     name = "/".join(path.resolve().with_suffix("").parts[-2:]) if path.suffix else model
-    return Method(name, fuser.fuse_luminance, origin)
+    return Method(name, fuser.fuse_luminance, origin, is_network=True)
 
 
 def summary_markdown(results: Sequence[FolderResult], options: EvaluationOptions) -> str:
     """All tables of an evaluation."""
     parts = []
     for result in results:
-        parts.append(f"## {result.name}{_under(options)}: {len(result.pairs)} pairs\n")
+        roles = ", to networks the functional image as thermal" if result.pairs[0].functional else ""
+        parts.append(f"## {result.name}{_under(options)}: {len(result.pairs)} pairs{roles}\n")
         parts.append(metrics_table(result.means, result.peers))
         if result.people:
             parts.append(people_table(result.people))
@@ -144,7 +147,8 @@ def _measure(
         images = dict(zip(("thermal", "luminance"), seen, strict=True))
         for method in methods:
             try:
-                images[method.name] = fused = method.fuse(*seen)
+                sources = files.in_roles(*seen) if method.is_network else seen
+                images[method.name] = fused = method.fuse(*sources)
                 rows[method.name].append(fusion_metrics(thermal, luminance, fused))
             except (ValueError, FusionError) as error:
                 raise ValueError(f"{files.thermal}: {error}") from error

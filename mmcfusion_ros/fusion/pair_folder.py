@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,19 +23,29 @@ LAYOUTS = (  # sub-folders in any case; medical sets: the first is MRI, whose st
 )
 
 
+FUNCTIONAL = {"pet", "spect"}  # show activity in an anatomy (MRI) as a thermal camera shows heat in a scene
+
+
 @dataclass(frozen=True)
 class PairFiles:
-    """The two files of one pair."""
+    """The two files of one pair. Of a ``functional`` pair the RGB image is PET or SPECT, and the other one MRI:
+    :meth:`in_roles` gives them the places that they have for a network."""
 
     name: str
     thermal: Path
     rgb: Path
+    functional: bool = False
+
+    def in_roles(self, thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both ``H x W`` images as a network is to see them: what glows first, what has the structure second."""
+        return (luminance, thermal) if self.functional else (thermal, luminance)
 
 
 def find_pairs(folder: str | Path) -> list[PairFiles]:
     """The pairs below the two sub-folders of the first of ``LAYOUTS`` that is there, sorted by name.
 
-    The name is the path below the sub-folder without suffix, such as ``010001`` or ``train/010001``. Raises
+    The name is the path below the sub-folder without suffix, such as ``010001`` or ``train/010001``. Pairs are
+    functional where sub-folders, folder or its parent are named so, such as ``MRI/PET`` or ``pet_mri/test``. Raises
     ``FileNotFoundError`` where a folder is missing or holds no image, ``ValueError`` naming the first image without a
     partner.
     """
@@ -49,7 +60,8 @@ def find_pairs(folder: str | Path) -> list[PairFiles]:
             f"{folder}: {here.name}/{name} has no partner in {there.name}/ ({len(unmatched)} such images); "
             f"pairs must have the same file stem in {thermal_folder.name}/ and {rgb_folder.name}/"
         )
-    return [PairFiles(name, thermal[name], rgb[name]) for name in sorted(thermal)]
+    functional = _is_functional(folder, thermal_folder, rgb_folder)
+    return [PairFiles(name, thermal[name], rgb[name], functional) for name in sorted(thermal)]
 
 
 def read_pair(files: PairFiles) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +115,12 @@ def _sub_folders(folder: Path) -> tuple[Path, Path]:
             return present[thermal], present[rgb]
     accepted = ", ".join(f"{thermal} + {rgb}" for thermal, rgb in LAYOUTS)
     raise FileNotFoundError(f"{folder} has no two sub-folders for thermal and visible images: {accepted}")
+
+
+def _is_functional(folder: Path, *sub_folders: Path) -> bool:
+    names = [*folder.resolve().parts[-2:], *(sub_folder.name for sub_folder in sub_folders)]
+    words = set(re.split("[^a-z]+", " ".join(names).lower()))
+    return "mri" in words and not words.isdisjoint(FUNCTIONAL)
 
 
 def _images_by_name(folder: Path) -> dict[str, Path]:

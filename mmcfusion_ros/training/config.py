@@ -44,7 +44,6 @@ class Degradations:
     darkness: float = 0.0
     glare: float = 0.0
     fog: float = 0.0
-    exchange: float = 0.0  # of both images: PET and MRI, or wrong topics, come in either order
 
 
 @dataclass

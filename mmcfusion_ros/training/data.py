@@ -92,7 +92,7 @@ def _vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _load(files: PairFiles) -> Pair:
     thermal, rgb = read_pair(files)
-    return thermal, split_luminance(rgb)[0]
+    return files.in_roles(thermal, split_luminance(rgb)[0])
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

@@ -25,6 +25,4 @@ def degrade(thermal: Image, visible: Image, probability: Degradations, rng: Gene
         visible = add_glare(visible, rng, strength=rng.uniform(0.5, 1.0), radius=rng.uniform(0.1, 1.3))
     if rng.random() < probability.visible_noise:
         visible = add_noise(visible, rng, sigma=rng.uniform(0, 15 / 255))
-    if rng.random() < probability.exchange:
-        thermal, visible = visible, thermal
     return thermal, visible
