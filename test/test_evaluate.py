@@ -256,6 +256,9 @@ class TestMedical:
             method = load_method(model, "float32")
             expected = fusion_metrics(mri, pet, method.fuse(*sources))
             assert result.rows[method.name][0] == pytest.approx(expected, rel=1e-4)
+        assert "## pet_mri/test: 2 pairs, to networks the functional image as thermal" in summary_markdown(
+            [result], PLAIN
+        )
 
     def test_ct_is_grey_and_stays_grey(self, shared_data, tmp_path):
         (result,) = evaluate([shared_data / "ct_mri/test"], ["max"], tmp_path, PLAIN)
