@@ -13,7 +13,6 @@ from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from mmcfusion_ros.ros.pairing import Stream
 from mmcfusion_ros.ros.patient import STREAMS, Patient
 
-DISCOVERY_S = 5.0
 PARAMETERS = ("use_sim_time", "pairing.slop", "pairing.thermal_offset", "pairing.max_age")
 IMAGE_TYPES = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
 ALONE = {"RGB_ONLY": "RGB", "THERMAL_ONLY": "thermal"}
@@ -47,7 +46,7 @@ def run_doctor(name: str, namespace: str, seconds: float) -> bool:
 
 def examine(patient: Patient, seconds: float) -> list[Finding]:
     """Looks on for some seconds; no finding means that fused images come out and are heard."""
-    if not patient.is_there(DISCOVERY_S):
+    if not patient.is_there():
         return [_absent(patient)]
     state = patient.state()
     if not state:

@@ -24,6 +24,7 @@ from mmcfusion_ros.ros.pair_filter import stamp_ns
 from mmcfusion_ros.ros.pairing import Stream
 
 STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
+DISCOVERY_S = 5.0  # in which DDS makes nodes and topics known to each other
 KEPT_STAMPS = 300
 WARN = 30
 
@@ -69,10 +70,10 @@ class Patient:
         node.create_subscription(Log, "/rosout", self._logged, latched)
         node.create_subscription(Clock, "/clock", self._ticked, qos_profile_sensor_data)
 
-    def is_there(self, seconds: float) -> bool:
-        """Whether the node shows up in the graph within that time."""
+    def is_there(self) -> bool:
+        """Whether the node shows up in the graph within ``DISCOVERY_S``."""
         who = (self.name, self.namespace)
-        return self._wait(lambda: who in self.node.get_node_names_and_namespaces(), seconds)
+        return self._wait(lambda: who in self.node.get_node_names_and_namespaces(), DISCOVERY_S)
 
     def state(self) -> str:
         """Of its lifecycle; empty if it does not answer."""
@@ -90,8 +91,9 @@ class Patient:
         return self._wait(lambda: len(self.topics) == len(STREAMS), seconds)
 
     def observe(self, seconds: float) -> None:
-        """Listens to its inputs and to two reports of its own at least."""
+        """Listens to its inputs, once both are heard or ``DISCOVERY_S`` are over, and to two reports of its own."""
         self.inputs = {stream: Input(self.node, stream, topic) for stream, topic in self.topics.items()}
+        self._wait(lambda: all(heard.stamps_ns for heard in self.inputs.values()), DISCOVERY_S)
         self.reports.clear()
         self.listen(seconds)
         self._wait(lambda: len(self.reports) >= 2, 5.0)
@@ -129,7 +131,7 @@ class Patient:
         """The answer, or None. DDS may lose a first request, while the two sides are still finding each other."""
         client: Any = self.node.create_client(service_type, f"{self.full_name}/{service}")
         for _ in range(2):
-            if self._wait(client.service_is_ready, 5.0):
+            if self._wait(client.service_is_ready, DISCOVERY_S):
                 future = client.call_async(request)
                 if self._wait(future.done, 3.0):
                     return future.result()
