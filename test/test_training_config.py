@@ -70,6 +70,7 @@ def test_only_what_is_learnt_counts_as_another_configuration():
         ("seed=-1", ["seed is -1"]),
         ("devices=3", ["batch is 2", "devices"]),
         ("photometric=2", ["photometric is 2", "between 0 and 1"]),
+        ("white_sky=1.5", ["white_sky is 1.5", "between 0 and 1"]),
         ("degradations.fog=-0.1", ["fog is -0.1", "between 0 and 1"]),
         ("degradations.rain=1", ["rain"]),
         ("loss_weights.halo=1", ["'ours'", "'halo'", "its terms: "]),

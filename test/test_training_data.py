@@ -103,10 +103,12 @@ assert all(all(map(torch.equal, batch, data[step])) for step, batch in enumerate
         assert images.shape == (3, 1, 320, 320)
         assert ((images.amax((1, 2, 3)) - images.amin((1, 2, 3))) == 239).all()
 
-    def test_photometric_variation_changes_inputs_and_targets(self, pairs):
-        plain, varied = sampler(pairs, photometric=0.0)[0], sampler(pairs, photometric=1.0)[0]
-        assert not torch.equal(plain[2], varied[2])
+    @pytest.mark.parametrize("name", ["photometric", "overexposure", "white_sky"])
+    def test_variations_change_inputs_and_targets(self, pairs, name):
+        plain, varied = (sampler(pairs, **{"photometric": 0.0, name: chance})[0] for chance in (0.0, 1.0))
+        assert not torch.equal(plain[3], varied[3])
         assert torch.equal(varied[0], varied[2])
+        assert torch.equal(varied[1], varied[3])
 
 
 class TestDegradations:

@@ -63,7 +63,9 @@ class TrainingConfig:
     batch: int = 6  # of all devices together
     crop: int = 160
     crop_scale: float = 2.0  # crops are taken up to so much larger and shrunk
-    photometric: float = 0.5  # probability of another gamma and contrast, per image
+    photometric: float = 0.5  # probability of another gamma and exposure, per image
+    overexposure: float = 0.0  # probability of a visible image that is white in part
+    white_sky: float = 0.0  # probability of a pair with a featureless white sky
     degradations: Degradations = field(default_factory=Degradations)
 
     learning_rate: float = 6e-4
@@ -91,7 +93,8 @@ class TrainingConfig:
         for name, smallest in SMALLEST.items():
             if getattr(self, name) < smallest:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {smallest}")
-        for name, probability in {"photometric": self.photometric, **vars(self.degradations)}.items():
+        variations = {name: getattr(self, name) for name in ("photometric", "overexposure", "white_sky")}
+        for name, probability in {**variations, **vars(self.degradations)}.items():
             if not 0 <= probability <= 1:
                 raise ValueError(f"{name} is {probability}; a probability is between 0 and 1")
         for name in sorted(self.loss_weights.keys() - LOSSES[self.loss][1].keys()):

@@ -14,6 +14,7 @@ from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_pair
 from mmcfusion_ros.training.config import TrainingConfig
 from mmcfusion_ros.training.degradation import degrade
+from mmcfusion_ros.training.variation import overexpose, vary_tone, whiten_sky
 
 VALIDATION_EVERY = 12
 
@@ -80,14 +81,12 @@ class PairSampler(Dataset[Batch]):
             part = cv2.resize(part, (config.crop, config.crop), interpolation=interpolation)
             part = np.rot90(part[:, ::-1] if flip else part, turns)
             crops.append(np.ascontiguousarray(part, dtype=np.float32) / 255)
-        thermal, visible = (_vary(crop, rng) if rng.random() < config.photometric else crop for crop in crops)
+        thermal, visible = (vary_tone(crop, rng) if rng.random() < config.photometric else crop for crop in crops)
+        if rng.random() < config.overexposure:
+            visible = overexpose(visible, rng)
+        if rng.random() < config.white_sky:
+            thermal, visible = whiten_sky(thermal, visible, rng)
         return *degrade(thermal, visible, config.degradations, rng), thermal, visible
-
-
-def _vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gamma and exposure of another camera; overexposed, it saturates."""
-    gamma, gain = np.float32(np.exp(rng.uniform(-0.5, 0.5))), np.float32(rng.uniform(0.6, 1.6))
-    return np.minimum(gain * image**gamma, np.float32(1))
 
 
 def _load(files: PairFiles) -> Pair:

@@ -1,0 +1,40 @@
+"""Random variations of a clean pair, of inputs and targets alike: other cameras, other exposures, other skies.
+
+All images: ``H x W`` float32 in [0, 1].
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from mmcfusion_ros.simulation.degradations import Image
+
+SMALLEST_SKY = 0.03  # of the image
+
+
+def vary_tone(image: Image, rng: Generator) -> Image:
+    """Gamma and exposure of another camera; overexposed, it saturates."""
+    gamma, gain = np.float32(np.exp(rng.uniform(-0.5, 0.5))), np.float32(rng.uniform(0.6, 1.6))
+    return np.minimum(gain * image**gamma, np.float32(1))
+
+
+def overexpose(visible: Image, rng: Generator) -> Image:
+    """So far that its brightest part, up to 40 % of it, is white; four times at most."""
+    white = np.float32(np.quantile(visible, rng.uniform(0.6, 0.98)))
+    return np.minimum(visible / np.maximum(white, np.float32(0.25)), np.float32(1))
+
+
+def whiten_sky(thermal: Image, visible: Image, rng: Generator) -> tuple[Image, Image]:
+    """What is cold and large, as a sky is: white in the visible image, in the thermal one flat to some degree about its
+    mean or black. White and without a feature, and still no glare."""
+    smooth = cv2.GaussianBlur(thermal, (0, 0), 2)
+    cold = (smooth <= np.quantile(smooth, rng.uniform(0.1, 0.4))).astype(np.uint8)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(cold)
+    large = np.flatnonzero(statistics[:, cv2.CC_STAT_AREA] > SMALLEST_SKY * cold.size)
+    sky = np.isin(labels, large[large > 0]).astype(np.float32)
+    share = cv2.GaussianBlur(sky, (0, 0), rng.uniform(0.4, 1.5))
+    level = np.float32((thermal * sky).sum() / max(sky.sum(), 1) if rng.random() < 0.5 else 0)
+    thermal = thermal + np.float32(rng.uniform(0, 1)) * share * (level - thermal)
+    return thermal, np.maximum(visible, np.float32(rng.uniform(0.9, 1.0)) * share)

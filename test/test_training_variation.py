@@ -1,0 +1,70 @@
+"""Variations of the clean pair: what they make white, and what they leave alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmcfusion_ros.training.variation import overexpose, vary_tone, whiten_sky
+
+RAMP = np.tile(np.linspace(0.2, 0.8, 100, dtype=np.float32), (100, 1))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_another_tone_keeps_the_order_of_grey_levels(rng):
+    for _ in range(20):
+        varied = vary_tone(RAMP, rng)
+        assert varied.dtype == np.float32
+        assert (np.diff(varied) >= 0).all()
+        assert 0 <= varied.min() < varied.max() <= 1
+
+
+class TestOverexposure:
+    def test_makes_the_brightest_part_white(self, rng):
+        for _ in range(20):
+            varied = overexpose(RAMP, rng)
+            assert varied.dtype == np.float32
+            assert 0.01 < (varied == 1).mean() <= 0.41
+            grey = varied < 1
+            ratio = varied[grey] / RAMP[grey]
+            assert np.ptp(ratio) < 1e-5
+
+    def test_brightens_night_four_times_at_most(self, rng):
+        np.testing.assert_allclose(overexpose(RAMP / 10, rng), RAMP / 10 * 4, rtol=1e-6)
+
+
+class TestWhiteSky:
+    @pytest.fixture
+    def pair(self, rng):
+        """A cold upper half, but for a warm tower in it, over a warm town."""
+        thermal = rng.uniform(0.5, 0.9, (90, 90)).astype(np.float32)
+        thermal[:45] = np.linspace(0.1, 0.2, 45)[:, None]
+        thermal[10:45, 40:50] = 0.7
+        return thermal, rng.uniform(0.3, 0.6, (90, 90)).astype(np.float32)
+
+    def test_is_white_where_it_is_cold(self, pair, rng):
+        thermal, visible = pair
+        for _ in range(20):
+            varied, whitened = whiten_sky(thermal, visible, rng)
+            assert varied.dtype == whitened.dtype == np.float32
+            assert 0 <= varied.min() <= varied.max() <= 1
+            assert whitened.max() <= 1
+            sky = whitened > 0.89
+            assert sky.mean() > 0.03
+            assert not sky[14:, 44:46].any()
+            assert not sky[50:].any()
+            np.testing.assert_array_equal(varied[50:], thermal[50:])
+            np.testing.assert_array_equal(whitened[50:], visible[50:])
+            assert varied[sky].std() <= thermal[sky].std()
+
+    def test_needs_something_large(self, rng):
+        stripes = np.tile(np.arange(400, dtype=np.float32) % 16 // 8, (400, 1))  # each is 2 % of the image
+        visible = np.full_like(stripes, 0.5)
+        for _ in range(20):
+            varied, whitened = whiten_sky(stripes, visible, rng)
+            np.testing.assert_array_equal(varied, stripes)
+            np.testing.assert_array_equal(whitened, visible)
