@@ -32,6 +32,7 @@ def test_a_running_process_needs_no_more_than_it_allows():
         rig = process.rig
         rig.wait(lambda: rig.state() == "active")
         names = ("mmcfusion", rig.namespace)
+        rig.wait(lambda: names in rig.node.get_node_names_and_namespaces())
         rig.wait(lambda: {"rgb/image_raw", "thermal/image_raw", "rgb/camera_info"} <= rig.inputs())
         rig.wait(lambda: rig.node.get_publisher_names_and_types_by_node(*names))
         interface = interface_of(rig.node, *names)

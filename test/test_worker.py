@@ -12,7 +12,7 @@ from waiting import WAIT_S, wait_until
 
 from mmcfusion_ros.ros.pair_filter import PairFilter
 from mmcfusion_ros.ros.pairing import Pair, PairingOptions
-from mmcfusion_ros.ros.worker import NewestPairWorker
+from mmcfusion_ros.ros.worker import LoneFrame, NewestPairWorker
 
 MS = 1_000_000
 
@@ -77,6 +77,20 @@ def test_the_newest_pair_wins_and_the_others_are_superseded(setup):
     setup.gate.set()
     wait_until(lambda: 40 in setup.done)
     assert setup.done == [10, 40]
+
+
+def test_a_lone_frame_of_one_camera_does_not_replace_that_of_the_other():
+    """A camera that failed is looked at alone: it must not wait for ever behind one that sends right after it."""
+    done, superseded = [], []
+    options = PairingOptions(slop_ns=5 * MS, max_wait_ns=0, max_age_ns=0, queue_size=10)
+    worker = NewestPairWorker(PairFilter(options, clock_ns=lambda: 0), done.append, superseded.append)
+    frames = [LoneFrame(stream, message) for message in (1, 2) for stream in ("thermal", "rgb")]
+    for frame in frames:
+        worker.put(frame)
+    assert superseded == frames[:2]
+    worker.start()
+    wait_until(lambda: done == frames[2:])
+    assert worker.stop(WAIT_S)
 
 
 def test_pairs_from_before_the_start_are_not_lost(setup):

@@ -20,7 +20,7 @@ from mmcfusion_ros.ros.mode import ModeSwitch, Source
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.pair_filter import stamp_ns
 from mmcfusion_ros.ros.pairing import MAX_BACKWARD_NS, Pair, Stream
-from mmcfusion_ros.ros.worker import Job, LoneFrame
+from mmcfusion_ros.ros.worker import Job, LoneFrame, source_of
 
 READERS: dict[Stream, Callable[[Any], np.ndarray]] = {
     "thermal": partial(thermal_from_message, colour=True),
@@ -68,7 +68,7 @@ class Processor:
             published = self._publish(job, result, clock)
         except Exception as error:
             if not self.closed:
-                self._modes.failed(_source(job))
+                self._modes.failed(source_of(job))
                 if isinstance(error, FrozenThermalError):
                     self._modes.failed("thermal")
                 self._drop(job, drop_reason(error), error)
@@ -108,10 +108,10 @@ class Processor:
         (a pair, or frames of one camera), or all is over."""
         last_source, last_ns = self._last
         stamp = stamp_ns(result.message)
-        late = _source(job) != last_source and 0 <= last_ns - stamp <= MAX_BACKWARD_NS
+        late = source_of(job) != last_source and 0 <= last_ns - stamp <= MAX_BACKWARD_NS
         if late or self.closed or not self._modes.publishes(result.source):
             return False
-        self._last = (_source(job), stamp)
+        self._last = (source_of(job), stamp)
         self._outputs.publish(result.image, result.weight, result.message.header, clock)
         return True
 
@@ -142,7 +142,3 @@ class Processor:
         self._watch.dropped(job, reason, error)
         if isinstance(error, BackendGivenUp):
             self._on_given_up(one_line(error))
-
-
-def _source(job: Job) -> Source:
-    return job.stream if isinstance(job, LoneFrame) else "pair"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mmcfusion_ros.ros.mode import Source
 from mmcfusion_ros.ros.pair_filter import PairFilter
 from mmcfusion_ros.ros.pairing import Pair, Stream
 
@@ -23,9 +24,14 @@ class LoneFrame:
 Job = Pair[Any] | LoneFrame
 
 
+def source_of(job: Job) -> Source:
+    """The camera of a lone frame, or ``pair``."""
+    return job.stream if isinstance(job, LoneFrame) else "pair"
+
+
 class NewestPairWorker:
     """Calls ``process`` with the newest pair of a filter, whose waits it also ends when they are due, and the newest
-    lone frame: in turns, if both come faster than they are processed.
+    lone frame of each camera: in turns, if they come faster than they are processed.
 
     What a newer pair or frame replaces before it was taken goes to ``superseded``. ``process`` must not raise.
     """
@@ -35,7 +41,7 @@ class NewestPairWorker:
         self._process = process
         self._superseded = superseded
         self._condition = threading.Condition()
-        self._newest: dict[type, Job] = {}
+        self._newest: dict[Source, Job] = {}
         self._awake = False
         self._stopping = False
         self._busy_since_s: float | None = None
@@ -62,10 +68,11 @@ class NewestPairWorker:
             self._condition.notify()
 
     def put(self, job: Job) -> None:
-        """Takes the place of what waits of the same kind."""
+        """Takes the place of what waits from the same source."""
+        source = source_of(job)
         with self._condition:
-            replaced = self._newest.get(type(job))
-            self._newest[type(job)] = job
+            replaced = self._newest.get(source)
+            self._newest[source] = job
             self._condition.notify()
         if replaced:
             self._superseded(replaced)
