@@ -13,7 +13,6 @@ from camera_messages import HEIGHT, WIDTH, pixels_of, rgb_image, stamp_ns
 from ros_helpers import Bench, NodeProcess, Rig, RunningNode
 
 from mmcfusion_ros.ros.inputs import Inputs
-from mmcfusion_ros.ros.pairing import Pair
 
 IMAGE_TOPICS = {"thermal/image_raw", "rgb/image_raw", "rgb/camera_info"}
 
@@ -191,7 +190,7 @@ def test_services_answer_during_an_inference_and_the_newest_pair_wins(bench):
     rig.wait(lambda: int(rig.values().get("dropped.superseded", 0)) >= 3, rig.publish)
     last = rig.publish()
     waiting = bench.node._fusing.worker._newest
-    rig.wait(lambda: Pair in waiting and waiting[Pair].rgb_stamp_ns == last)
+    rig.wait(lambda: "pair" in waiting and waiting["pair"].rgb_stamp_ns == last)
     gate.let_go.set()
     rig.wait(lambda: last in map(stamp_ns, rig.fused))
     assert len(rig.fused) == 2
