@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_helpers import ROOT, Bench
+from ros_helpers import ROOT, Bench, NodeProcess
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -91,6 +92,22 @@ def test_cameras_that_are_heard_late(bench):
 
     with running(publish):
         assert findings(bench) == []
+
+
+def test_a_node_that_goes_away_meanwhile():
+    with NodeProcess() as node:
+        rig, signals = node.rig, iter([signal.SIGINT])
+        rig.wait(lambda: rig.state() == "active")
+
+        def leave():
+            if rig.node.count_subscribers("thermal/image_raw") > 1:  # the doctor's beside its own
+                for number in signals:
+                    node.process.send_signal(number)
+
+        with running(leave):
+            ((problem, fix),) = findings(node)
+        assert problem.startswith(f"there is no node {rig.full_name} in domain ")
+        assert fix.startswith("start it: ")
 
 
 def test_no_publisher():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.fusion.fuser import Fuser
-from mmcfusion_ros.network.weights import load_network, read_metadata
+from mmcfusion_ros.network.safetensors_header import read_header
+from mmcfusion_ros.network.weights import load_network, read_metadata, write_tensors
 from mmcfusion_ros.training.config import Degradations, Folder, TrainingConfig
 from mmcfusion_ros.training.data import PairSampler
 from mmcfusion_ros.training.learner import MOST_SKIPPED, ImagePrecision, Learner, launch_fabric, learning_rate
@@ -268,6 +270,17 @@ class TestRun:
         assert str(finished) in str(caught.value)
         (key,) = change
         assert f"{key} was {tiny.__dict__[key] if key != 'degradations' else ''}" in str(caught.value)
+
+    def test_a_run_begun_before_a_key_was_known_resumes_with_its_default(self, tiny, finished, tmp_path):
+        shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+        checkpoint = tmp_path / "checkpoint.safetensors"
+        metadata, tensors = read_header(checkpoint), load_file(checkpoint)
+        config = json.loads(metadata["config"])
+        del config["overexposure"]
+        write_tensors(tensors, checkpoint, {**metadata, "config": json.dumps(config)})
+        train(tiny, Run(tmp_path, resume=True), fusion_metrics)
+        with pytest.raises(ValueError, match=r"overexposure was 0\.0, now 0\.1"):
+            train(replace(tiny, overexposure=0.1), Run(tmp_path, resume=True), fusion_metrics)
 
     def test_a_run_is_not_overwritten(self, finished):
         with pytest.raises(ValueError, match=r"holds a training run; go on with --resume") as caught:

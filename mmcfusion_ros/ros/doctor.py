@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,8 @@ def examine(patient: Patient, seconds: float) -> list[Finding]:
     if not patient.tells_its_topics(seconds + 2.0):
         return [Finding(f"{patient.full_name} is active but says nothing on /diagnostics", "look at its log")]
     patient.observe(seconds)
+    if not patient.is_there():
+        return [_absent(patient)]
     well = patient.new("fused") and patient.mode not in ALONE
     return _clock_findings(patient) + (_unheard_output(patient) if well else _alone(patient) + _causes(patient))
 
@@ -180,16 +183,13 @@ def _clock_findings(patient: Patient) -> list[Finding]:
 def _unheard_output(patient: Patient) -> list[Finding]:
     """Subscribers that cannot hear the fused images."""
     node, findings = patient.node, []
-    for topic, types in node.get_publisher_names_and_types_by_node(patient.name, patient.namespace):
-        own = next(filter(patient.owns, node.get_publishers_info_by_topic(topic)), None)
-        if own is None or not IMAGE_TYPES & set(types):
-            continue
-        for other in node.get_subscriptions_info_by_topic(topic):
+    fix = "set qos.output_reliability to reliable, or change the subscriber's QoS"
+    for topic, types in node.get_topic_names_and_types():
+        publishers = node.get_publishers_info_by_topic(topic) if IMAGE_TYPES & set(types) else []
+        for own, other in product(filter(patient.owns, publishers), node.get_subscriptions_info_by_topic(topic)):
             if reason := _incompatible(own.qos_profile, other.qos_profile):
                 problem = f"QoS mismatch on {topic}: {_who(other)} cannot hear the node ({reason})"
-                findings.append(
-                    Finding(problem, "set qos.output_reliability to reliable, or change the subscriber's QoS")
-                )
+                findings.append(Finding(problem, fix))
     return findings
 
 
