@@ -129,9 +129,21 @@ def test_pairs_that_fail_are_a_loss_and_come_back_after_good_ones(cameras):
 
 def test_frames_that_cannot_be_used_do_not_keep_a_camera_alive(cameras):
     cameras.send("rgb", seconds=1.2)
-    assert cameras.send("rgb", "thermal", seconds=1.3, ok=False) == "THERMAL_ONLY"
-    assert cameras.send("rgb", seconds=1.5, ok=False) == "NONE"
+    assert cameras.send("rgb", "thermal", seconds=1.3, ok=False) == "NONE"
+    assert cameras.changes == ["FUSED", "RGB_ONLY", "NONE", "THERMAL_ONLY", "NONE"]
     assert cameras.send("rgb", seconds=1.2) == "RGB_ONLY"
+
+
+def test_a_camera_whose_frames_cannot_be_used_is_not_taken_for_the_one_that_is_left(cameras):
+    """Its first unusable frame came after the last good pair: when that is old, the frame is not yet."""
+    cameras.send("rgb", "thermal", "pair", seconds=2)
+    for _ in range(12):
+        cameras.now_s += 0.1
+        cameras.switch.arrived("rgb")
+        cameras.switch.arrived("thermal")
+        cameras.switch.failed("rgb")
+        cameras.switch.failed("pair")
+    assert cameras.changes == ["FUSED", "THERMAL_ONLY"]
 
 
 @pytest.mark.parametrize("pass_through", [("rgb", "thermal"), ()])

@@ -45,7 +45,7 @@ class ModeSwitch:
         self._lock = threading.Lock()
         self._last_s: dict[str, float] = {"pair": clock_s(), "rgb": -math.inf, "thermal": -math.inf, FROZEN: -math.inf}
         self._since_s = dict(self._last_s)
-        self._good_pair_s = clock_s()
+        self._good_s = dict(self._last_s)
         self._failing: set[Source] = set()
         self._good_pairs = 0
 
@@ -61,18 +61,17 @@ class ModeSwitch:
         with self._lock:
             self._failing.discard(source)
             self._mark(source)
-            if source == "pair":
-                self._good_pairs += 1
-                self._good_pair_s = self._last_s["pair"]
+            self._good_s[source] = self._last_s[source]
+            self._good_pairs += source == "pair"
             self._update()
 
     def failed(self, source: Source) -> None:
         """A frame or pair could not be used."""
         with self._lock:
             self._failing.add(source)
+            self._last_s[source] = self._good_s[source]
             if source == "pair":
                 self._good_pairs = 0
-                self._last_s["pair"] = self._good_pair_s
             self._update()
 
     def frozen(self) -> None:
@@ -80,7 +79,7 @@ class ModeSwitch:
         with self._lock:
             self._failing |= {"pair", "thermal"}
             self._good_pairs = 0
-            self._last_s["pair"] = self._good_pair_s = -math.inf
+            self._last_s["pair"] = self._good_s["pair"] = -math.inf
             self._mark(FROZEN)
             self._update()
 
