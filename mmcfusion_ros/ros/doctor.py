@@ -117,8 +117,8 @@ def _input_findings(patient: Patient, stream: Stream) -> list[Finding]:
 def _no_publisher(patient: Patient, stream: Stream, topic: str) -> Finding:
     others = sorted(
         name
-        for name, types in patient.node.get_topic_names_and_types()
-        if IMAGE_TYPES & set(types) and not all(map(patient.owns, patient.node.get_publishers_info_by_topic(name)))
+        for name in _image_topics(patient)
+        if not all(map(patient.owns, patient.node.get_publishers_info_by_topic(name)))
     )
     fix = f"start the driver of the {stream} camera, or remap {stream}/image_raw"
     return Finding(f"nobody publishes {topic}", f"{fix} to one of {', '.join(others)}" if others else fix)
@@ -184,13 +184,17 @@ def _unheard_output(patient: Patient) -> list[Finding]:
     """Subscribers that cannot hear the fused images."""
     node, findings = patient.node, []
     fix = "set qos.output_reliability to reliable, or change the subscriber's QoS"
-    for topic, types in node.get_topic_names_and_types():
-        publishers = node.get_publishers_info_by_topic(topic) if IMAGE_TYPES & set(types) else []
-        for own, other in product(filter(patient.owns, publishers), node.get_subscriptions_info_by_topic(topic)):
+    for topic in _image_topics(patient):
+        publishers = filter(patient.owns, node.get_publishers_info_by_topic(topic))
+        for own, other in product(publishers, node.get_subscriptions_info_by_topic(topic)):
             if reason := _incompatible(own.qos_profile, other.qos_profile):
                 problem = f"QoS mismatch on {topic}: {_who(other)} cannot hear the node ({reason})"
                 findings.append(Finding(problem, fix))
     return findings
+
+
+def _image_topics(patient: Patient) -> list[str]:
+    return [topic for topic, types in patient.node.get_topic_names_and_types() if IMAGE_TYPES & set(types)]
 
 
 def _incompatible(publisher: QoSProfile, subscriber: QoSProfile) -> str:

@@ -188,7 +188,7 @@ class Learner:
             metadata = read_header(path)
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            saved = {**asdict(TrainingConfig()), **json.loads(metadata["config"])}  # keys are newer than some runs
+            saved = {**asdict(TrainingConfig()), **json.loads(metadata["config"])}  # older runs lack newer keys
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a checkpoint of this training: {error}; choose another folder") from error
         asked = asdict(self.config)
