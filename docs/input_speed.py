@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.evaluation.benchmark import processor_name
+from mmcfusion_ros.fusion.denoising import denoise
 from mmcfusion_ros.fusion.palette import Palette
 from mmcfusion_ros.fusion.registration import Registration, blend
 from mmcfusion_ros.fusion.thermal import MODES, ThermalOptions, ThermalScaler
@@ -82,6 +83,9 @@ def main() -> None:
     repair = ThermalScaler().bad_pixels
     print(f"| bad pixels (every tenth frame a look) | {milliseconds(repair, counts)} |")
     print(f"| a look for bad pixels | {milliseconds(repair._look, counts)} |")
+    noisy = [np.clip(np.rint(frame / 4 + rng.normal(60, 12, THERMAL_SHAPE)), 0, 255).astype(np.uint8) for frame in grey]
+    print(f"| noise, looked for | {milliseconds(denoise, grey)} |")
+    print(f"| noise, filtered | {milliseconds(denoise, noisy)} |")
     palette = Palette.from_name("ironbow")
     print(f"| palette ironbow | {milliseconds(palette.luminance, [palette.apply(frame) for frame in grey])} |")
 

@@ -258,7 +258,10 @@ class TestFrozen:
         class Fuser:
             fused = 0
 
-            def fuse_luminance(self, thermal, luminance):
+            def clean(self, image):
+                return image
+
+            def fuse_clean(self, thermal, luminance):
                 self.fused += 1
                 return thermal
 

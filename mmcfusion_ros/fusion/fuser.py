@@ -9,6 +9,7 @@ import numpy as np
 
 from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
+from mmcfusion_ros.fusion.denoising import denoise
 from mmcfusion_ros.fusion.models import find_model
 
 LARGEST_SIDE = 4096
@@ -16,11 +17,12 @@ SMALLEST_SIDE = 32
 
 
 class Fuser:
-    """Fuses registered pairs with one network on one backend."""
+    """Fuses registered pairs with one network on one backend; if it ``denoises``, noisy ones are denoised before."""
 
-    def __init__(self, backend: Backend, reason: str = "as configured") -> None:
+    def __init__(self, backend: Backend, reason: str = "as configured", denoises: bool = True) -> None:
         self.backend = backend
         self.reason = reason
+        self.denoises = denoises
 
     @classmethod
     def from_pretrained(
@@ -30,6 +32,7 @@ class Fuser:
         device: str = "auto",
         precision: str = "auto",
         threads: int = 0,
+        denoises: bool = True,
     ) -> Fuser:
         """A fuser with shipped weights by name (``lite``), or those of a ``.safetensors`` or OpenVINO ``.xml`` file.
 
@@ -37,7 +40,7 @@ class Fuser:
         float16; ``threads``: processors to use, 0 for all. Raises ``FileNotFoundError``, ``ValueError`` or
         ``BackendError`` with one line that says what to do.
         """
-        return cls(*create_backend(find_model(model), backend, device, precision, threads))
+        return cls(*create_backend(find_model(model), backend, device, precision, threads), denoises)
 
     def __str__(self) -> str:
         backend = self.backend
@@ -55,6 +58,15 @@ class Fuser:
 
     def fuse_luminance(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
         """Two ``H x W`` uint8 images to the fused one."""
+        _check(thermal, luminance)
+        return self.fuse_clean(self.clean(thermal), self.clean(luminance))
+
+    def clean(self, image: np.ndarray) -> np.ndarray:
+        """An ``H x W`` uint8 image as the network is to get it."""
+        return denoise(image) if self.denoises else image
+
+    def fuse_clean(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
+        """The network alone: what :meth:`clean` gave, registered, to the fused image."""
         _check(thermal, luminance)
         height, width = thermal.shape
         variant = self.backend.variant

@@ -34,7 +34,7 @@ class StageClock:
 
 
 class FusionPipeline:
-    """Thermal scaling, registration, fusion and colour with fixed settings.
+    """Thermal scaling, denoising, registration, fusion and colour with fixed settings.
 
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
     the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``registered`` is what the network saw
@@ -84,15 +84,16 @@ class FusionPipeline:
             self.registered = split_luminance(visible)[0]
             self.weight = np.zeros_like(self.registered)
             return visible
-        thermal = self.scaler(thermal)
+        thermal = self.fuser.clean(self.scaler(thermal))
         clock.lap("thermal")
         luminance, chroma = split_luminance(visible)
+        clean = self.fuser.clean(luminance)
         clock.lap("luminance")
         if self.refiner:
-            self.refiner.offer(thermal, luminance)
-        self.registered = blend(self._warp(thermal, luminance.shape), luminance, self.weight)
+            self.refiner.offer(thermal, clean)
+        self.registered = blend(self._warp(thermal, clean.shape), clean, self.weight)
         clock.lap("registration")
-        fused = self.fuser.fuse_luminance(self.registered, luminance)
+        fused = self.fuser.fuse_clean(self.registered, clean)
         clock.lap("network")
         fused = merge_luminance(blend(fused, luminance, self.weight), chroma)
         clock.lap("colour")

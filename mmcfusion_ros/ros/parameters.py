@@ -73,6 +73,7 @@ PARAMETERS = (
     ),
     Parameter("warm_up_width", 640, "RGB width that the network is made ready for at configure", low=32, high=4096),
     Parameter("warm_up_height", 480, "RGB height that the network is made ready for at configure", low=32, high=4096),
+    Parameter("denoise", True, "take out noise before the network, where it is much beside the contrast"),
     Parameter("output_encoding", "rgb8", "encoding of fused/image_raw", choices=("rgb8", "bgr8", "mono8")),
     Parameter("publish_compressed", False, "publish fused/image_raw/compressed (JPEG) too"),
     Parameter("jpeg_quality", 90, "of fused/image_raw/compressed", low=1, high=100),

@@ -112,7 +112,7 @@ class Settings:
 
     def pipeline(self, backend: SupervisedBackend) -> FusionPipeline:
         """The whole way of a frame, run once; errors say which parameter or file is wrong."""
-        fuser = Fuser(backend, backend.reason)
+        fuser = Fuser(backend, backend.reason, bool(self.values["denoise"]))
         registration = Registration(self._calibration())
         pipeline = FusionPipeline(
             fuser,
