@@ -12,10 +12,7 @@ BLOCK = 16  # pixels
 FLATTEST = 0.1  # of the blocks
 MEAN_OF_FLATTEST = 0.70  # that quantile of the mean of 64 absolute values of unit normal noise
 WINDOW = (5, 5)
-LITTLE, MUCH = (
-    0.06,
-    0.12,
-)  # noise to contrast: real pictures have up to 0.06, at night or of cheap sensors 0.12 and more
+LITTLE, MUCH = 0.06, 0.12  # noise to contrast: good pictures have less, those of the night or of cheap sensors more
 
 
 def noise_level(image: np.ndarray) -> float:

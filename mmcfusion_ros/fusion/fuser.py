@@ -17,7 +17,8 @@ SMALLEST_SIDE = 32
 
 
 class Fuser:
-    """Fuses registered pairs with one network on one backend; if it ``denoises``, noisy ones are denoised before."""
+    """Fuses registered pairs with one network on one backend; if it ``denoises``, noisy images go through
+    :func:`~mmcfusion_ros.fusion.denoising.denoise` before."""
 
     def __init__(self, backend: Backend, reason: str = "as configured", denoises: bool = True) -> None:
         self.backend = backend
@@ -37,8 +38,8 @@ class Fuser:
         """A fuser with shipped weights by name (``lite``), or those of a ``.safetensors`` or OpenVINO ``.xml`` file.
 
         ``backend``: auto, openvino, torch; ``device``: auto, cpu, cuda; ``precision``: auto, float32, bfloat16,
-        float16; ``threads``: processors to use, 0 for all. Raises ``FileNotFoundError``, ``ValueError`` or
-        ``BackendError`` with one line that says what to do.
+        float16; ``threads``: processors to use, 0 for all; ``denoises``: as the class says. Raises
+        ``FileNotFoundError``, ``ValueError`` or ``BackendError`` with one line that says what to do.
         """
         return cls(*create_backend(find_model(model), backend, device, precision, threads), denoises)
 
