@@ -102,7 +102,7 @@ class TestRealPairs:
     @pytest.mark.parametrize("folder", ["roadscene/train", "msrs/train"])
     def test_more_of_the_clean_pair_is_in_what_comes_out(self, fusers, shared_data, folder, stress):
         rows = [[], []]
-        for files in find_pairs(shared_data / folder)[::24]:
+        for files in find_pairs(shared_data / folder)[:3]:
             thermal, rgb = read_pair(files)
             luminance, _ = split_luminance(rgb)
             spoilt = degrade(stress, thermal, luminance, 0, files.name)
