@@ -16,6 +16,8 @@ from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
+from mmcfusion_ros.ros.parameter_files import load_values
+from mmcfusion_ros.ros.settings import Settings
 
 
 def house(height=120, width=160):
@@ -60,8 +62,8 @@ def test_an_image_with_little_noise_is_the_same_object(sigma):
 
 
 def test_it_sets_in_bit_by_bit():
-    truth = house()
-    removed = [error(denoise(image), image) / sigma for sigma in (2, 4, 5, 6, 8) for image in [noisy(truth, sigma)]]
+    images = {sigma: noisy(house(), sigma) for sigma in (2, 4, 5, 6, 8)}
+    removed = [error(denoise(image), image) / sigma for sigma, image in images.items()]
     assert removed == sorted(removed)
     assert removed[0] == 0 < removed[1] < removed[-1]
 
@@ -91,6 +93,12 @@ def test_a_small_thermal_image_is_denoised_before_it_is_enlarged():
     pipeline(small, np.zeros((480, 640), np.uint8), StageClock())
     truth = cv2.resize(house(), (640, 480))
     assert error(recorder.images[0], truth) < 0.7 * error(cv2.resize(small, (640, 480)), truth)
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_the_parameter_of_the_node_decides(value):
+    settings = Settings(load_values(None, [f"denoise={value}", "warm_up_width=64", "warm_up_height=64"]))
+    assert settings.pipeline(settings.backend()).fuser.denoises == (value == "true")
 
 
 class TestRealPairs:
