@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,20 +61,16 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
     return note
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder in place of ``~/.cache``, in which a model is compiled once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder in place of ``~/.cache``."""
+    """An empty one, of one test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-@pytest.fixture(scope="session")
-def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def common_cache(_session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in place of ``~/.cache`` that all tests share, so that a model is compiled once."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(_session_cache))
-    return _session_cache

@@ -170,7 +170,7 @@ def quiet(rig):
     return int(values["pairs"]) == int(values["fused"]) + int(values.get("dropped.superseded", 0)) == 11
 
 
-def test_the_live_node_fuses_what_evaluate_bag_fuses(random_lite_graph, common_cache, tmp_path):
+def test_the_live_node_fuses_what_evaluate_bag_fuses(random_lite_graph, tmp_path):
     """The same pairs and the same pixels on a replay without loss."""
     lost = START + 5 * NS // 5 - 4_000_000
     messages = [m for m in drive(12, hz=5) if stamp_ns(m.message) != lost]
@@ -195,7 +195,7 @@ def test_the_live_node_fuses_what_evaluate_bag_fuses(random_lite_graph, common_c
     assert dropped == result.summary["dropped"] == {"unpaired_rgb": 1}
 
 
-def test_a_live_node_pairs_each_round_of_a_loop(random_lite_graph, common_cache, tmp_path):
+def test_a_live_node_pairs_each_round_of_a_loop(random_lite_graph, tmp_path):
     """The clock goes back to the start of the bag; what the node still held then is dropped by name, the rest fused."""
     with Player(write_bag(tmp_path / "drive", drive(15)), "--clock", "--subscribers", "2", "--loop") as player:
         parameters = {"model": str(random_lite_graph), "threads": 1, "warm_up_width": WIDTH, "warm_up_height": HEIGHT}

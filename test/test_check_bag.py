@@ -21,7 +21,7 @@ EXPECT = {
 
 
 @pytest.fixture
-def scenario(random_lite_graph, common_cache, tmp_path):
+def scenario(random_lite_graph, tmp_path):
     """Writes a scenario file; keywords replace or add to its content."""
 
     def write(**content):

@@ -51,11 +51,6 @@ PLAIN = BagOptions(report=False)
 SMALL = [f"warm_up_width={WIDTH}", f"warm_up_height={HEIGHT}", "threads=1", "precision=float32"]
 
 
-@pytest.fixture(autouse=True)
-def _cache(common_cache):
-    """The model is compiled once."""
-
-
 @pytest.fixture
 def values(random_lite_graph):
     return load_values(None, [*SMALL, f"model={random_lite_graph}"])

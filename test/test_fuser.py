@@ -41,15 +41,7 @@ def scene(height, width, seed=0):
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def openvino_fuser(random_lite_graph, cache):
+def openvino_fuser(random_lite_graph):
     return Fuser.from_pretrained(random_lite_graph, "openvino", precision="float32", threads=1)
 
 
@@ -200,7 +192,7 @@ class TestChoiceOfBackend:
         with pytest.raises(ValueError, match="'tpu7' is not one of auto, "):
             Fuser.from_pretrained(random_lite, **{option: "tpu7"})
 
-    def test_auto_takes_openvino_on_a_cpu_and_says_why(self, random_lite_graph, cache, monkeypatch):
+    def test_auto_takes_openvino_on_a_cpu_and_says_why(self, random_lite_graph, monkeypatch):
         monkeypatch.setattr(backends, "_has_nvidia_driver", lambda: False)
         weights = random_lite_graph.with_suffix(".safetensors")
         fuser = Fuser(*backends.create_backend(backends.ModelFiles("random", weights, random_lite_graph)))
@@ -215,7 +207,7 @@ class TestChoiceOfBackend:
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Imaginary 9")
         assert backends._choose(find_model(random_lite), "auto") == ("torch", "found Imaginary 9")
 
-    def test_auto_takes_openvino_for_an_exported_graph_even_beside_a_gpu(self, random_lite_graph, cache, monkeypatch):
+    def test_auto_takes_openvino_for_an_exported_graph_even_beside_a_gpu(self, random_lite_graph, monkeypatch):
         monkeypatch.setattr(backends, "_has_nvidia_driver", lambda: True)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Imaginary 9")
@@ -241,7 +233,7 @@ class TestChoiceOfBackend:
         with pytest.raises(BackendError, match=r"needs the \.safetensors file"):
             Fuser.from_pretrained(random_lite_graph, "torch")
 
-    def test_precision_that_the_processor_lacks(self, random_lite_graph, cache):
+    def test_precision_that_the_processor_lacks(self, random_lite_graph):
         capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         lacking = [name for name, word in (("float16", "FP16"), ("bfloat16", "BF16")) if word not in capabilities]
         if not lacking:
@@ -289,7 +281,7 @@ class TestModels:
         with pytest.raises(FileNotFoundError, match=f"{name} does not exist"):
             Fuser.from_pretrained(tmp_path / name)
 
-    def test_graph_without_its_bin_file(self, random_lite_graph, tmp_path, cache):
+    def test_graph_without_its_bin_file(self, random_lite_graph, tmp_path):
         (tmp_path / "a.xml").write_bytes(random_lite_graph.read_bytes())
         with pytest.raises(FileNotFoundError, match=r"a\.bin is missing"):
             Fuser.from_pretrained(tmp_path / "a.xml")
@@ -299,7 +291,7 @@ class TestModels:
         [(b"", b""), (b"<net", b"x"), (None, b""), (None, bytes(1000))],
         ids=["empty", "cut xml", "empty bin", "cut bin"],
     )
-    def test_damaged_graph_is_one_line_that_names_it(self, random_lite_graph, tmp_path, cache, xml, bin_):
+    def test_damaged_graph_is_one_line_that_names_it(self, random_lite_graph, tmp_path, xml, bin_):
         path = tmp_path / "a.xml"
         path.write_bytes(random_lite_graph.read_bytes() if xml is None else xml)
         path.with_suffix(".bin").write_bytes(bin_)
@@ -312,7 +304,7 @@ class TestModels:
         ("old", "new", "complaint"),
         [("<variant ", "<nothing ", "does not name its network variant"), ('value="lite"', 'value="b9"', "'b9'")],
     )
-    def test_graph_of_no_known_variant(self, random_lite_graph, tmp_path, cache, old, new, complaint):
+    def test_graph_of_no_known_variant(self, random_lite_graph, tmp_path, old, new, complaint):
         path = tmp_path / "a.xml"
         path.write_text(random_lite_graph.read_text().replace(old, new))
         path.with_suffix(".bin").write_bytes(random_lite_graph.with_suffix(".bin").read_bytes())
@@ -335,9 +327,7 @@ class TestFailures:
             np.testing.assert_array_equal(fuser(*scene(64, 80)), expected)
 
     @pytest.mark.parametrize("backend", ["torch", "openvino"])
-    def test_backend_that_fails_names_the_frame_and_goes_on(
-        self, random_lite, random_lite_graph, cache, monkeypatch, backend
-    ):
+    def test_backend_that_fails_names_the_frame_and_goes_on(self, random_lite, random_lite_graph, monkeypatch, backend):
         fuser = Fuser.from_pretrained(random_lite if backend == "torch" else random_lite_graph, backend, threads=1)
         expected = fuser(*scene(64, 80))
         with monkeypatch.context() as patch:
@@ -423,7 +413,7 @@ class TestCache:
         assert Fuser.from_pretrained(random_lite_graph, "openvino")(image, image).shape == (64, 64)
 
 
-def test_openvino_path_imports_no_torch(random_lite_graph, cache):
+def test_openvino_path_imports_no_torch(random_lite_graph):
     program = f"""
 import sys
 import numpy as np

@@ -11,15 +11,18 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mmcfusion_ros.fusion import model_cache
 from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.fusion.fuser import Fuser
-from mmcfusion_ros.fusion.model_cache import LOCK, MAX_ENTRIES, filling_cache, open_cache, seal_cache
+from mmcfusion_ros.fusion.model_cache import LOCK, filling_cache, open_cache, seal_cache
 from mmcfusion_ros.fusion.pair_folder import read_rgb, read_thermal
 from mmcfusion_ros.network.checkpoint import convert_checkpoint
 from mmcfusion_ros.network.hashes import HASHES
@@ -243,12 +246,15 @@ class TestCache:
         open_cache()
         assert self.names(folder) == {HASHES}
 
-    def test_it_does_not_grow_for_ever(self, folder):
-        for number in range(MAX_ENTRIES + 5):
-            (folder / f"{number}.blob").write_bytes(b"x")
+    def test_it_does_not_grow_for_ever(self, folder, monkeypatch):
+        """The oldest ones go."""
+        monkeypatch.setattr(model_cache, "MAX_BYTES", 300)
+        for number in range(5):
+            (folder / f"{number}.blob").write_bytes(bytes(100))
+            os.utime(folder / f"{number}.blob", (number + 2e9, number + 2e9))
         seal_cache(folder)
         open_cache()
-        assert len(self.names(folder)) == MAX_ENTRIES + 1
+        assert self.names(folder) == {"2.blob", "3.blob", "4.blob", HASHES}
 
     @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
     def test_a_folder_of_another_user_is_refused(self, folder):
@@ -256,14 +262,24 @@ class TestCache:
         with pytest.raises(PermissionError, match="belongs to another user"):
             open_cache()
 
-    def test_an_entry_that_another_process_is_writing_is_left_alone(self, folder):
+    def test_an_entry_that_another_process_is_writing_is_waited_for(self, folder):
         """A lock belongs to an open file: a second opening is as good as a second process."""
+        with ThreadPoolExecutor() as pool:
+            with filling_cache(folder):
+                (folder / "3.blob").write_bytes(b"third")
+                opened = pool.submit(open_cache)
+                time.sleep(0.2)
+                assert not opened.done()
+                seal_cache(folder)
+            assert (opened.result(10) / "3.blob").exists()
+
+    def test_an_entry_that_is_written_for_too_long_is_left_alone(self, folder, monkeypatch):
+        monkeypatch.setattr(model_cache, "PATIENCE_S", 0.1)
         with filling_cache(folder):
             (folder / "3.blob").write_bytes(b"third")
-            seal_cache(folder)
             with pytest.raises(BlockingIOError):
                 open_cache()
-        assert (open_cache() / "3.blob").exists()
+        assert (folder / "3.blob").exists()
 
     def test_a_damaged_network_is_compiled_anew(self, random_lite_graph, private_cache):
         image = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)

@@ -111,7 +111,7 @@ class OpenVINOBackend:
         seal_cache(cache)
 
     def _warn(self, error: OSError) -> None:
-        reason = "another process is writing there" if isinstance(error, BlockingIOError) else one_line(error)
+        reason = "other networks are being compiled there" if isinstance(error, BlockingIOError) else one_line(error)
         self.warning = (
             f"the compiled network is not kept, so the next start takes longer: {reason}; "
             "XDG_CACHE_HOME names the folder of the cache"
