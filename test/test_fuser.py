@@ -59,6 +59,7 @@ class Recorder:
     """A backend that keeps what it was given and returns the thermal image."""
 
     name, device, precision, variant = "recorder", "CPU", "float32", get_variant("lite")
+    thermal_polarity = "white_hot"
 
     def __call__(self, thermal, luminance):
         self.images = thermal, luminance
@@ -266,7 +267,7 @@ class TestChoiceOfBackend:
 class TestModels:
     def test_unknown_name_is_refused_with_the_known_ones(self):
         with pytest.raises(
-            ValueError, match=r"'light' is neither one of b1, b0, lite nor a \.safetensors or \.xml file"
+            ValueError, match=r"'light' is neither one of b1, detect, lite nor a \.safetensors or \.xml file"
         ):
             Fuser.from_pretrained("light")
 

@@ -27,6 +27,7 @@ from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_pair, read_rgb
+from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.network.hashes import sha256_of
 
 PICTURES = 40  # of a folder, on the page
@@ -56,17 +57,25 @@ class Method:
     fuse: Fusion
     origin: dict[str, object]
     is_network: bool = False
+    thermal_polarity: str = "white_hot"
+
+    def reference(self, files: PairFiles, thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A pair as the result is measured against it: the thermal image as the network got it."""
+        first, second = files.in_roles(thermal, luminance)
+        return files.in_roles(in_polarity(first, self.thermal_polarity), second)
 
 
 @dataclass(frozen=True)
 class FolderResult:
-    """Metrics by method, one row a pair; means of peers; counts of the people test by kind of image."""
+    """Metrics by method, one row a pair; means of peers; counts of the people test by kind of image; which methods got
+    the thermal image black hot, and were measured against that."""
 
     name: str
     pairs: list[PairFiles]
     rows: dict[str, list[dict[str, float]]]
     people: dict[str, dict[str, float]]
     peers: dict[str, dict[str, float]]
+    black_hot: frozenset[str]
 
     @property
     def means(self) -> dict[str, dict[str, float]]:
@@ -80,7 +89,8 @@ class FolderResult:
 def evaluate(
     folders: Sequence[Path], models: Sequence[str], out: Path, options: EvaluationOptions
 ) -> list[FolderResult]:
-    """Fuses every pair of every folder with every model and measures the result, against the sources without stress.
+    """Fuses every pair of every folder with every model and measures the result, against the sources without stress,
+    the thermal one in the polarity in which the model got it.
 
     A model is a rule of ``RULES`` or what ``Fuser`` takes. Metrics are of the luminance, without any stretch. Writes to
     ``out``: ``SET/MODEL/metrics.csv``, ``SET/MODEL/fused/NAME.png`` (in colour), ``SET/index.html`` (the report that
@@ -92,11 +102,12 @@ def evaluate(
     peers = [read_peers(options.peers, name) if options.peers else {} for name in folder_names]
     methods = [load_method(model, options.precision) for model in models]
     _distinct("models", [method.name for method in methods])
+    black_hot = frozenset(method.name for method in methods if method.thermal_polarity == "black_hot")
     results = []
     for folder, name, files, others in zip(folders, folder_names, pairs, peers, strict=True):
         labels = folder / "labels" if options.detect_people else None
         rows, people = _measure(files, methods, out / name, labels, options)
-        results.append(FolderResult(name, files, rows, people, others))
+        results.append(FolderResult(name, files, rows, people, others, black_hot))
         _write_rows(results[-1], out)
     _write_summary(results, methods, options, out)
     for result in results:
@@ -117,10 +128,11 @@ def load_method(model: str, precision: str = "auto") -> Method:
         "backend": backend.name,
         "device": backend.device,
         "precision": backend.precision,
+        "thermal": backend.thermal_polarity,
     }
     path = Path(model)
     name = "/".join(path.resolve().with_suffix("").parts[-2:]) if path.suffix else model
-    return Method(name, fuser.fuse_luminance, origin, is_network=True)
+    return Method(name, fuser.fuse_luminance, origin, is_network=True, thermal_polarity=backend.thermal_polarity)
 
 
 def summary_markdown(results: Sequence[FolderResult], options: EvaluationOptions) -> str:
@@ -129,7 +141,7 @@ def summary_markdown(results: Sequence[FolderResult], options: EvaluationOptions
     for result in results:
         roles = ", to networks the functional image as thermal" if result.pairs[0].functional else ""
         parts.append(f"## {result.name}{_under(options)}: {len(result.pairs)} pairs{roles}\n")
-        parts.append(metrics_table(result.means, result.peers))
+        parts.append(metrics_table(result.means, result.peers, black_hot=result.black_hot))
         if result.people:
             parts.append(people_table(result.people))
     return "\n".join(parts)
@@ -149,7 +161,7 @@ def _measure(
             try:
                 sources = files.in_roles(*seen) if method.is_network else seen
                 images[method.name] = fused = method.fuse(*sources)
-                rows[method.name].append(fusion_metrics(thermal, luminance, fused))
+                rows[method.name].append(fusion_metrics(*method.reference(files, thermal, luminance), fused))
             except (ValueError, FusionError) as error:
                 raise ValueError(f"{files.thermal}: {error}") from error
             target = out / method.name / "fused" / f"{files.name}.png"

@@ -37,10 +37,10 @@ class FusionPipeline:
     """Thermal scaling, denoising, registration, fusion and colour with fixed settings.
 
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
-    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``registered`` is what the network saw
-    of the last thermal image, ``H x W`` uint8 on the RGB pixel grid; of a frozen one the visible luminance. ``weight``
-    is its share in the image that came out, as :meth:`Registration.warp` gives it. ``refiner`` watches the registration
-    and, if it may, follows the cameras.
+    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``registered`` is the last thermal
+    image as the network got it, ``H x W`` uint8 on the RGB pixel grid, black hot where its weights expect that; of a
+    frozen one the visible luminance. ``weight`` is its share in the image that came out, as :meth:`Registration.warp`
+    gives it. ``refiner`` watches the registration and, if it may, follows the cameras.
     """
 
     def __init__(
@@ -91,7 +91,8 @@ class FusionPipeline:
         clock.lap("luminance")
         if self.refiner:
             self.refiner.offer(thermal, clean)
-        self.registered = blend(self._warp(thermal, clean.shape), clean, self.weight)
+        warped = self._warp(thermal, clean.shape)
+        self.registered = blend(self.fuser.as_expected(warped), clean, self.weight)
         clock.lap("registration")
         fused = self.fuser.fuse_clean(self.registered, clean)
         clock.lap("network")
@@ -104,8 +105,9 @@ class FusionPipeline:
     ) -> np.ndarray:
         """A thermal image as ``__call__`` takes it to ``H x W`` uint8 on the RGB pixel grid of that shape.
 
-        Black where the thermal camera sees nothing. Without a shape (height, width) only brought to 8 bits. An old one
-        raises ``FrozenThermalError`` unless ``frozen_policy`` is fuse: there is no visible image to give instead.
+        In the polarity that the network's weights expect; where the thermal camera sees nothing, as cold as can be.
+        Without a shape (height, width) only brought to 8 bits. An old one raises ``FrozenThermalError`` unless
+        ``frozen_policy`` is fuse: there is no visible image to give instead.
         """
         _check_thermal(thermal)
         thermal = self.scaler.crop(thermal)
@@ -114,9 +116,9 @@ class FusionPipeline:
         scaled = self.scaler(thermal)
         if rgb_shape is None:
             self.weight = None
-            return scaled
+            return self.fuser.as_expected(scaled)
         warped = self._warp(scaled, rgb_shape)
-        return blend(warped, np.zeros_like(warped), self.weight)
+        return self.fuser.as_expected(blend(warped, np.zeros_like(warped), self.weight))
 
     @property
     def passes_through(self) -> bool:

@@ -203,7 +203,8 @@ class FusionNode(LifecycleNode):
         if self._pipeline:
             backend, device = self._pipeline.fuser.backend, self._pipeline.fuser.backend.device
             values = {
-                "model": backend.variant.name,
+                "model": self._settings.model,
+                "thermal_polarity": backend.thermal_polarity,
                 "backend": backend.name,
                 "device": device,
                 "precision": backend.precision,
