@@ -199,7 +199,7 @@ class TestChoiceOfBackend:
         fuser = Fuser(*backends.create_backend(backends.ModelFiles("random", weights, random_lite_graph)))
         assert fuser.backend.name == "openvino"
         text = str(fuser)
-        assert text.startswith("lite on openvino (CPU, ")
+        assert text.startswith("lite, thermal white hot, on openvino (CPU, ")
         assert "no CUDA device" in text
 
     def test_auto_takes_torch_where_there_is_cuda(self, random_lite, monkeypatch):
@@ -217,8 +217,8 @@ class TestChoiceOfBackend:
         assert "OpenVINO only" in fuser.reason
 
     def test_chosen_by_hand_it_says_so(self, openvino_fuser, torch_fuser):
-        assert str(openvino_fuser) == "lite on openvino (CPU, float32): as configured"
-        assert str(torch_fuser) == "lite on torch (CPU, float32): as configured"
+        assert str(openvino_fuser) == "lite, thermal white hot, on openvino (CPU, float32): as configured"
+        assert str(torch_fuser) == "lite, thermal white hot, on torch (CPU, float32): as configured"
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
     @pytest.mark.parametrize("backend", ["auto", "torch"])

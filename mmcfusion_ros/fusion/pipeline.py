@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,6 +34,29 @@ class StageClock:
         return {**self.milliseconds, "total": 1e3 * (self._last - self._started)}
 
 
+@dataclass(frozen=True, eq=False)
+class RegisteredPair:
+    """A pair on the RGB pixel grid, as any fuser can take it; images of ``H x W`` uint8.
+
+    ``thermal`` is white hot, ``clean`` the luminance without noise, ``chroma`` as ``split_luminance`` gives it,
+    ``weight`` the share of thermal as :meth:`Registration.warp` gives it.
+    """
+
+    thermal: np.ndarray
+    clean: np.ndarray
+    luminance: np.ndarray
+    chroma: np.ndarray | None
+    weight: np.ndarray | None
+
+    def seen_by(self, fuser: Fuser) -> np.ndarray:
+        """The thermal image as that fuser's network is to get it."""
+        return blend(fuser.as_expected(self.thermal), self.clean, self.weight)
+
+    def coloured(self, fused: np.ndarray) -> np.ndarray:
+        """What a network made of the pair, ``H x W`` uint8, as an image like the visible one."""
+        return merge_luminance(blend(fused, self.luminance, self.weight), self.chroma)
+
+
 class FusionPipeline:
     """Thermal scaling, denoising, registration, fusion and colour with fixed settings.
 
@@ -40,7 +64,8 @@ class FusionPipeline:
     the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``registered`` is the last thermal
     image as the network got it, ``H x W`` uint8 on the RGB pixel grid, black hot where its weights expect that; of a
     frozen one the visible luminance. ``weight`` is its share in the image that came out, as :meth:`Registration.warp`
-    gives it. ``refiner`` watches the registration and, if it may, follows the cameras.
+    gives it. ``pair`` is the last one that was fused. ``refiner`` watches the registration and, if it may, follows the
+    cameras.
     """
 
     def __init__(
@@ -64,6 +89,7 @@ class FusionPipeline:
         self._doubts: list[str] = []
         self.registered = np.zeros((0, 0), np.uint8)
         self.weight: np.ndarray | None = None
+        self.pair: RegisteredPair | None = None
 
     def __call__(
         self, thermal: np.ndarray, visible: np.ndarray, clock: StageClock, stamp_s: float | None = None
@@ -92,11 +118,12 @@ class FusionPipeline:
         if self.refiner:
             self.refiner.offer(thermal, clean)
         warped = self._warp(thermal, clean.shape)
-        self.registered = blend(self.fuser.as_expected(warped), clean, self.weight)
+        self.pair = RegisteredPair(warped, clean, luminance, chroma, self.weight)
+        self.registered = self.pair.seen_by(self.fuser)
         clock.lap("registration")
         fused = self.fuser.fuse_clean(self.registered, clean)
         clock.lap("network")
-        fused = merge_luminance(blend(fused, luminance, self.weight), chroma)
+        fused = self.pair.coloured(fused)
         clock.lap("colour")
         return fused
 

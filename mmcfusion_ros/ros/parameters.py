@@ -89,6 +89,13 @@ PARAMETERS = (
     Parameter("warm_up_height", 480, "RGB height that the network is made ready for at configure", low=32, high=4096),
     Parameter("denoise", True, "take out noise before the network, where it is much beside the contrast"),
     Parameter("output_encoding", "rgb8", "encoding of fused/image_raw", choices=("rgb8", "bgr8", "mono8")),
+    Parameter(
+        "display.max_rate",
+        5.0,
+        "of display/image_raw, in Hz; it is there with output.purpose detection, and costs while somebody subscribes",
+        low=0.1,
+        high=60,
+    ),
     Parameter("publish_compressed", False, "publish fused/image_raw/compressed (JPEG) too"),
     Parameter("jpeg_quality", 90, "of fused/image_raw/compressed", low=1, high=100),
     Parameter("rgb.transport", "raw", "compressed: subscribe to rgb/image_raw/compressed instead", choices=TRANSPORTS),

@@ -132,6 +132,11 @@ class Settings:
         fuser(blank, blank)
         return pipeline
 
+    def display_fuser(self) -> Fuser:
+        """That of display/image_raw, loaded: on one processor, so that it is not in the way of the fused image's."""
+        backend, device, precision = (self.text(name) for name in ("backend", "device", "precision"))
+        return Fuser(*create_backend(find_model(PURPOSES["display"]), backend, device, precision, threads=1))
+
     def trace(self, failed: Callable[[str], object]) -> FrameTrace | None:
         """The trace that is asked for, begun; ``failed(text)`` is called if it ends early."""
         path = self.text("trace_file")
