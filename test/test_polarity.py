@@ -10,10 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from bag_files import HEIGHT, WIDTH, drive, rgb_pixels, thermal_pixels, write_bag
 from image_pairs import write_pairs
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, evaluate_bag
+from mmcfusion_ros.evaluation.bags.measures import METRICS
 from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.fusion.calibration import Calibration
@@ -24,6 +27,8 @@ from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.export import export_onnx, export_openvino
+from mmcfusion_ros.ros.parameter_files import load_values
+from mmcfusion_ros.ros.settings import Settings
 from mmcfusion_ros.training.config import Folder, TrainingConfig
 from mmcfusion_ros.training.data import PairSampler
 from mmcfusion_ros.training.learner import Learner, launch_fabric
@@ -203,3 +208,15 @@ class TestEvaluation:
         lines = (tmp_path / "out/summary.md").read_text().splitlines()
         assert any(line.startswith(f"| **{method.name}** | black hot |") for line in lines)
         assert any(line.startswith("| **max** | white hot |") for line in lines)
+
+    def test_so_are_bags(self, black_hot, tmp_path):
+        assignments = [f"model={black_hot.with_suffix('.xml')}", "precision=float32", "threads=1"]
+        values = load_values(None, [*assignments, f"warm_up_width={WIDTH}", f"warm_up_height={HEIGHT}"])
+        bag = write_bag(tmp_path / "drive", drive(1))
+        result = evaluate_bag(bag, values, tmp_path / "out", BagOptions(report=False))
+        node = Settings(values).pipeline(Settings(values).backend())
+        fused = split_luminance(node(thermal_pixels(0), rgb_pixels(0), StageClock()))[0]
+        white = ThermalScaler(node.scaler.options)(thermal_pixels(0))
+        metrics = fusion_metrics(255 - white, split_luminance(rgb_pixels(0))[0], fused)
+        assert result.summary["metrics"] == pytest.approx({name: metrics[name] for name in METRICS}, rel=1e-5)
+        assert "thermal black hot" in result.summary["fuser"]

@@ -98,6 +98,6 @@ class TorchBackend:
                 self._fuse()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread's network may be at work
             self._fuse()
         self._graph = graph

@@ -99,7 +99,7 @@ class FusionNode(LifecycleNode):
             return FAILURE
         self._failure = ""
         give_back()
-        self.get_logger().info(f"configured: {self._pipeline.fuser}")
+        self.get_logger().info(f"configured: model {self._settings.model}: {self._pipeline.fuser}")
         if backend.warning:
             self.get_logger().warning(backend.warning)
         return SUCCESS
