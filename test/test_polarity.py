@@ -218,5 +218,5 @@ class TestEvaluation:
         fused = split_luminance(node(thermal_pixels(0), rgb_pixels(0), StageClock()))[0]
         white = ThermalScaler(node.scaler.options)(thermal_pixels(0))
         metrics = fusion_metrics(255 - white, split_luminance(rgb_pixels(0))[0], fused)
-        assert result.summary["metrics"] == pytest.approx({name: metrics[name] for name in METRICS}, rel=1e-5)
+        assert result.summary["metrics"] == pytest.approx({name: metrics[name] for name in METRICS}, rel=1e-5, abs=1e-6)
         assert "thermal black hot" in result.summary["fuser"]
