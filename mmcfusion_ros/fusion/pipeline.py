@@ -38,14 +38,14 @@ class StageClock:
 class RegisteredPair:
     """A pair on the RGB pixel grid, as any fuser can take it; images of ``H x W`` uint8.
 
-    ``thermal`` is white hot, ``clean`` the luminance without noise, ``chroma`` as ``split_luminance`` gives it,
+    ``thermal`` is white hot, ``clean`` the luminance without noise, ``colour`` as ``split_luminance`` gives it,
     ``weight`` the share of thermal as :meth:`Registration.warp` gives it.
     """
 
     thermal: np.ndarray
     clean: np.ndarray
     luminance: np.ndarray
-    chroma: np.ndarray | None
+    colour: np.ndarray | None
     weight: np.ndarray | None
 
     def seen_by(self, fuser: Fuser) -> np.ndarray:
@@ -54,7 +54,7 @@ class RegisteredPair:
 
     def coloured(self, fused: np.ndarray) -> np.ndarray:
         """What a network made of the pair, ``H x W`` uint8, as an image like the visible one."""
-        return merge_luminance(blend(fused, self.luminance, self.weight), self.chroma)
+        return merge_luminance(blend(fused, self.luminance, self.weight), self.colour)
 
 
 class FusionPipeline:
@@ -112,13 +112,13 @@ class FusionPipeline:
             return visible
         thermal = self.fuser.clean(self.scaler(thermal))
         clock.lap("thermal")
-        luminance, chroma = split_luminance(visible)
+        luminance, colour = split_luminance(visible)
         clean = self.fuser.clean(luminance)
         clock.lap("luminance")
         if self.refiner:
             self.refiner.offer(thermal, clean)
         warped = self._warp(thermal, clean.shape)
-        self.pair = RegisteredPair(warped, clean, luminance, chroma, self.weight)
+        self.pair = RegisteredPair(warped, clean, luminance, colour, self.weight)
         self.registered = self.pair.seen_by(self.fuser)
         clock.lap("registration")
         fused = self.fuser.fuse_clean(self.registered, clean)

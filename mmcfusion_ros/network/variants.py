@@ -11,16 +11,17 @@ class Variant:
 
     ``widths`` are the channels ``C0..C3`` of the four levels. With ``half_resolution`` the network works behind a
     2x2 space-to-depth stem and its head mixes both sources at full resolution; without it the graph is the paper's.
-    ``graph`` counts the graphs that a variant has had: one more with each change that weights made before do not fit.
     """
 
     name: str
     widths: tuple[int, int, int, int]
+    graph: int = (
+        1  # how many graphs the variant has had: one more with each change that does not fit weights made before
+    )
     depths: tuple[int, int, int, int] = (2, 2, 2, 2)
     heads: tuple[int, int, int, int] = (1, 2, 5, 8)
     mlp_ratios: tuple[int, int, int, int] = (8, 8, 4, 4)
     half_resolution: bool = False
-    graph: int = 1
 
     @property
     def size_multiple(self) -> int:
