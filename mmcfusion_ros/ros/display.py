@@ -17,12 +17,14 @@ from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.settings import Settings
 
 NICENESS = 10  # what is fused for detectors comes first
+REST, LONGEST_REST_S = 4.0, 1.0  # after each picture, so many times as long as it took
 RETRY_S = 5.0
 
 
 class Display:
-    """Works in a thread of its own, at the newest picture, while somebody subscribes. Its network is loaded there for
-    the first pair and kept until ``close``; one that fails is loaded anew after ``RETRY_S``. ``log`` takes a warning.
+    """Works in a thread of its own, at the newest picture, while somebody subscribes, for a fifth of the time at most:
+    a busy machine shows fewer pictures. Its network is loaded there for the first pair and kept until ``close``; one
+    that fails is loaded anew after ``RETRY_S``. ``log`` takes a warning.
 
     ``is_due`` and ``show`` are for one thread, the worker's.
     """
@@ -70,14 +72,17 @@ class Display:
                 if self._closed or not self._newest:
                     return
                 (picture, header), self._newest = self._newest, None
+            begin_s = time.monotonic()
             try:
                 image = self._fuse(picture) if isinstance(picture, RegisteredPair) else picture
                 if not self._closed:
                     self._outputs.publish_display(image, header)
                     self.published += 1
                 self.problem = ""
+                self._rest(min(REST * (time.monotonic() - begin_s), LONGEST_REST_S))
             except Exception as error:
                 self._failed(f"display/image_raw: {one_line(error)}")
+                self._rest(RETRY_S)
 
     def _fuse(self, pair: RegisteredPair) -> np.ndarray:
         self._fuser = self._fuser or self._settings.display_fuser()
@@ -87,5 +92,7 @@ class Display:
         if problem != self.problem and not self._closed:
             self._log(problem)
         self._fuser, self.problem = None, problem
+
+    def _rest(self, seconds: float) -> None:
         with self._condition:
-            self._condition.wait_for(lambda: self._closed, RETRY_S)
+            self._condition.wait_for(lambda: self._closed, seconds)

@@ -92,7 +92,7 @@ PARAMETERS = (
     Parameter(
         "display.max_rate",
         5.0,
-        "of display/image_raw, in Hz; it is there with output.purpose detection, and costs while somebody subscribes",
+        "of display/image_raw, in Hz; it is there with output.purpose detection, and fused while somebody subscribes",
         low=0.1,
         high=60,
     ),
