@@ -86,7 +86,7 @@ class FusionPipeline:
             return visible
         thermal = self.fuser.clean(self.scaler(thermal))
         clock.lap("thermal")
-        luminance, chroma = split_luminance(visible)
+        luminance, colour = split_luminance(visible)
         clean = self.fuser.clean(luminance)
         clock.lap("luminance")
         if self.refiner:
@@ -95,7 +95,7 @@ class FusionPipeline:
         clock.lap("registration")
         fused = self.fuser.fuse_clean(self.registered, clean)
         clock.lap("network")
-        fused = merge_luminance(blend(fused, luminance, self.weight), chroma)
+        fused = merge_luminance(blend(fused, luminance, self.weight), colour)
         clock.lap("colour")
         return fused
 
