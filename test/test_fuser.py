@@ -397,8 +397,10 @@ class TestCache:
         np.testing.assert_array_equal(fused[0], fused[2])
 
     def test_each_precision_has_entries_of_its_own(self, random_lite_graph, private_cache):
+        thermal, rgb = scene(64, 64)
+        grey = split_luminance(rgb)[0]
         fused = [
-            Fuser.from_pretrained(random_lite_graph, "openvino", precision=precision, threads=1)(*scene(64, 64))
+            Fuser.from_pretrained(random_lite_graph, "openvino", precision=precision, threads=1)(thermal, grey)
             for precision in ("float32", "auto", "float32")
         ]
         np.testing.assert_array_equal(fused[0], fused[2])
