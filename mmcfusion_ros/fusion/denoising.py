@@ -51,6 +51,5 @@ def denoise(image: np.ndarray) -> np.ndarray:
     mean = cv2.boxFilter(image, cv2.CV_32F, WINDOW)
     variance = cv2.boxFilter(np.multiply(image, image, dtype=np.uint16), cv2.CV_32F, WINDOW) - mean * mean
     values = image.astype(np.float32)
-    mean -= values
-    mean *= noise / np.clip(variance, noise, np.float32(np.inf))
-    return np.rint(values + mean).astype(np.uint8)
+    share_of_noise = noise / np.clip(variance, noise, np.float32(np.inf))
+    return np.rint(values + share_of_noise * (mean - values)).astype(np.uint8)
