@@ -61,8 +61,8 @@ class Fuser:
         4096 pixels. Raises ``ValueError`` for other arrays, ``FusionError`` if the backend fails.
         """
         check_visible(visible)
-        luminance, chroma = split_luminance(visible)
-        return merge_luminance(self.fuse_luminance(thermal, luminance), chroma)
+        luminance, colour = split_luminance(visible)
+        return merge_luminance(self.fuse_luminance(thermal, luminance), colour)
 
     def fuse_luminance(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
         """Two ``H x W`` uint8 images, the thermal one white hot, to the fused one."""
