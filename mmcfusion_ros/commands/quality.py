@@ -50,6 +50,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the stress")
     parser.add_argument("--detector", choices=("hog",), help="find the people labelled in labels/NAME.txt (YOLO)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--clip", action="store_true", help="each folder is one recording: measure steadiness too")
     parser.set_defaults(run=_evaluate)
 
 
@@ -57,7 +58,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, summary_markdown
 
     evaluation = EvaluationOptions(
-        options.peers, options.stress, options.seed, options.detector == "hog", options.precision
+        options.peers, options.stress, options.seed, options.detector == "hog", options.precision, options.clip
     )
     results = evaluate(options.folders, options.model or [*PURPOSES.values()], options.out, evaluation)
     print(summary_markdown(results, evaluation), end="")

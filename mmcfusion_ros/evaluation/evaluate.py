@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmcfusion_ros.evaluation.benchmark import machine
+from mmcfusion_ros.evaluation.clips import ClipTest, clip_table
 from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.people import PeopleTest, read_labels
@@ -35,17 +36,21 @@ PICTURES = 40  # of a folder, on the page
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """``stress`` is a key of ``STRESSES`` or empty, ``peers`` a CSV as ``read_peers`` takes it."""
+    """``stress`` is a key of ``STRESSES`` or empty, ``peers`` a CSV as ``read_peers`` takes it; a ``clip`` is a folder
+    whose pairs are the frames of one recording, in the order of their names."""
 
     peers: Path | None = None
     stress: str = ""
     seed: int = 0
     detect_people: bool = False
     precision: str = "auto"
+    clip: bool = False
 
     def __post_init__(self) -> None:
         if self.stress and self.peers:
             raise ValueError("peers were measured without stress; leave out one of both")
+        if self.stress and self.clip:
+            raise ValueError("under stress nothing in a clip is still; leave out one of both")
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,8 @@ class Method:
 
 @dataclass(frozen=True)
 class FolderResult:
-    """Metrics by method, one row a pair; means of peers; counts of the people test by kind of image; which methods got
-    the thermal image black hot, and were measured against that."""
+    """Metrics by method, one row a pair; means of peers; results of the people and clip tests by kind of image; which
+    methods got the thermal image black hot, and were measured against that."""
 
     name: str
     pairs: list[PairFiles]
@@ -76,6 +81,7 @@ class FolderResult:
     people: dict[str, dict[str, float]]
     peers: dict[str, dict[str, float]]
     black_hot: frozenset[str]
+    clip: dict[str, dict[str, float]]
 
     @property
     def means(self) -> dict[str, dict[str, float]]:
@@ -106,8 +112,8 @@ def evaluate(
     results = []
     for folder, name, files, others in zip(folders, folder_names, pairs, peers, strict=True):
         labels = folder / "labels" if options.detect_people else None
-        rows, people = _measure(files, methods, out / name, labels, options)
-        results.append(FolderResult(name, files, rows, people, others, black_hot))
+        rows, people, clip = _measure(files, methods, out / name, labels, options)
+        results.append(FolderResult(name, files, rows, people, others, black_hot, clip))
         _write_rows(results[-1], out)
     _write_summary(results, methods, options, out)
     for result in results:
@@ -144,14 +150,17 @@ def summary_markdown(results: Sequence[FolderResult], options: EvaluationOptions
         parts.append(metrics_table(result.means, result.peers, black_hot=result.black_hot))
         if result.people:
             parts.append(people_table(result.people))
+        if result.clip:
+            parts.append(clip_table(result.clip))
     return "\n".join(parts)
 
 
 def _measure(
     pairs: Sequence[PairFiles], methods: Sequence[Method], out: Path, labels: Path | None, options: EvaluationOptions
-) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, float]]]:
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, float]], dict[str, dict[str, float]]]:
     rows: dict[str, list[dict[str, float]]] = {method.name: [] for method in methods}
     people = {name: PeopleTest() for name in ("thermal", "luminance", *rows)}
+    clip = ClipTest()
     for files in tqdm(pairs, desc="/".join(out.parts[-2:]), unit="pair", disable=None):
         thermal, rgb = read_pair(files)
         luminance, chroma = split_luminance(rgb)
@@ -171,7 +180,12 @@ def _measure(
             boxes = read_labels(labels / f"{files.name}.txt", thermal.shape[1], thermal.shape[0])
             for name, image in images.items():
                 people[name].add(image, boxes)
-    return rows, {name: test.result() for name, test in people.items()} if labels else {}
+        if options.clip:
+            try:
+                clip.add(images)
+            except ValueError as error:
+                raise ValueError(f"{files.thermal}: {error}") from error
+    return rows, {name: test.result() for name, test in people.items()} if labels else {}, clip.result()
 
 
 def _under_stress(
@@ -205,6 +219,7 @@ def _write_summary(
                 "means": result.means,
                 "mean_ranks": mean_ranks({**result.peers, **result.means}),
                 "people": result.people,
+                "clip": result.clip,
             }
             for result in results
         },
