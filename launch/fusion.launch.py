@@ -27,6 +27,7 @@ TOPICS = {
     "thermal_camera_info": ("thermal/camera_info", "camera_info topic of the thermal camera, for a calibrated rig"),
     "rgb_camera_info": ("rgb/camera_info", "camera_info topic of the RGB camera"),
     "fused_camera_info": ("fused/camera_info", "camera_info topic of the fused image"),
+    "display_image": ("display/image_raw", "topic of the image fused for eyes"),
 }
 
 

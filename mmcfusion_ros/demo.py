@@ -54,7 +54,7 @@ class Recording:
 
 
 def run_demo(
-    out: Path, data: Path | None = None, seconds: float = 15.0, night: bool = False, model: str = "lite"
+    out: Path, data: Path | None = None, seconds: float = 15.0, night: bool = False, model: str = "auto"
 ) -> bool:
     """Runs the demo and writes ``demo.json``, ``contact_sheet.jpg`` and ``fused.mp4`` to ``out``.
 

@@ -124,7 +124,7 @@ class TestWrongInput:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["bench", "--model", "light"], ["'light'", "b1, b0, lite"]),
+            (["bench", "--model", "light"], ["'light'", "b1, detect, lite"]),
             (["bench", "--model", "{tmp}/no.xml"], ["{tmp}/no.xml", "does not exist"]),
             (["bench", "--model", "{tmp}/junk.safetensors"], ["{tmp}/junk.safetensors", "not a safetensors file"]),
             (["bench", "--model", "{model}", "--size", "31x64"], ["31x64", "32 to 4096"]),
@@ -138,7 +138,10 @@ class TestWrongInput:
             (["train", "{pairs}", "--out", "{tmp}/run", "--config", "b9"], ["b9.yaml", "b1, lite, paper"]),
             (["train", "{pairs}", "--out", "{tmp}/run", "--set", "crop=63"], ["crop is 63"]),
             (["train", "{pairs}", "--out", "{tmp}/run", "--set", "accelerator=tpu"], ["'tpu'"]),
-            (["train", "{pairs}", "--out", "{tmp}/run", "--set", "crop=64", "teacher=b2"], ["'b2'", "b1, b0, lite"]),
+            (
+                ["train", "{pairs}", "--out", "{tmp}/run", "--set", "crop=64", "teacher=b2"],
+                ["'b2'", "b1, detect, lite"],
+            ),
             (["train", "--out", "{tmp}/run", "--set", "crop=64", "{pairs}"], ["--set {pairs}", "key=value"]),
             (["train", "{pairs}", "--out", "{tmp}/junk.pth", "--set", "crop=64", "workers=0"], ["{tmp}/junk.pth"]),
             (["train", "--out", "{tmp}/run", "--resume"], ["{tmp}/run", "leave out --resume"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
@@ -15,12 +16,12 @@ images = array_shapes(min_dims=2, max_dims=2, max_side=17).flatmap(lambda shape:
 @given(images)
 @settings(deadline=None)
 def test_luminance_is_bt601_full_range(rgb):
-    luminance, chroma = split_luminance(rgb)
+    luminance, colour = split_luminance(rgb)
     np.testing.assert_allclose(luminance, rgb @ np.array([0.299, 0.587, 0.114]), atol=0.51)
     assert luminance.shape == rgb.shape[:2]
     assert luminance.flags.c_contiguous
-    assert chroma.shape == rgb.shape
-    assert luminance.dtype == chroma.dtype == np.uint8
+    assert colour.shape == rgb.shape
+    assert luminance.dtype == colour.dtype == np.uint8
 
 
 @given(images)
@@ -28,22 +29,67 @@ def test_luminance_is_bt601_full_range(rgb):
 def test_same_luminance_gives_the_same_image(rgb):
     again = merge_luminance(*split_luminance(rgb))
     assert again.dtype == np.uint8
-    np.testing.assert_allclose(again.astype(int), rgb, atol=2)
+    np.testing.assert_array_equal(again, rgb)
+
+
+def rule(fused, rgb):
+    """The formula of ``merge_luminance`` in plain numbers, ``H x W x 3`` float."""
+    f = fused.astype(float)[..., None]
+    y = split_luminance(rgb)[0].astype(float)[..., None]
+    difference = rgb - y
+    gain = np.minimum((f + 16) / (y + 16), 1.5)
+    for room, needed in ((255 - f, difference), (f, -difference)):
+        highest = needed.max(axis=2, keepdims=True)
+        gain = np.where(highest > 0, np.minimum(gain, room / np.maximum(highest, 1)), gain)
+    return f + gain * difference
+
+
+@given(images.flatmap(lambda rgb: st.tuples(st.just(rgb), arrays(np.uint8, rgb.shape[:2]))))
+@settings(deadline=None)
+def test_any_luminance_and_colour_follow_the_rule(pair):
+    rgb, fused = pair
+    np.testing.assert_allclose(merge_luminance(fused, rgb).astype(int), rule(fused, rgb), atol=1)
+
+
+def test_every_colour_follows_the_rule_and_no_channel_is_clipped():
+    steps = np.append(np.arange(0, 255, 17), 255).astype(np.uint8)
+    red, green, blue, fused = (axis.reshape(256, -1) for axis in np.meshgrid(*[steps] * 4))
+    rgb = np.stack([red, green, blue], axis=2)
+    expected = rule(fused, rgb)
+    assert expected.min() > -1e-9
+    assert expected.max() < 255 + 1e-9
+    np.testing.assert_allclose(merge_luminance(fused, rgb).astype(int), expected, atol=1)
+
+
+def test_a_large_image_is_put_together_without_seams():
+    rng = np.random.default_rng(1)
+    rgb = rng.integers(0, 256, (330, 500, 3), dtype=np.uint8)
+    fused = rng.integers(0, 256, (330, 500), dtype=np.uint8)
+    pieces = [merge_luminance(fused[i : i + 11], rgb[i : i + 11]) for i in range(0, 330, 11)]
+    np.testing.assert_array_equal(merge_luminance(fused, rgb), np.concatenate(pieces))
+
+
+def test_a_lifted_red_symbol_stays_red():
+    rgb = np.full((8, 8, 3), (150, 40, 45), np.uint8)
+    red, green, blue = merge_luminance(np.full((8, 8), 200, np.uint8), rgb)[0, 0].astype(int)
+    assert red == 255
+    assert red - green > 75
+    assert abs(blue - green) < 10
 
 
 def test_greys_stay_exactly_grey():
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    luminance, chroma = split_luminance(np.stack([grey] * 3, axis=2))
+    luminance, colour = split_luminance(np.stack([grey] * 3, axis=2))
     np.testing.assert_array_equal(luminance, grey)
     for fused in (grey, 255 - grey):
-        np.testing.assert_array_equal(merge_luminance(fused, chroma), np.stack([fused] * 3, axis=2))
+        np.testing.assert_array_equal(merge_luminance(fused, colour), np.stack([fused] * 3, axis=2))
 
 
-def test_new_luminance_arrives_and_colour_stays():
+@pytest.mark.parametrize("fused", [20, 60, 110, 160])
+def test_the_new_luminance_arrives(fused):
     rgb = np.full((8, 8, 3), (140, 100, 90), np.uint8)
-    luminance, chroma = split_luminance(rgb)
-    brighter = merge_luminance(luminance + np.uint8(60), chroma)
-    np.testing.assert_allclose(brighter.astype(int) - rgb, 60, atol=2)
+    merged = merge_luminance(np.full((8, 8), fused, np.uint8), rgb)
+    np.testing.assert_allclose(split_luminance(merged)[0].astype(int), fused, atol=1)
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255)])
@@ -57,8 +103,8 @@ def test_red_comes_first(colour):
 def test_inputs_stay_as_they_were():
     rgb = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     rgb.flags.writeable = False
-    luminance, chroma = split_luminance(rgb)
-    before = luminance.copy(), chroma.copy()
-    merge_luminance(255 - luminance, chroma)
+    luminance, colour = split_luminance(rgb)
+    before = luminance.copy(), colour.copy()
+    merge_luminance(255 - luminance, colour)
     np.testing.assert_array_equal(luminance, before[0])
-    np.testing.assert_array_equal(chroma, before[1])
+    np.testing.assert_array_equal(colour, before[1])

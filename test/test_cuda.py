@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +58,24 @@ def test_out_of_memory_loses_the_frame_alone(on_gpu):
     del hog
     torch.cuda.empty_cache()
     assert np.array_equal(on_gpu(*pair), before)
+
+
+def test_another_network_is_loaded_while_one_works(on_gpu):
+    """As for display/image_raw, in a thread of its own."""
+    pair = images((480, 640))
+    expected, display = on_gpu(*pair), []
+
+    def load() -> None:
+        for _ in range(5):
+            display.append(Fuser.from_pretrained("lite", "torch", "cuda").backend(*pair))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    while thread.is_alive():
+        np.testing.assert_array_equal(on_gpu(*pair), expected)
+    assert len(display) == 5
+    for image in display:
+        np.testing.assert_array_equal(image, expected)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 2e-3), ("bf16-mixed", 0.05)])

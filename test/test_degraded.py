@@ -150,9 +150,8 @@ class FakeBackend:
         self.alive.add(self)
         self._backend = backend
         self._lock = threading.Lock()
-        self.name, self.device, self.precision, self.variant, self.warning = (
-            getattr(backend, name) for name in ("name", "device", "precision", "variant", "warning")
-        )
+        for name in ("name", "device", "precision", "variant", "thermal_polarity", "warning"):
+            setattr(self, name, getattr(backend, name))
 
     def __call__(self, thermal, luminance):
         assert self._lock.acquire(blocking=False), "two threads in one network"

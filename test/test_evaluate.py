@@ -80,6 +80,7 @@ class TestFiles:
                 "backend": "openvino",
                 "device": "CPU",
                 "precision": "float32",
+                "thermal": "white_hot",
             },
             "max": {"rule": "max"},
         }
@@ -152,7 +153,7 @@ class TestRanks:
         peers = write_peers(tmp_path / "peers.csv", best, {**best, "set": "other", "method": "Elsewhere"})
         options = EvaluationOptions(peers)
         text = summary_markdown(evaluate([folder], ["average"], tmp_path / "out", options), options)
-        assert text.index("| Best | 1.00 |") < text.index("| **average** | 2.00 |")
+        assert text.index("| Best | white hot | 1.00 |") < text.index("| **average** | white hot | 2.00 |")
         assert "Elsewhere" not in text
 
     def test_mean_rank_averages_places_over_the_metrics(self):

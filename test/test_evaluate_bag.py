@@ -399,7 +399,7 @@ class TestComparison:
         assert cv2.imdecode(np.frombuffer(run.frames[0].fused, np.uint8), cv2.IMREAD_COLOR).shape == (HEIGHT, WIDTH, 3)
         assert [reason for _, reason in run.drops] == ["unpaired_rgb"]
         assert run.title == "a drive"
-        assert "lite on openvino" in run.header["fuser"]
+        assert "lite, thermal white hot, on openvino" in run.header["fuser"]
         assert "pairing" not in run.header["parameters"]
 
 

@@ -406,6 +406,6 @@ def test_a_simulated_clock_that_starts_at_0_and_jumps(figure):
 def test_the_published_pixels_are_those_of_the_network(rig):
     """After everything above the node computes what a new fuser does."""
     thermal, rgb = thermal_image(), rgb_image()
-    fuser = Fuser.from_pretrained("lite", threads=1)
+    fuser = Fuser.from_pretrained(threads=1)
     expected = fuser(pixels_of(thermal), pixels_of(rgb)).astype(int)
     assert np.abs(pixels_of(rig.fuse(thermal, rgb)).astype(int) - expected).max() <= 2

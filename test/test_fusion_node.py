@@ -97,7 +97,7 @@ def test_diagnostics(bench):
     rig.fuse()
     rig.wait(lambda: rig.values().get("fused", "0") != "0")
     values, backend = rig.values(), bench.node._pipeline.fuser.backend
-    assert values["model"] == "lite"
+    assert (values["model"], values["thermal_polarity"]) == ("detect", "black_hot")
     assert (values["backend"], values["device"], values["precision"]) == (
         backend.name,
         backend.device,
@@ -185,7 +185,7 @@ def gated(bench) -> Gate:
 def test_services_answer_during_an_inference_and_the_newest_pair_wins(bench):
     rig, gate = bench.rig, gated(bench)
     assert rig.state() == "active"
-    assert rig.get_parameter("model") == "lite"
+    assert rig.get_parameter("model") == "auto"
     assert "takes effect at configure" in rig.set_parameter("jpeg_quality", 50)
     rig.wait(lambda: int(rig.values().get("dropped.superseded", 0)) >= 3, rig.publish)
     last = rig.publish()

@@ -25,6 +25,7 @@ ARGUMENTS = {
     "rgb_camera_info",
     "fused_image",
     "fused_camera_info",
+    "display_image",
 }
 OF_REPLAY = {"bag", "rate", "loop", "record"}
 
@@ -117,7 +118,7 @@ def test_launch_with_every_argument(tmp_path):
             process.communicate()
     assert process.returncode == 0
     assert "process has finished cleanly" in output
-    assert "configured: lite" not in output
+    assert "configured: model detect" not in output
     assert "Traceback" not in output
 
 
@@ -130,7 +131,7 @@ def test_replay_ends_with_the_bag(tmp_path):
     environment = {**os.environ, "ROS_DOMAIN_ID": str(random.randint(1, 100))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "configured: lite" in done.stdout + done.stderr
+    assert "configured: model detect" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

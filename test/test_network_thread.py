@@ -25,6 +25,7 @@ class Gated:
     """A backend that gives its thermal image back once ``gate`` is open."""
 
     name, device, precision, variant = "gated", "CPU", "float32", get_variant("lite")
+    thermal_polarity = "white_hot"
     warning = "it is but a fake"
 
     def __init__(self, gate: threading.Event, entered: threading.Event) -> None:

@@ -32,7 +32,8 @@ class Setup:
         self.health = Health()
         self.pipeline = Pipeline()
         watch = SimpleNamespace(published=lambda job, stages: None)
-        self.process = Processor(self.pipeline, self, self.modes, self.health, watch, None)
+        display = SimpleNamespace(is_due=lambda: False)
+        self.process = Processor(self.pipeline, self, self.modes, self.health, watch, display, None)
 
     def publish(self, image, weight, header, clock) -> None:
         """As the node's outputs do."""

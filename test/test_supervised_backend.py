@@ -46,6 +46,7 @@ class Machine:
 
 class FailingBackend:
     device, precision, variant = "CPU", "float32", get_variant("lite")
+    thermal_polarity = "white_hot"
 
     def __init__(self, machine: Machine, name: str) -> None:
         self._machine, self.name = machine, name

@@ -261,6 +261,8 @@ class TestFrozen:
             def clean(self, image):
                 return image
 
+            as_expected = clean
+
             def fuse_clean(self, thermal, luminance):
                 self.fused += 1
                 return thermal

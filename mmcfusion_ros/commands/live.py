@@ -22,7 +22,7 @@ def add_demo(commands: Commands) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for the results")
     parser.add_argument("--duration", type=float, default=15.0, help="of the cameras, in s")
     parser.add_argument("--night", action="store_true", help="the synthetic rig by night")
-    parser.add_argument("--model", default="lite", help="name or file")
+    parser.add_argument("--model", default="auto", help="name or file; auto: the node's own choice")
     parser.set_defaults(run=_demo)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from mmcfusion_ros.commands.arguments import Commands, image_size
 from mmcfusion_ros.evaluation.stress import STRESSES
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
+from mmcfusion_ros.fusion.models import PURPOSES
 
 
 def add_bench(commands: Commands) -> None:
     parser = commands.add_parser("bench", help="time one frame, stage by stage")
-    parser.add_argument("--model", default="lite", help="name or file")
+    parser.add_argument("--model", default=PURPOSES["detection"], help="name or file")
     parser.add_argument("--size", type=image_size, default=(640, 480), metavar="WIDTHxHEIGHT")
     parser.add_argument("--frames", type=int, default=50)
     parser.add_argument("--backend", choices=BACKENDS, default="auto")
@@ -41,7 +42,7 @@ def add_evaluate(commands: Commands) -> None:
         "--model",
         nargs="+",
         action="extend",
-        help="names or files, or rules: max, average, laplacian, guided (default: lite)",
+        help="names or files, or rules: max, average, laplacian, guided (default: detect and lite)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and pictures")
     parser.add_argument("--peers", type=Path, help="CSV with the columns set, method and metrics of other methods")
@@ -49,6 +50,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the stress")
     parser.add_argument("--detector", choices=("hog",), help="find the people labelled in labels/NAME.txt (YOLO)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--clip", action="store_true", help="each folder is one recording: measure steadiness too")
     parser.set_defaults(run=_evaluate)
 
 
@@ -56,7 +58,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, summary_markdown
 
     evaluation = EvaluationOptions(
-        options.peers, options.stress, options.seed, options.detector == "hog", options.precision
+        options.peers, options.stress, options.seed, options.detector == "hog", options.precision, options.clip
     )
-    results = evaluate(options.folders, options.model or ["lite"], options.out, evaluation)
+    results = evaluate(options.folders, options.model or [*PURPOSES.values()], options.out, evaluation)
     print(summary_markdown(results, evaluation), end="")

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmcfusion_ros.evaluation.benchmark import machine
+from mmcfusion_ros.evaluation.clips import ClipTest, clip_table
 from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.people import PeopleTest, read_labels
@@ -27,6 +28,7 @@ from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_pair, read_rgb
+from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.network.hashes import sha256_of
 
 PICTURES = 40  # of a folder, on the page
@@ -34,17 +36,21 @@ PICTURES = 40  # of a folder, on the page
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """``stress`` is a key of ``STRESSES`` or empty, ``peers`` a CSV as ``read_peers`` takes it."""
+    """``stress`` is a key of ``STRESSES`` or empty, ``peers`` a CSV as ``read_peers`` takes it; a ``clip`` is a folder
+    whose pairs are the frames of one recording, in the order of their names."""
 
     peers: Path | None = None
     stress: str = ""
     seed: int = 0
     detect_people: bool = False
     precision: str = "auto"
+    clip: bool = False
 
     def __post_init__(self) -> None:
         if self.stress and self.peers:
             raise ValueError("peers were measured without stress; leave out one of both")
+        if self.stress and self.clip:
+            raise ValueError("under stress nothing in a clip is still; leave out one of both")
 
 
 @dataclass(frozen=True)
@@ -56,17 +62,26 @@ class Method:
     fuse: Fusion
     origin: dict[str, object]
     is_network: bool = False
+    thermal_polarity: str = "white_hot"
+
+    def reference(self, files: PairFiles, thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A pair as the result is measured against it: the thermal image as the network got it."""
+        first, second = files.in_roles(thermal, luminance)
+        return files.in_roles(in_polarity(first, self.thermal_polarity), second)
 
 
 @dataclass(frozen=True)
 class FolderResult:
-    """Metrics by method, one row a pair; means of peers; counts of the people test by kind of image."""
+    """Metrics by method, one row a pair; means of peers; results of the people and clip tests by kind of image; which
+    methods got the thermal image black hot, and were measured against that."""
 
     name: str
     pairs: list[PairFiles]
     rows: dict[str, list[dict[str, float]]]
     people: dict[str, dict[str, float]]
     peers: dict[str, dict[str, float]]
+    black_hot: frozenset[str]
+    clip: dict[str, dict[str, float]]
 
     @property
     def means(self) -> dict[str, dict[str, float]]:
@@ -80,7 +95,8 @@ class FolderResult:
 def evaluate(
     folders: Sequence[Path], models: Sequence[str], out: Path, options: EvaluationOptions
 ) -> list[FolderResult]:
-    """Fuses every pair of every folder with every model and measures the result, against the sources without stress.
+    """Fuses every pair of every folder with every model and measures the result, against the sources without stress,
+    the thermal one in the polarity in which the model got it.
 
     A model is a rule of ``RULES`` or what ``Fuser`` takes. Metrics are of the luminance, without any stretch. Writes to
     ``out``: ``SET/MODEL/metrics.csv``, ``SET/MODEL/fused/NAME.png`` (in colour), ``SET/index.html`` (the report that
@@ -92,11 +108,12 @@ def evaluate(
     peers = [read_peers(options.peers, name) if options.peers else {} for name in folder_names]
     methods = [load_method(model, options.precision) for model in models]
     _distinct("models", [method.name for method in methods])
+    black_hot = frozenset(method.name for method in methods if method.thermal_polarity == "black_hot")
     results = []
     for folder, name, files, others in zip(folders, folder_names, pairs, peers, strict=True):
         labels = folder / "labels" if options.detect_people else None
-        rows, people = _measure(files, methods, out / name, labels, options)
-        results.append(FolderResult(name, files, rows, people, others))
+        rows, people, clip = _measure(files, methods, out / name, labels, options)
+        results.append(FolderResult(name, files, rows, people, others, black_hot, clip))
         _write_rows(results[-1], out)
     _write_summary(results, methods, options, out)
     for result in results:
@@ -117,10 +134,11 @@ def load_method(model: str, precision: str = "auto") -> Method:
         "backend": backend.name,
         "device": backend.device,
         "precision": backend.precision,
+        "thermal": backend.thermal_polarity,
     }
     path = Path(model)
     name = "/".join(path.resolve().with_suffix("").parts[-2:]) if path.suffix else model
-    return Method(name, fuser.fuse_luminance, origin, is_network=True)
+    return Method(name, fuser.fuse_luminance, origin, is_network=True, thermal_polarity=backend.thermal_polarity)
 
 
 def summary_markdown(results: Sequence[FolderResult], options: EvaluationOptions) -> str:
@@ -129,17 +147,20 @@ def summary_markdown(results: Sequence[FolderResult], options: EvaluationOptions
     for result in results:
         roles = ", to networks the functional image as thermal" if result.pairs[0].functional else ""
         parts.append(f"## {result.name}{_under(options)}: {len(result.pairs)} pairs{roles}\n")
-        parts.append(metrics_table(result.means, result.peers))
+        parts.append(metrics_table(result.means, result.peers, black_hot=result.black_hot))
         if result.people:
             parts.append(people_table(result.people))
+        if result.clip:
+            parts.append(clip_table(result.clip))
     return "\n".join(parts)
 
 
 def _measure(
     pairs: Sequence[PairFiles], methods: Sequence[Method], out: Path, labels: Path | None, options: EvaluationOptions
-) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, float]]]:
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, float]], dict[str, dict[str, float]]]:
     rows: dict[str, list[dict[str, float]]] = {method.name: [] for method in methods}
     people = {name: PeopleTest() for name in ("thermal", "luminance", *rows)}
+    clip = ClipTest()
     for files in tqdm(pairs, desc="/".join(out.parts[-2:]), unit="pair", disable=None):
         thermal, rgb = read_pair(files)
         luminance, chroma = split_luminance(rgb)
@@ -149,7 +170,7 @@ def _measure(
             try:
                 sources = files.in_roles(*seen) if method.is_network else seen
                 images[method.name] = fused = method.fuse(*sources)
-                rows[method.name].append(fusion_metrics(thermal, luminance, fused))
+                rows[method.name].append(fusion_metrics(*method.reference(files, thermal, luminance), fused))
             except (ValueError, FusionError) as error:
                 raise ValueError(f"{files.thermal}: {error}") from error
             target = out / method.name / "fused" / f"{files.name}.png"
@@ -159,7 +180,12 @@ def _measure(
             boxes = read_labels(labels / f"{files.name}.txt", thermal.shape[1], thermal.shape[0])
             for name, image in images.items():
                 people[name].add(image, boxes)
-    return rows, {name: test.result() for name, test in people.items()} if labels else {}
+        if options.clip:
+            try:
+                clip.add(images)
+            except ValueError as error:
+                raise ValueError(f"{files.thermal}: {error}") from error
+    return rows, {name: test.result() for name, test in people.items()} if labels else {}, clip.result()
 
 
 def _under_stress(
@@ -193,6 +219,7 @@ def _write_summary(
                 "means": result.means,
                 "mean_ranks": mean_ranks({**result.peers, **result.means}),
                 "people": result.people,
+                "clip": result.clip,
             }
             for result in results
         },

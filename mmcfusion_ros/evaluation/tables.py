@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 RANKED = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM_cdd")
@@ -38,18 +38,25 @@ def mean_ranks(methods: Mapping[str, Metrics]) -> dict[str, float]:
     }
 
 
-def metrics_table(ours: Mapping[str, Metrics], peers: Mapping[str, Metrics], best: int | None = None) -> str:
-    """Markdown, best mean rank first, ours in bold; with ``best``, ours and so many of the best peers."""
+def metrics_table(
+    ours: Mapping[str, Metrics],
+    peers: Mapping[str, Metrics],
+    best: int | None = None,
+    black_hot: Collection[str] = (),
+) -> str:
+    """Markdown, best mean rank first, ours in bold; with ``best``, ours and so many of the best peers. The column
+    ``thermal`` says against which thermal image a row was measured: ``black_hot`` are those against 255 - T."""
     methods = {**peers, **ours}
     ranks = mean_ranks(methods)
     order = sorted(methods, key=lambda name: ranks[name])
     shown = {*ours, *[name for name in order if name not in ours][:best]}
-    lines = [f"| method | mean rank | {' | '.join(SHOWN)} |", "|---" * (len(SHOWN) + 2) + "|"]
+    lines = [f"| method | thermal | mean rank | {' | '.join(SHOWN)} |", "|---" * (len(SHOWN) + 3) + "|"]
     for name in order:
         if name in shown:
             title = f"**{name}**" if name in ours else name
             values = (f"{methods[name][metric]:.3f}" if metric in methods[name] else "" for metric in SHOWN)
-            lines.append(f"| {title} | {ranks[name]:.2f} | {' | '.join(values)} |")
+            polarity = "black hot" if name in black_hot else "white hot"
+            lines.append(f"| {title} | {polarity} | {ranks[name]:.2f} | {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
 
 

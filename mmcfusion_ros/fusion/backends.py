@@ -36,6 +36,10 @@ class Backend(Protocol):
     @property
     def variant(self) -> Variant: ...
 
+    @property
+    def thermal_polarity(self) -> str:
+        """Which of ``POLARITIES`` the thermal image must have, as the weights' metadata say."""
+
     def __call__(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
         """Two ``H x W`` uint8 images to the fused one.
 

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import cv2
 import numpy as np
 
+BAND = 1 << 16  # pixels that are worked at together: they stay in the processor's cache
+ONE = 1 << 13  # a gain of 1 in int16
+LARGEST_GAIN = 1.5
+DARK = 16  # grey levels: darker ones have no colour that could be trusted with a larger gain
+
 
 def split_luminance(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """``H x W x 3`` uint8, red first, to its luminance ``H x W`` uint8 and its chroma for ``merge_luminance``.
+    """``H x W x 3`` uint8, red first, to its luminance ``H x W`` uint8 and its colour for ``merge_luminance``.
 
-    The chroma is ``H x W x 3`` uint8: Y, Cr and Cb, where Cr = Cb = 128 is grey. A grey image, ``H x W``, is its own
-    luminance and has no chroma.
+    The colour is the image itself. A grey image, ``H x W``, is its own luminance and has no colour.
     """
-    if image.ndim == 2:
-        return image, None
-    chroma = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
-    return cv2.extractChannel(chroma, 0), chroma
+    return (image, None) if image.ndim == 2 else (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), image)
 
 
-def merge_luminance(luminance: np.ndarray, chroma: np.ndarray | None) -> np.ndarray:
-    """``H x W`` uint8 luminance and Cr, Cb of a chroma of the same size to ``H x W x 3`` uint8, red first.
+def merge_luminance(luminance: np.ndarray, colour: np.ndarray | None) -> np.ndarray:
+    """``H x W`` uint8 luminance F and a colour of the same size to ``H x W x 3`` uint8, red first.
 
-    Without chroma the luminance is returned as it is.
+    Each channel is F + g (channel - Y), where Y is the luminance that the colour had and g = (F + 16) / (Y + 16) scales
+    its saturation along: at most 1.5, and never so that a channel is clipped. Where F = Y the colour comes out as it
+    was; elsewhere within 1 of that formula. Without colour the luminance is returned as it is.
     """
-    if chroma is None:
+    if colour is None:
         return luminance
-    ycrcb = chroma.copy()
-    cv2.insertChannel(luminance, ycrcb, 0)
-    return cv2.cvtColor(ycrcb, cv2.COLOR_YCrCb2RGB)
+    merged = np.empty_like(colour)
+    rows = max(1, BAND // luminance.shape[1])
+    for top in range(0, len(luminance), rows):
+        band = slice(top, top + rows)
+        _merge(luminance[band], colour[band], merged[band])
+    return merged
+
+
+def _merge(luminance: np.ndarray, colour: np.ndarray, merged: np.ndarray) -> None:
+    channels, old = cv2.split(colour), cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
+    highest, lowest = reduce(cv2.max, channels), reduce(cv2.min, channels)
+    f, y, above, below = (plane.astype(np.int16) for plane in (luminance, old, highest - old, old - lowest))
+    _, gain = cv2.threshold(cv2.divide(f + DARK, y + DARK, scale=ONE), LARGEST_GAIN * ONE, 0, cv2.THRESH_TRUNC)
+    for room, needed in ((255 - f, above), (f, below)):
+        # In 64ths, with a little more room than needed, so that where none is needed there is no limit.
+        gain = cv2.min(gain, cv2.divide(64 * room + 2, 64 * needed + 1, scale=ONE))
+    cv2.merge([(f + cv2.multiply(gain, c - y, scale=1 / ONE)).astype(np.uint8) for c in channels], merged)

@@ -10,7 +10,8 @@ import numpy as np
 from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.denoising import denoise
-from mmcfusion_ros.fusion.models import find_model
+from mmcfusion_ros.fusion.models import PURPOSES, find_model
+from mmcfusion_ros.fusion.thermal import in_polarity
 
 LARGEST_SIDE = 4096
 SMALLEST_SIDE = 32
@@ -18,7 +19,9 @@ SMALLEST_SIDE = 32
 
 class Fuser:
     """Fuses registered pairs with one network on one backend; if it ``denoises``, noisy images go through
-    :func:`~mmcfusion_ros.fusion.denoising.denoise` before."""
+    :func:`~mmcfusion_ros.fusion.denoising.denoise` before.
+
+    Thermal images are white hot for everyone; for weights that expect black hot they are turned over here."""
 
     def __init__(self, backend: Backend, reason: str = "as configured", denoises: bool = True) -> None:
         self.backend = backend
@@ -28,14 +31,15 @@ class Fuser:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | Path = "lite",
+        model: str | Path = PURPOSES["detection"],
         backend: str = "auto",
         device: str = "auto",
         precision: str = "auto",
         threads: int = 0,
         denoises: bool = True,
     ) -> Fuser:
-        """A fuser with shipped weights by name (``lite``), or those of a ``.safetensors`` or OpenVINO ``.xml`` file.
+        """A fuser with shipped weights by name (``detect``, made for detectors, or ``lite``, for eyes), or those of a
+        ``.safetensors`` or OpenVINO ``.xml`` file.
 
         ``backend``: auto, openvino, torch; ``device``: auto, cpu, cuda; ``precision``: auto, float32, bfloat16,
         float16; ``threads``: processors to use, 0 for all; ``denoises``: as the class says. Raises
@@ -45,29 +49,36 @@ class Fuser:
 
     def __str__(self) -> str:
         backend = self.backend
-        return f"{backend.variant.name} on {backend.name} ({backend.device}, {backend.precision}): {self.reason}"
+        polarity = backend.thermal_polarity.replace("_", " ")
+        network = f"{backend.variant.name}, thermal {polarity}, on {backend.name}"
+        return f"{network} ({backend.device}, {backend.precision}): {self.reason}"
 
     def __call__(self, thermal: np.ndarray, visible: np.ndarray) -> np.ndarray:
-        """``thermal`` ``H x W`` and ``visible`` ``H x W`` or ``H x W x 3`` (red first), uint8, to the fused image.
+        """``thermal`` ``H x W``, white hot, and ``visible`` ``H x W`` or ``H x W x 3`` (red first), uint8, to the
+        fused image.
 
         The result has the shape of ``visible``: only its luminance is fused, its colour is put back. Sides of 32 to
         4096 pixels. Raises ``ValueError`` for other arrays, ``FusionError`` if the backend fails.
         """
         check_visible(visible)
-        luminance, chroma = split_luminance(visible)
-        return merge_luminance(self.fuse_luminance(thermal, luminance), chroma)
+        luminance, colour = split_luminance(visible)
+        return merge_luminance(self.fuse_luminance(thermal, luminance), colour)
 
     def fuse_luminance(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
-        """Two ``H x W`` uint8 images to the fused one."""
+        """Two ``H x W`` uint8 images, the thermal one white hot, to the fused one."""
         _check(thermal, luminance)
-        return self.fuse_clean(self.clean(thermal), self.clean(luminance))
+        return self.fuse_clean(self.as_expected(self.clean(thermal)), self.clean(luminance))
 
     def clean(self, image: np.ndarray) -> np.ndarray:
-        """An ``H x W`` uint8 image as the network is to get it."""
+        """An ``H x W`` uint8 image without the noise that the network is not to get."""
         return denoise(image) if self.denoises else image
 
+    def as_expected(self, thermal: np.ndarray) -> np.ndarray:
+        """A white-hot ``H x W`` uint8 image in the polarity that the weights expect, or such a one to white hot."""
+        return in_polarity(thermal, self.backend.thermal_polarity)
+
     def fuse_clean(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
-        """The network alone: what :meth:`clean` gave, registered, to the fused image."""
+        """The network alone: what :meth:`clean` and :meth:`as_expected` gave, registered, to the fused image."""
         _check(thermal, luminance)
         height, width = thermal.shape
         variant = self.backend.variant

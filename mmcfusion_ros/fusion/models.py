@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmcfusion_ros.network.variants import VARIANTS
 from mmcfusion_ros.resources import package_file
 
 SUFFIXES = (".safetensors", ".xml")
+PURPOSES = {"detection": "detect", "display": "lite"}  # what a fused image is for, and the shipped model made for that
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,17 @@ def find_model(model: str | Path) -> ModelFiles:
 
     Raises ``FileNotFoundError`` or ``ValueError`` saying what is wrong and what to do.
     """
-    if str(model) in VARIANTS:
-        path = package_file("models") / str(model)
-        weights, graph = (path.with_suffix(suffix) for suffix in SUFFIXES)
-        if not (weights.is_file() or graph.is_file()):
-            raise FileNotFoundError(
-                f"no weights of {str(model)!r} are shipped in {path.parent}; train them or give the path of a file"
-            )
-        return ModelFiles(path.name, weights if weights.is_file() else None, graph if graph.is_file() else None)
     path = Path(model).expanduser()
-    if path.suffix not in SUFFIXES:
+    if path.suffix in SUFFIXES:
+        if not path.is_file():
+            raise FileNotFoundError(f"model file {path} does not exist")
+        is_graph = path.suffix == ".xml"
+        return ModelFiles(path.stem, None if is_graph else path, path if is_graph else None)
+    folder = package_file("models")
+    shipped = sorted({file.stem for file in folder.iterdir() if file.suffix in SUFFIXES})
+    if str(model) not in shipped:
         raise ValueError(
-            f"model {str(model)!r} is neither one of {', '.join(VARIANTS)} nor a {' or '.join(SUFFIXES)} file"
+            f"model {str(model)!r} is neither one of {', '.join(shipped)} nor a {' or '.join(SUFFIXES)} file"
         )
-    if not path.is_file():
-        raise FileNotFoundError(f"model file {path} does not exist")
-    is_graph = path.suffix == ".xml"
-    return ModelFiles(path.stem, None if is_graph else path, path if is_graph else None)
+    weights, graph = (folder / f"{model}{suffix}" for suffix in SUFFIXES)
+    return ModelFiles(str(model), weights if weights.is_file() else None, graph if graph.is_file() else None)

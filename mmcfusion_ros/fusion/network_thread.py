@@ -44,7 +44,7 @@ class NetworkThread:
 
     @property
     def name(self) -> str:
-        """Of the backend that works now, as are the device, the precision and the variant."""
+        """Of the backend that works now, as are the device, the precision, the variant and the polarity."""
         return self._backend.name
 
     @property
@@ -62,6 +62,10 @@ class NetworkThread:
     @property
     def variant(self) -> Variant:
         return self._backend.variant
+
+    @property
+    def thermal_polarity(self) -> str:
+        return self._backend.thermal_polarity
 
     def __call__(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
         """Two ``H x W`` uint8 images, not to be written to later, to the fused one."""

@@ -11,7 +11,7 @@ from mmcfusion_ros.fusion.errors import BackendError, FusionError, one_line
 from mmcfusion_ros.fusion.model_cache import entries, filling_cache, open_cache, seal_cache
 from mmcfusion_ros.fusion.models import ModelFiles
 from mmcfusion_ros.network.hashes import verify_hash
-from mmcfusion_ros.network.variants import get_variant
+from mmcfusion_ros.network.metadata import Metadata
 
 COMPILED_SIZES = 4
 OPENVINO_NAMES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -43,12 +43,11 @@ class OpenVINOBackend:
         self.precision = precision
         self._threads = threads
         self._graph = self._read(model)
-        if not self._graph.has_rt_info(["mmcfusion", "variant"]):
-            raise ValueError(f"{model.openvino} does not name its network variant; make it with mmcfusion export")
-        try:
-            self.variant = get_variant(self._graph.get_rt_info(["mmcfusion", "variant"]).astype(str))
-        except ValueError as error:
-            raise ValueError(f"{model.openvino}: {error}") from error
+        names = ("variant", "graph", "thermal_polarity")
+        paths = {name: ["mmcfusion", name] for name in names if self._graph.has_rt_info(["mmcfusion", name])}
+        texts = {name: self._graph.get_rt_info(path).astype(str) for name, path in paths.items()}
+        metadata = Metadata.parse(texts, model.openvino)
+        self.variant, self.thermal_polarity = metadata.variant, metadata.thermal_polarity
         # OpenVINO's cache tells graphs apart, not precisions: one compiled for the other gives wrong images.
         self._graph.set_rt_info(precision, ["mmcfusion", "precision"])
         self._requests: dict[tuple[int, int], openvino.InferRequest] = {}
@@ -57,9 +56,8 @@ class OpenVINOBackend:
         if model.openvino is None:
             assert model.safetensors is not None
             from mmcfusion_ros.network.export import openvino_graph
-            from mmcfusion_ros.network.weights import load_network
 
-            return openvino_graph(load_network(model.safetensors))
+            return openvino_graph(model.safetensors)
         for file in (model.openvino, model.openvino.with_suffix(".bin")):
             if not file.is_file():
                 raise FileNotFoundError(f"{file} is missing; an OpenVINO model is an .xml and a .bin file")

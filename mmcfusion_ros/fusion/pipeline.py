@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,14 +34,38 @@ class StageClock:
         return {**self.milliseconds, "total": 1e3 * (self._last - self._started)}
 
 
+@dataclass(frozen=True, eq=False)
+class RegisteredPair:
+    """A pair on the RGB pixel grid, as any fuser can take it; images of ``H x W`` uint8.
+
+    ``thermal`` is white hot, ``clean`` the luminance without noise, ``colour`` as ``split_luminance`` gives it,
+    ``weight`` the share of thermal as :meth:`Registration.warp` gives it.
+    """
+
+    thermal: np.ndarray
+    clean: np.ndarray
+    luminance: np.ndarray
+    colour: np.ndarray | None
+    weight: np.ndarray | None
+
+    def seen_by(self, fuser: Fuser) -> np.ndarray:
+        """The thermal image as that fuser's network is to get it."""
+        return blend(fuser.as_expected(self.thermal), self.clean, self.weight)
+
+    def coloured(self, fused: np.ndarray) -> np.ndarray:
+        """What a network made of the pair, ``H x W`` uint8, as an image like the visible one."""
+        return merge_luminance(blend(fused, self.luminance, self.weight), self.colour)
+
+
 class FusionPipeline:
     """Thermal scaling, denoising, registration, fusion and colour with fixed settings.
 
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
-    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``registered`` is what the network saw
-    of the last thermal image, ``H x W`` uint8 on the RGB pixel grid; of a frozen one the visible luminance. ``weight``
-    is its share in the image that came out, as :meth:`Registration.warp` gives it. ``refiner`` watches the registration
-    and, if it may, follows the cameras.
+    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``registered`` is the last thermal
+    image as the network got it, ``H x W`` uint8 on the RGB pixel grid, black hot where its weights expect that; of a
+    frozen one the visible luminance. ``weight`` is its share in the image that came out, as :meth:`Registration.warp`
+    gives it. ``pair`` is the last one that was fused. ``refiner`` watches the registration and, if it may, follows the
+    cameras.
     """
 
     def __init__(
@@ -64,6 +89,7 @@ class FusionPipeline:
         self._doubts: list[str] = []
         self.registered = np.zeros((0, 0), np.uint8)
         self.weight: np.ndarray | None = None
+        self.pair: RegisteredPair | None = None
 
     def __call__(
         self, thermal: np.ndarray, visible: np.ndarray, clock: StageClock, stamp_s: float | None = None
@@ -86,16 +112,18 @@ class FusionPipeline:
             return visible
         thermal = self.fuser.clean(self.scaler(thermal))
         clock.lap("thermal")
-        luminance, chroma = split_luminance(visible)
+        luminance, colour = split_luminance(visible)
         clean = self.fuser.clean(luminance)
         clock.lap("luminance")
         if self.refiner:
             self.refiner.offer(thermal, clean)
-        self.registered = blend(self._warp(thermal, clean.shape), clean, self.weight)
+        warped = self._warp(thermal, clean.shape)
+        self.pair = RegisteredPair(warped, clean, luminance, colour, self.weight)
+        self.registered = self.pair.seen_by(self.fuser)
         clock.lap("registration")
         fused = self.fuser.fuse_clean(self.registered, clean)
         clock.lap("network")
-        fused = merge_luminance(blend(fused, luminance, self.weight), chroma)
+        fused = self.pair.coloured(fused)
         clock.lap("colour")
         return fused
 
@@ -104,8 +132,9 @@ class FusionPipeline:
     ) -> np.ndarray:
         """A thermal image as ``__call__`` takes it to ``H x W`` uint8 on the RGB pixel grid of that shape.
 
-        Black where the thermal camera sees nothing. Without a shape (height, width) only brought to 8 bits. An old one
-        raises ``FrozenThermalError`` unless ``frozen_policy`` is fuse: there is no visible image to give instead.
+        In the polarity that the network's weights expect; where the thermal camera sees nothing, as cold as can be.
+        Without a shape (height, width) only brought to 8 bits. An old one raises ``FrozenThermalError`` unless
+        ``frozen_policy`` is fuse: there is no visible image to give instead.
         """
         _check_thermal(thermal)
         thermal = self.scaler.crop(thermal)
@@ -114,9 +143,9 @@ class FusionPipeline:
         scaled = self.scaler(thermal)
         if rgb_shape is None:
             self.weight = None
-            return scaled
+            return self.fuser.as_expected(scaled)
         warped = self._warp(scaled, rgb_shape)
-        return blend(warped, np.zeros_like(warped), self.weight)
+        return self.fuser.as_expected(blend(warped, np.zeros_like(warped), self.weight))
 
     @property
     def passes_through(self) -> bool:

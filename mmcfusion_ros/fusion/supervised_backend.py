@@ -80,6 +80,7 @@ class SupervisedBackend:
         self._backend, self.reason = self._makers[0]()
         self.name, self.device = self._backend.name, self._backend.device
         self.precision, self.variant = self._backend.precision, self._backend.variant
+        self.thermal_polarity = self._backend.thermal_polarity
         return self._backend
 
     def _failed(self, error: Exception) -> FusionError:

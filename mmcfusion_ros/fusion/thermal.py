@@ -10,11 +10,11 @@ import numpy as np
 
 from mmcfusion_ros.fusion.bad_pixels import BadPixels
 from mmcfusion_ros.fusion.palette import Palette
+from mmcfusion_ros.network.metadata import POLARITIES
 
 SAMPLES = 20_000
 DEAD, SATURATED = 0, 65535
 MODES = ("percentile", "fixed", "equalize")
-POLARITIES = ("white_hot", "black_hot")
 ZERO_CELSIUS = 273.15
 STILL = 0.01  # a range that would move by less, relative to its width, stays: a static scene does not flicker
 STILL_CURVE = 0.5 / 255
@@ -91,6 +91,11 @@ class ThermalOptions:
         return (self.fixed_low - zero) / self.kelvin_per_count, (self.fixed_high - zero) / self.kelvin_per_count
 
 
+def in_polarity(thermal: np.ndarray, polarity: str) -> np.ndarray:
+    """A white-hot ``H x W`` uint8 image in that polarity, or one in that polarity to white hot: 255 - T or the same."""
+    return cv2.bitwise_not(thermal) if polarity == "black_hot" else thermal
+
+
 class ThermalScaler:
     """Scales the frames of one thermal stream.
 
@@ -135,7 +140,7 @@ class ThermalScaler:
             thermal = self.bad_pixels(thermal)
         if thermal.dtype == np.uint16:
             thermal = self._scale(thermal)
-        return cv2.bitwise_not(thermal) if self.options.polarity == "black_hot" else thermal
+        return in_polarity(thermal, self.options.polarity)
 
     def problems(self) -> list[str]:
         """What looks wrong in the last frame, in words."""

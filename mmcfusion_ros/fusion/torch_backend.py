@@ -8,7 +8,8 @@ import torch
 from mmcfusion_ros.fusion.errors import BackendError, FusionError, one_line
 from mmcfusion_ros.fusion.models import ModelFiles
 from mmcfusion_ros.network.export import to_bytes
-from mmcfusion_ros.network.weights import load_network
+from mmcfusion_ros.network.metadata import Metadata
+from mmcfusion_ros.network.weights import load_network, read_metadata
 
 
 class TorchBackend:
@@ -38,6 +39,7 @@ class TorchBackend:
         self._dtype = getattr(torch, precision)
         network = load_network(model.safetensors)
         self.variant = network.variant
+        self.thermal_polarity = Metadata.parse(read_metadata(model.safetensors), model.safetensors).thermal_polarity
         self._network = network.to(self._device, self._dtype).to(memory_format=torch.channels_last)
         self._shape: tuple[int, ...] = ()
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -96,6 +98,6 @@ class TorchBackend:
                 self._fuse()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread's network may be at work
             self._fuse()
         self._graph = graph

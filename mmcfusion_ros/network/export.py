@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mmcfusion_ros.network.hashes import sha256_of, write_hashes
+from mmcfusion_ros.network.metadata import Metadata
 from mmcfusion_ros.network.mmcfusion import MMCFusion
-from mmcfusion_ros.network.weights import load_network
+from mmcfusion_ros.network.weights import load_network, read_metadata
 
 METADATA = "mmcfusion"
 
@@ -61,28 +62,31 @@ def export_openvino(weights: str | Path, target: str | Path) -> None:
     weights, target = Path(weights), Path(target)
 
     _require_folder(target)
-    graph = openvino_graph(load_network(weights))
+    graph = openvino_graph(weights)
     graph.set_rt_info(sha256_of(weights), [METADATA, "weights_sha256"])
     openvino.save_model(graph, target, compress_to_fp16=True)
     files = [target, target.with_suffix(".bin"), *([weights] if weights.parent == target.parent else [])]
     write_hashes(target.parent, [file.name for file in files])
 
 
-def openvino_graph(network: MMCFusion):  # type: ignore[no-untyped-def] # openvino.Model, imported only if asked for
-    """The ``openvino.Model`` of a network, bytes to bytes."""
+def openvino_graph(weights: Path):  # type: ignore[no-untyped-def] # openvino.Model, imported only if asked for
+    """The ``openvino.Model`` of a weights file, bytes to bytes, with its metadata."""
     import openvino
 
+    network = load_network(weights)
     example = torch.zeros(1, 1, 96, 128, dtype=torch.uint8)
     graph = openvino.convert_model(ByteGraph(network), example_input=(example, example))
     for port, name in zip((*graph.inputs, *graph.outputs), ("thermal", "luminance", "fused"), strict=True):
         port.get_tensor().set_names({name})
-    graph.set_rt_info(network.variant.name, [METADATA, "variant"])
+    for name, text in Metadata.parse(read_metadata(weights), weights).texts().items():
+        graph.set_rt_info(text, [METADATA, name])
     return graph
 
 
 def export_onnx(weights: str | Path, target: str | Path, height: int, width: int) -> None:
     """Writes an ONNX graph of one size, float32 in [0, 1] to float32, for TensorRT and other runtimes.
 
+    Its metadata say which ``thermal_polarity`` it takes: what runs it turns the thermal image over if need be.
     ``ValueError`` for a size that the network does not take.
     """
     _require_folder(target)
@@ -98,16 +102,12 @@ def export_onnx(weights: str | Path, target: str | Path, height: int, width: int
             module.pool = PoolingMatrices()
     # Two tensors: the exporter would take one that is passed twice for one input.
     example = torch.zeros(1, 1, height, width), torch.zeros(1, 1, height, width)
-    torch.onnx.export(
-        network,
-        example,
-        str(target),
-        input_names=["thermal", "luminance"],
-        output_names=["fused"],
-        dynamo=True,
-        external_data=False,
-        verbose=False,
+    program = torch.onnx.export(
+        network, example, input_names=["thermal", "luminance"], output_names=["fused"], dynamo=True, verbose=False
     )
+    assert program
+    program.model.metadata_props.update(Metadata.parse(read_metadata(weights), weights).texts())
+    program.save(target)
 
 
 def _require_folder(target: str | Path) -> None:

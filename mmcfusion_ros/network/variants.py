@@ -15,6 +15,7 @@ class Variant:
 
     name: str
     widths: tuple[int, int, int, int]
+    graph: int = 1  # one more with each change of the graph that does not fit weights made before
     depths: tuple[int, int, int, int] = (2, 2, 2, 2)
     heads: tuple[int, int, int, int] = (1, 2, 5, 8)
     mlp_ratios: tuple[int, int, int, int] = (8, 8, 4, 4)

@@ -10,23 +10,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mmcfusion_ros.network.hashes import verify_hash
+from mmcfusion_ros.network.metadata import POLARITIES, Metadata
 from mmcfusion_ros.network.mmcfusion import MMCFusion
 from mmcfusion_ros.network.safetensors_header import read_header
-from mmcfusion_ros.network.variants import get_variant
 
 
 def save_weights(network: MMCFusion, path: str | Path, metadata: dict[str, str], half: bool = True) -> None:
     """Writes the network's weights (float16, or float32 with ``half=False``) with ``metadata`` and its variant.
 
-    Raises ``OSError`` if the file cannot be written, ``ValueError`` naming a tensor that is not finite in that type.
+    Without a ``thermal_polarity`` among ``metadata`` they are for white-hot images. Raises ``OSError`` if the file
+    cannot be written, ``ValueError`` naming a tensor that is not finite in that type.
     """
     dtype = torch.float16 if half else torch.float32
     tensors = {name: tensor.detach().to("cpu", dtype) for name, tensor in network.state_dict().items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{path} was not written: tensor {name!r} is not finite in {dtype}")
-    variant = network.variant
-    write_tensors(tensors, path, {**metadata, "variant": variant.name, "widths": json.dumps(variant.widths)})
+    own = Metadata(network.variant, metadata.get("thermal_polarity", POLARITIES[0])).texts()
+    write_tensors(tensors, path, {**metadata, **own, "widths": json.dumps(network.variant.widths)})
 
 
 def write_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, str]) -> None:
@@ -43,13 +44,10 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: 
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata of a weights file; ``ValueError`` if it is not one."""
-    metadata = read_header(path)
-    if "variant" not in metadata:
-        raise ValueError(
-            f"{path} does not name its network variant; write it with mmcfusion train or convert-checkpoint"
-        )
-    return metadata
+    """All texts of a weights file's metadata; ``ValueError`` if it is not one for this version."""
+    texts = read_header(path)
+    Metadata.parse(texts, path)
+    return texts
 
 
 def load_network(path: str | Path) -> MMCFusion:
@@ -58,13 +56,8 @@ def load_network(path: str | Path) -> MMCFusion:
     Raises ``FileNotFoundError``, or ``ValueError`` for a wrong hash or naming the first tensor that is missing,
     left over or of another shape.
     """
-    name = read_metadata(path)["variant"]
+    network = MMCFusion(Metadata.parse(read_metadata(path), path).variant)
     verify_hash(Path(path))
-    try:
-        variant = get_variant(name)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    network = MMCFusion(variant)
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
     load_strictly(network, tensors, str(path))

@@ -12,6 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from mmcfusion_ros.fusion.network_thread import NetworkThread
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.ros.camera_info import CameraInfoRegistration
+from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.frame_watch import FrameWatch
 from mmcfusion_ros.ros.health import Health
 from mmcfusion_ros.ros.inputs import STREAMS, Inputs
@@ -55,7 +56,10 @@ class Fusing:
         self._inputs = Inputs(node, settings, self._take_frame, self._take_camera_info, self._camera_infos.cameras)
         topics: dict[Stream, str] = {stream: self._inputs.topics[f"{stream}_in"] for stream in STREAMS}
         self._watch = FrameWatch(settings, topics, outputs.trace, self._logger.warning)
-        self._processor = Processor(pipeline, outputs, self._modes, self._health, self._watch, on_given_up)
+        self._display = Display(settings, outputs, self._logger.warning)
+        self._processor = Processor(
+            pipeline, outputs, self._modes, self._health, self._watch, self._display, on_given_up
+        )
         self.worker = NewestPairWorker(self._pairs, self._processor, lambda job: self._health.drop("superseded"))
         on_mode(self._modes.mode)
         network.resume()
@@ -65,6 +69,7 @@ class Fusing:
         """Unsubscribes. Nothing more is published: what the network is still at is thrown away."""
         self._inputs.close()
         self._processor.closed = True
+        self._display.close()
         self._network.pause()
         if not self.worker.stop(timeout_s):
             self._logger.warning("the frame at work was given up")
@@ -86,8 +91,10 @@ class Fusing:
     def report(self) -> tuple[dict[str, str], list[str], str]:
         """For the diagnostics: values, problems, and a failure that is worse than those."""
         values = {"mode": self._modes.mode, **self._health.report(self._pairs.drops), **self._pipeline.report()}
+        values["display_images"] = str(self._display.published)
         stuck = self._stuck()
-        problems = list(filter(None, [self._network.problem(), "" if stuck else self._network.loading()]))
+        problems = [self._network.problem(), "" if stuck else self._network.loading(), self._display.problem]
+        problems = list(filter(None, problems))
         problems += self._health.problems(self._settings.number("stall_timeout"), self._inputs.topics)
         problems += self._inputs.problems() + self._camera_infos.problems() + self._pipeline.problems()
         return values, problems, stuck

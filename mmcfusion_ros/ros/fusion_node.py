@@ -99,7 +99,7 @@ class FusionNode(LifecycleNode):
             return FAILURE
         self._failure = ""
         give_back()
-        self.get_logger().info(f"configured: {self._pipeline.fuser}")
+        self.get_logger().info(f"configured: model {self._settings.model}: {self._pipeline.fuser}")
         if backend.warning:
             self.get_logger().warning(backend.warning)
         return SUCCESS
@@ -203,7 +203,8 @@ class FusionNode(LifecycleNode):
         if self._pipeline:
             backend, device = self._pipeline.fuser.backend, self._pipeline.fuser.backend.device
             values = {
-                "model": backend.variant.name,
+                "model": self._settings.model,
+                "thermal_polarity": backend.thermal_polarity,
                 "backend": backend.name,
                 "device": device,
                 "precision": backend.precision,

@@ -30,6 +30,8 @@ class Outputs:
             "camera_info": (CameraInfo, "fused/camera_info"),
             "valid_mask": (Image, "~/debug/valid_mask"),
         }
+        if settings.text("output.purpose") == "detection":
+            topics["display"] = (Image, "display/image_raw")
         if settings.values["publish_compressed"]:
             topics["compressed"] = (CompressedImage, "fused/image_raw/compressed")
         self._publishers: dict[str, Any] = {}
@@ -64,6 +66,16 @@ class Outputs:
             quality = self._settings.whole("jpeg_quality")
             publishers["compressed"].publish(compressed_message(image, header, quality=quality))
         clock.lap("publish")
+
+    def display_subscribers(self) -> int:
+        """How many listen to display/image_raw; 0 where it is not published."""
+        display = self._publishers.get("display")
+        return display.get_subscription_count() if display else 0
+
+    def publish_display(self, image: np.ndarray, header: Header) -> None:
+        """``H x W`` or ``H x W x 3`` (red first) uint8 as rgb8."""
+        if display := self._publishers.get("display"):
+            display.publish(image_message(image, "rgb8", header))
 
     def _publish_camera_info(self, image: Image) -> None:
         info = self.camera_info

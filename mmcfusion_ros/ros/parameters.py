@@ -7,6 +7,7 @@ from typing import Any
 
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.frozen import FROZEN_POLICIES
+from mmcfusion_ros.fusion.models import PURPOSES
 from mmcfusion_ros.fusion.refinement import MODES as REFINEMENT_MODES
 from mmcfusion_ros.fusion.thermal import MODES, POLARITIES
 
@@ -56,7 +57,20 @@ RELIABILITIES = ("best_effort", "reliable")
 
 PARAMETERS = (
     Parameter("autostart", True, "configure and activate at start; switch it off for a lifecycle manager"),
-    Parameter("model", "lite", "name of a shipped model, or path of a .safetensors or OpenVINO .xml file"),
+    Parameter(
+        "output.purpose",
+        "detection",
+        "what the fused image is for: detection (detectors trained on photographs; warm is dark) or display (eyes, and "
+        "detectors trained on white-hot images)",
+        choices=tuple(PURPOSES),
+    ),
+    Parameter(
+        "model",
+        "auto",
+        "auto: the one made for output.purpose ("
+        + ", ".join(f"{model} for {purpose}" for purpose, model in PURPOSES.items())
+        + "); else name of a shipped model, or path of a .safetensors or OpenVINO .xml file",
+    ),
     Parameter("backend", "auto", "what runs the network", choices=BACKENDS),
     Parameter("device", "auto", "where it runs; cuda is an error where there is none", choices=DEVICES),
     Parameter("precision", "auto", "of the network's arithmetic; auto: the fastest the device has", choices=PRECISIONS),
@@ -75,6 +89,13 @@ PARAMETERS = (
     Parameter("warm_up_height", 480, "RGB height that the network is made ready for at configure", low=32, high=4096),
     Parameter("denoise", True, "take out noise before the network, where it is much beside the contrast"),
     Parameter("output_encoding", "rgb8", "encoding of fused/image_raw", choices=("rgb8", "bgr8", "mono8")),
+    Parameter(
+        "display.max_rate",
+        5.0,
+        "of display/image_raw, in Hz; it is there with output.purpose detection, and fused while somebody subscribes",
+        low=0.1,
+        high=60,
+    ),
     Parameter("publish_compressed", False, "publish fused/image_raw/compressed (JPEG) too"),
     Parameter("jpeg_quality", 90, "of fused/image_raw/compressed", low=1, high=100),
     Parameter("rgb.transport", "raw", "compressed: subscribe to rgb/image_raw/compressed instead", choices=TRANSPORTS),

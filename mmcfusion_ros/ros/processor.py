@@ -12,7 +12,8 @@ from mmcfusion_ros.fusion.conditions import rgb_conditions, thermal_conditions
 from mmcfusion_ros.fusion.errors import BackendGivenUp, FrozenThermalError, one_line
 from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, SMALLEST_SIDE
-from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.fusion.pipeline import FusionPipeline, RegisteredPair, StageClock
+from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.frame_watch import FrameWatch
 from mmcfusion_ros.ros.health import Health
 from mmcfusion_ros.ros.messages import BadImage, drop_reason, rgb_from_message, thermal_from_message
@@ -49,10 +50,11 @@ class Processor:
         modes: ModeSwitch,
         health: Health,
         watch: FrameWatch,
+        display: Display,
         on_given_up: Callable[[str], object],
     ) -> None:
         self._pipeline, self._outputs, self._modes, self._health = pipeline, outputs, modes, health
-        self._watch, self._on_given_up = watch, on_given_up
+        self._watch, self._display, self._on_given_up = watch, display, on_given_up
         self._frozen: dict[Stream, FrozenDetector] = {
             "thermal": FrozenDetector(pipeline.frozen.after_s),
             "rgb": FrozenDetector(),
@@ -113,7 +115,14 @@ class Processor:
             return False
         self._last = (source_of(job), stamp)
         self._outputs.publish(result.image, result.weight, result.message.header, clock)
+        if self._display.is_due():
+            self._display.show(self._for_eyes(result), result.message.header)
         return True
+
+    def _for_eyes(self, result: Result) -> RegisteredPair | np.ndarray:
+        if result.source == "pair" and self._pipeline.pair:
+            return self._pipeline.pair
+        return self._pipeline.fuser.as_expected(result.image) if result.source == "thermal" else result.image
 
     def _rgb(self, message: Any) -> np.ndarray:
         image = self._read("rgb", message)

@@ -13,7 +13,7 @@ from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
 from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.fusion.fuser import Fuser
-from mmcfusion_ros.fusion.models import find_model
+from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.registration import Registration
@@ -86,6 +86,12 @@ class Settings:
         """A parameter of type double."""
         return float(self.values[name])
 
+    @property
+    def model(self) -> str:
+        """Name or path of the fused image's network."""
+        model = self.text("model")
+        return PURPOSES[self.text("output.purpose")] if model == "auto" else model
+
     def nanoseconds(self, name: str) -> int:
         """A parameter in seconds, as integer nanoseconds."""
         return round(self.number(name) * 1e9)
@@ -126,6 +132,11 @@ class Settings:
         fuser(blank, blank)
         return pipeline
 
+    def display_fuser(self) -> Fuser:
+        """That of display/image_raw, loaded: on one processor, so that it is not in the way of the fused image's."""
+        backend, device, precision = (self.text(name) for name in ("backend", "device", "precision"))
+        return Fuser(*create_backend(find_model(PURPOSES["display"]), backend, device, precision, threads=1))
+
     def trace(self, failed: Callable[[str], object]) -> FrameTrace | None:
         """The trace that is asked for, begun; ``failed(text)`` is called if it ends early."""
         path = self.text("trace_file")
@@ -149,7 +160,7 @@ class Settings:
         return [partial(self._make_backend, *choice) for choice in choices]
 
     def _make_backend(self, backend: str, device: str, precision: str) -> tuple[Backend, str]:
-        return create_backend(find_model(self.text("model")), backend, device, precision, self.whole("threads"))
+        return create_backend(find_model(self.model), backend, device, precision, self.whole("threads"))
 
     def pass_through(self) -> list[Stream]:
         """The cameras whose images go out alone when the other one is lost."""

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from mmcfusion_ros.network.metadata import POLARITIES
 from mmcfusion_ros.network.variants import get_variant
 from mmcfusion_ros.resources import package_file
 from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_losses, paper_losses
@@ -17,6 +18,7 @@ from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_lo
 LOSSES = {"ours": (fusion_losses, LOSS_WEIGHTS), "paper": (paper_losses, PAPER_WEIGHTS)}
 CHOICES = {
     "loss": tuple(LOSSES),
+    "thermal_polarity": POLARITIES,
     "schedule": ("cosine", "constant"),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
     "accelerator": ("auto", "cpu", "cuda"),
@@ -53,6 +55,7 @@ class TrainingConfig:
     variant: str = "lite"
     init: str = ""  # weights file to start from
     data: list[Folder] = field(default_factory=list)
+    thermal_polarity: str = POLARITIES[0]  # of inputs and targets, and so what the weights will expect
 
     loss: str = "ours"
     loss_weights: dict[str, float] = field(default_factory=dict)  # in place of those in losses.py

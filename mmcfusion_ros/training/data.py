@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_pair
+from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.training.config import TrainingConfig
 from mmcfusion_ros.training.degradation import degrade
 from mmcfusion_ros.training.variation import overexpose, vary_tone, whiten_sky
@@ -26,7 +27,8 @@ class PairSampler(Dataset[Batch]):
     """Seeded random batches from the folders of a configuration; every ``VALIDATION_EVERY``-th pair is held out.
 
     Item ``step`` is the batch of that step: thermal and visible inputs, thermal and visible targets, each
-    ``B x 1 x crop x crop`` float32 in [0, 1]. Sample i of a step depends on seed, step and i alone, and process
+    ``B x 1 x crop x crop`` float32 in [0, 1], the thermal ones in the configuration's polarity, as in ``validation``.
+    Sample i of a step depends on seed, step and i alone, and process
     ``rank`` of ``world`` gets the samples ``rank, rank + world, ...``.
     """
 
@@ -37,7 +39,7 @@ class PairSampler(Dataset[Batch]):
         self.validation: list[Pair] = []
         for folder in config.data:
             pairs = [_load(files) for files in find_pairs(folder.path)]
-            self.validation += pairs[::VALIDATION_EVERY]
+            self.validation += [(in_polarity(a, config.thermal_polarity), b) for a, b in pairs[::VALIDATION_EVERY]]
             self.folders.append([pair for i, pair in enumerate(pairs) if i % VALIDATION_EVERY])
             if not self.folders[-1]:
                 raise ValueError(f"{folder.path} has too few pairs to train on ({len(pairs)})")
@@ -86,7 +88,10 @@ class PairSampler(Dataset[Batch]):
             visible = overexpose(visible, rng)
         if rng.random() < config.white_sky:
             thermal, visible = whiten_sky(thermal, visible, rng)
-        return *degrade(thermal, visible, config.degradations, rng), thermal, visible
+        thermal_in, visible_in = degrade(thermal, visible, config.degradations, rng)
+        if config.thermal_polarity == "black_hot":
+            thermal_in, thermal = 1 - thermal_in, 1 - thermal
+        return thermal_in, visible_in, thermal, visible
 
 
 def _load(files: PairFiles) -> Pair:

@@ -94,6 +94,7 @@ class Run:
             folder["path"] = _last_parts(folder["path"])
         config |= {key: _last_parts(config[key]) for key in ("init", "teacher")}
         metadata = {
+            "thermal_polarity": learner.config.thermal_polarity,
             "training_data": ", ".join(folder["path"] for folder in config["data"]),
             "training_config": json.dumps(config),
             "step": str(learner.step),

@@ -61,7 +61,8 @@ class DiagnosedBag:
     def __init__(self, path: Path, pipeline: FusionPipeline, settings: Settings) -> None:
         backend = pipeline.fuser.backend
         self._constants = {
-            "model": backend.variant.name,
+            "model": settings.model,
+            "thermal_polarity": backend.thermal_polarity,
             "backend": backend.name,
             "device": backend.device,
             "precision": backend.precision,

@@ -22,6 +22,7 @@ from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.network.hashes import sha256_of
 from mmcfusion_ros.ros.parameters import PARAMETERS, Value
+from mmcfusion_ros.ros.settings import Settings
 
 if TYPE_CHECKING:
     from mmcfusion_ros.evaluation.bags.evaluate import BagOptions
@@ -67,7 +68,7 @@ def configuration(
     bag: Bag, cameras: CameraTopics, values: Mapping[str, Value], pipeline: FusionPipeline, options: BagOptions
 ) -> dict[str, Any]:
     """Everything that decides the result, and where it was computed."""
-    model = find_model(str(values["model"]))
+    model = find_model(Settings(values).model)
     weights = [model.safetensors, model.openvino, model.openvino and model.openvino.with_suffix(".bin")]
     topics = (cameras.thermal, cameras.rgb, cameras.rgb_camera_info)
     return {
