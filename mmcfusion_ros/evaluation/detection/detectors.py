@@ -37,30 +37,28 @@ class Found:
         """Without the boxes that overlap one of their kind and of a higher score by more than that (IoU)."""
         sizes = self.corners[:, 2:] - self.corners[:, :2]
         boxes = np.hstack((self.corners[:, :2], sizes))
-        kept = cv2.dnn.NMSBoxesBatched(boxes.tolist(), self.scores.tolist(), self.kinds.tolist(), 0.0, overlap)
-        kept = np.asarray(kept, int).reshape(-1)
+        indices = cv2.dnn.NMSBoxesBatched(boxes.tolist(), self.scores.tolist(), self.kinds.tolist(), 0.0, overlap)
+        kept = np.asarray(indices, int).reshape(-1)
         return Found(self.corners[kept], self.kinds[kept], self.scores[kept])
 
 
 def join(a: Found, b: Found, overlap: float = 0.55) -> Found:
     """The boxes of two images of one scene, each object once."""
-    both = (np.concatenate(pair) for pair in ((a.corners, b.corners), (a.kinds, b.kinds), (a.scores, b.scores)))
-    return Found(*both).suppressed(overlap)
+    corners, kinds = np.concatenate((a.corners, b.corners)), np.concatenate((a.kinds, b.kinds))
+    return Found(corners, kinds, np.concatenate((a.scores, b.scores))).suppressed(overlap)
 
 
 def load_detector(path: Path, threads: int = 0) -> Detector:
     """A function from an ``H x W x 3`` uint8 image, red first, or an ``H x W`` one, to what is found in it.
 
-    ``path`` is an OpenVINO ``.xml``, an ``.onnx``, an ncnn ``.param`` (with its ``.bin``), or a ``.pth`` of torchvision
-    under the name that torchvision gives it. Raises ``FileNotFoundError``, or ``ValueError`` naming the file if it is
-    no detector or its outputs have none of ``FORMS``. ``threads``: 0 for all cores.
+    ``path`` is an OpenVINO ``.xml``, an ``.onnx`` or an ncnn ``.param`` (with its ``.bin``). Raises
+    ``FileNotFoundError``, or ``ValueError`` naming the file if it is no detector or
+    its outputs have none of ``FORMS``. ``threads``: 0 for all cores.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; a detector is a file: .xml, .onnx, .param or .pth")
-    if path.suffix == ".pth":
-        return _load_torchvision(path)
+        raise FileNotFoundError(f"{path} does not exist; a detector is a file: .xml, .onnx or .param")
     if path.suffix not in (".xml", ".onnx", ".param"):
-        raise ValueError(f"{path}: no detector; known are .xml (OpenVINO), .onnx, .param (ncnn), .pth (torchvision)")
+        raise ValueError(f"{path}: no detector; known are .xml (OpenVINO), .onnx, .param (ncnn)")
     is_ncnn = path.suffix == ".param"
     network = _NcnnNetwork(path, threads) if is_ncnn else _OpenvinoNetwork(path, threads)
     form = _form_of(network.run(np.zeros((3, network.size, network.size), np.float32)), network.size, is_ncnn)
@@ -122,7 +120,7 @@ def _letterbox(image: np.ndarray, size: int, grey: int, centred: bool) -> tuple[
 
 def _prepare_yolo(image: np.ndarray, size: int) -> tuple[Plane, NDArray, NDArray]:
     tensor, scale, corner = _letterbox(image, size, 114, centred=True)
-    return tensor / 255, scale, corner
+    return (tensor / 255).astype(np.float32), scale, corner
 
 
 def _prepare_yolox(image: np.ndarray, size: int) -> tuple[Plane, NDArray, NDArray]:
@@ -134,7 +132,7 @@ def _prepare_yolox_ncnn(image: np.ndarray, size: int) -> tuple[Plane, NDArray, N
     """Normalised, as the files of ncnn's examples want it."""
     tensor, scale, corner = _letterbox(image, size, 114, centred=False)
     mean, deviation = (np.array(v, np.float32)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    return (tensor / 255 - mean) / deviation, scale, corner
+    return ((tensor / 255 - mean) / deviation).astype(np.float32), scale, corner
 
 
 def _prepare_nanodet(image: np.ndarray, size: int) -> tuple[Plane, NDArray, NDArray]:
@@ -142,7 +140,7 @@ def _prepare_nanodet(image: np.ndarray, size: int) -> tuple[Plane, NDArray, NDAr
     mean, factor = (
         np.array(v, np.float32)[:, None, None] for v in ((103.53, 116.28, 123.675), (0.017429, 0.017507, 0.017125))
     )
-    return (tensor - mean) * factor, scale, corner
+    return ((tensor - mean) * factor).astype(np.float32), scale, corner
 
 
 def _decode_yolo(outputs: Outputs, _size: int) -> tuple[Plane, Plane]:
@@ -242,7 +240,3 @@ class _NcnnNetwork:
         extractor.input(self._inputs[0], mat)
         mats = {name: extractor.extract(name)[1] for name in self._outputs}
         return {name: np.array(output) for name, output in mats.items()}
-
-
-def _load_torchvision(path: Path) -> Detector:
-    raise ValueError(f"{path}: torchvision")

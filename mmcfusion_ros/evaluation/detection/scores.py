@@ -44,9 +44,9 @@ class Scores:
 
     def bootstrap(self, images: Sequence[int] | None = None, draws: int = DRAWS) -> Table:
         """AP50, ``draws x KINDS``, of images drawn with replacement; the same ones in each ``Scores`` of a folder."""
-        images = np.arange(self._images) if images is None else np.asarray(images)
+        numbers = np.arange(self._images) if images is None else np.asarray(images)
         rng = np.random.default_rng(SEED)
-        chosen = [rng.choice(images, len(images)) for _ in range(draws)]
+        chosen = [rng.choice(numbers, len(numbers)) for _ in range(draws)]
         return np.array([_average_precision(self._evaluations[0], some)[:, 0] for some in chosen])
 
 
