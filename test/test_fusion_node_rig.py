@@ -259,7 +259,7 @@ def test_foreign_colours_are_reported():
         rig.start()
         colours = image(Palette.from_name("rainbow").apply(ramp(seed=1)), "rgb8")
         rig.wait(lambda: "away from thermal.palette white_hot" in rig.problem(), lambda: rig.publish(thermal=colours))
-        assert rig.fused
+        rig.wait(lambda: rig.fused, lambda: rig.publish(thermal=colours))
 
 
 def test_a_fused_image_comes_at_the_stamp_of_the_rgb_image_while_thermal_is_old():
