@@ -19,8 +19,10 @@ from mmcfusion_ros.commands.arguments import image_size
 from mmcfusion_ros.evaluation.detection.detectors import load_detector
 from mmcfusion_ros.evaluation.detection.labels import read_labels
 from mmcfusion_ros.evaluation.detection.scores import Scores, interval
+from mmcfusion_ros.evaluation.rules import RULES
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.models import PURPOSES
 from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair
 
 Way = Callable[[np.ndarray, np.ndarray], np.ndarray]  # thermal, white hot, and RGB to the image for the detector
@@ -29,7 +31,7 @@ Way = Callable[[np.ndarray, np.ndarray], np.ndarray]  # thermal, white hot, and 
 def average(thermal: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     """Half of each in luminance, with the colours of RGB."""
     luminance, colour = split_luminance(rgb)
-    return merge_luminance(cv2.addWeighted(thermal, 0.5, luminance, 0.5, 0), colour)
+    return merge_luminance(RULES["average"](thermal, luminance), colour)
 
 
 WAYS: dict[str, Way] = {
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("labels", type=Path)
     parser.add_argument("detectors", type=Path, nargs="+")
-    parser.add_argument("--model", nargs="+", default=["detect", "lite"])
+    parser.add_argument("--model", nargs="+", default=[*PURPOSES.values()])
     parser.add_argument("--size", type=image_size, metavar="WIDTHxHEIGHT", help="of the images that the labels are for")
     options = parser.parse_args()
     labels = read_labels(options.labels)

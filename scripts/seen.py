@@ -9,7 +9,6 @@ texture: share that is kept, and where thermal is the brighter source; black: la
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +16,8 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.evaluation.appearance import dimming, sky_area, texture_kept
+from mmcfusion_ros.evaluation.detection.detectors import KINDS
+from mmcfusion_ros.evaluation.detection.labels import read_labels
 from mmcfusion_ros.evaluation.evaluate import Method, load_method
 from mmcfusion_ros.evaluation.metrics import Image
 from mmcfusion_ros.fusion.colour import split_luminance
@@ -82,12 +83,11 @@ def halved(image: Image) -> Image:
 
 def people(data: Path, files: PairFiles) -> np.ndarray:
     """``N x 4``, from the labels of the pair's set."""
-    marked = MARKED.get(files.name)
-    if marked is None:
-        name = next(part for part in ("msrs", "llvip", "roadscene") if part in files.thermal.parts)
-        labels = json.loads((data / "detection" / name / "labels.json").read_text())[files.name]
-        marked = [corners for kind, *corners in labels if kind == "person"]
-    return np.array(marked, np.float64).reshape(-1, 4)
+    if files.name in MARKED:
+        return np.array(MARKED[files.name], np.float64)
+    name = next(part for part in ("msrs", "llvip", "roadscene") if part in files.thermal.parts)
+    labels = read_labels(data / "detection" / name / "labels.json")[files.name]
+    return labels.corners[labels.kinds == KINDS.index("person")]
 
 
 def blackest(method: Method, files: PairFiles) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcfusion_ros.evaluation.metrics import Image
-from mmcfusion_ros.evaluation.people import Boxes
+from mmcfusion_ros.evaluation.people import Boxes, window
 from mmcfusion_ros.evaluation.rules import Fusion
 
 Mask = NDArray[np.bool_]
@@ -95,9 +95,8 @@ def texture_kept(thermal: Image, luminance: Image, fused: Image) -> tuple[float,
 
 
 def _inside(image: np.ndarray, box: NDArray[np.float64]) -> Mask:
-    left, top, right, bottom = np.rint(box).astype(int).clip(0)
     mask = np.zeros(image.shape, bool)
-    mask[top:bottom, left:right] = True
+    mask[window(box)] = True
     return mask
 
 

@@ -78,7 +78,7 @@ class ClipTest:
     def __init__(self) -> None:
         self._images: dict[str, Image] = {}
         self._steps: dict[str, Step] = {}
-        self._unoccluded: Mask = np.empty(0, bool)  # in the last step
+        self._errors: dict[str, float] = {}  # of warping, in the last step
         self._values: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
 
     def add(self, images: Mapping[str, Image]) -> None:
@@ -96,11 +96,12 @@ class ClipTest:
         sources = steps["thermal"], steps["luminance"]
         self._add_changes(steps, *sources)
         unoccluded = sources[0].unoccluded & sources[1].unoccluded
-        for name, step in steps.items():
-            self._note(name, "SWE", step.warping_error(unoccluded))
+        errors = {name: step.warping_error(unoccluded) for name, step in steps.items()}
+        for name, error in errors.items():
+            self._note(name, "SWE", error)
         if self._steps:
             self._add_motion(steps, *sources)
-        self._steps, self._unoccluded = steps, unoccluded
+        self._steps, self._errors = steps, errors
 
     def result(self) -> dict[str, dict[str, float]]:
         """By kind of image; without what no frame had, such as moving parts."""
@@ -127,8 +128,7 @@ class ClipTest:
         unoccluded = thermal.reverse.unoccluded & luminance.reverse.unoccluded
         bends = {name: step.forward - self._steps[name].forward for name, step in steps.items()}
         for name, step in steps.items():
-            past, future = self._steps[name].warping_error(self._unoccluded), step.reverse.warping_error(unoccluded)
-            self._note(name, "BiSWE", past + future)
+            self._note(name, "BiSWE", self._errors[name] + step.reverse.warping_error(unoccluded))
             self._note(name, "MS2R", np.mean([np.abs(bends[name] - bends[source]).mean() for source in SOURCES]))
 
     def _note(self, name: str, measure: str, value: float | np.floating, weight: float = 1) -> None:

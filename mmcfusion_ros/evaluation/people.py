@@ -86,11 +86,11 @@ def contrast_to_noise(image: np.ndarray, labelled: Boxes) -> list[float]:
     """
     free = np.ones(image.shape, bool)
     for box in labelled:
-        free[_window(box)] = False
+        free[window(box)] = False
     contrasts = []
     for box in labelled:
         margin = np.tile((box[2:] - box[:2]) / 2, 2) * (-1, -1, 1, 1)
-        around, person = _window(box + margin), image[_window(box)]
+        around, person = window(box + margin), image[window(box)]
         ring = image[around][free[around]]
         if person.size and ring.size and ring.std() > 0:
             contrasts.append(float(abs(person.mean() - ring.mean()) / ring.std()))
@@ -101,6 +101,7 @@ def _areas(boxes: Boxes) -> NDArray[np.float64]:
     return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
 
 
-def _window(box: NDArray[np.float64]) -> tuple[slice, slice]:
+def window(box: NDArray[np.float64]) -> tuple[slice, slice]:
+    """The rows and columns of a box (left, top, right, bottom), as an index of images."""
     left, top, right, bottom = np.rint(box).astype(int).clip(0)
     return slice(top, bottom), slice(left, right)

@@ -8,8 +8,7 @@ import torch
 from mmcfusion_ros.fusion.errors import BackendError, FusionError, one_line
 from mmcfusion_ros.fusion.models import ModelFiles
 from mmcfusion_ros.network.export import to_bytes
-from mmcfusion_ros.network.metadata import Metadata
-from mmcfusion_ros.network.weights import load_network, read_metadata
+from mmcfusion_ros.network.weights import describe, load_network
 
 
 class TorchBackend:
@@ -39,7 +38,7 @@ class TorchBackend:
         self._dtype = getattr(torch, precision)
         network = load_network(model.safetensors)
         self.variant = network.variant
-        self.thermal_polarity = Metadata.parse(read_metadata(model.safetensors), model.safetensors).thermal_polarity
+        self.thermal_polarity = describe(model.safetensors).thermal_polarity
         self._network = network.to(self._device, self._dtype).to(memory_format=torch.channels_last)
         self._shape: tuple[int, ...] = ()
         self._graph: torch.cuda.CUDAGraph | None = None

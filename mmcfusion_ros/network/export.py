@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mmcfusion_ros.network.hashes import sha256_of, write_hashes
-from mmcfusion_ros.network.metadata import Metadata
 from mmcfusion_ros.network.mmcfusion import MMCFusion
-from mmcfusion_ros.network.weights import load_network, read_metadata
+from mmcfusion_ros.network.weights import describe, load_network
 
 METADATA = "mmcfusion"
 
@@ -78,7 +77,7 @@ def openvino_graph(weights: Path):  # type: ignore[no-untyped-def] # openvino.Mo
     graph = openvino.convert_model(ByteGraph(network), example_input=(example, example))
     for port, name in zip((*graph.inputs, *graph.outputs), ("thermal", "luminance", "fused"), strict=True):
         port.get_tensor().set_names({name})
-    for name, text in Metadata.parse(read_metadata(weights), weights).texts().items():
+    for name, text in describe(weights).texts().items():
         graph.set_rt_info(text, [METADATA, name])
     return graph
 
@@ -106,7 +105,7 @@ def export_onnx(weights: str | Path, target: str | Path, height: int, width: int
         network, example, input_names=["thermal", "luminance"], output_names=["fused"], dynamo=True, verbose=False
     )
     assert program
-    program.model.metadata_props.update(Metadata.parse(read_metadata(weights), weights).texts())
+    program.model.metadata_props.update(describe(weights).texts())
     program.save(target)
 
 

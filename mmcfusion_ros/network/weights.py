@@ -50,13 +50,18 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return texts
 
 
+def describe(path: str | Path) -> Metadata:
+    """What a weights file is for; ``ValueError`` if it is not one for this version."""
+    return Metadata.parse(read_header(path), path)
+
+
 def load_network(path: str | Path) -> MMCFusion:
     """The network of a weights file, in float32 and evaluation mode.
 
     Raises ``FileNotFoundError``, or ``ValueError`` for a wrong hash or naming the first tensor that is missing,
     left over or of another shape.
     """
-    network = MMCFusion(Metadata.parse(read_metadata(path), path).variant)
+    network = MMCFusion(describe(path).variant)
     verify_hash(Path(path))
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping

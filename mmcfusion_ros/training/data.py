@@ -28,8 +28,8 @@ class PairSampler(Dataset[Batch]):
 
     Item ``step`` is the batch of that step: thermal and visible inputs, thermal and visible targets, each
     ``B x 1 x crop x crop`` float32 in [0, 1], the thermal ones in the configuration's polarity, as in ``validation``.
-    Sample i of a step depends on seed, step and i alone, and process
-    ``rank`` of ``world`` gets the samples ``rank, rank + world, ...``.
+    Sample i of a step depends on seed, step and i alone, and process ``rank`` of ``world`` gets the samples
+    ``rank, rank + world, ...``.
     """
 
     def __init__(self, config: TrainingConfig) -> None:

@@ -20,11 +20,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mmcfusion_ros.fusion.models import find_model
-from mmcfusion_ros.network.metadata import Metadata
 from mmcfusion_ros.network.mmcfusion import MMCFusion
 from mmcfusion_ros.network.safetensors_header import read_header
 from mmcfusion_ros.network.variants import get_variant
-from mmcfusion_ros.network.weights import load_network, read_metadata, write_tensors
+from mmcfusion_ros.network.weights import describe, load_network, write_tensors
 from mmcfusion_ros.training.config import LOSSES, TrainingConfig, check_crop, differing_keys
 from mmcfusion_ros.training.data import Batch
 
@@ -238,7 +237,7 @@ def _load_teacher(config: TrainingConfig) -> MMCFusion:
     weights = find_model(config.teacher).safetensors
     if not weights:
         raise ValueError(f"teacher {config.teacher!r} has no .safetensors file; a teacher needs its weights")
-    polarity = Metadata.parse(read_metadata(weights), weights).thermal_polarity
+    polarity = describe(weights).thermal_polarity
     if polarity != config.thermal_polarity:
         raise ValueError(f"teacher {config.teacher!r} is for {polarity} images, the run for {config.thermal_polarity}")
     teacher = load_network(weights).requires_grad_(False).to(memory_format=torch.channels_last)
