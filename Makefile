@@ -20,10 +20,10 @@ test: .venv/dev
 	$(BIN)/python -m pytest
 
 picture: .venv/runtime
-	PYTHONPATH=. $(BIN)/python docs/rig.py
+	PYTHONPATH=. $(BIN)/python scripts/rig.py
 
 card: .venv/dev
-	PYTHONPATH=. $(BIN)/python docs/model_card.py $(DATA)
+	PYTHONPATH=. $(BIN)/python scripts/model_card.py $(DATA)
 
 lock: .venv/runtime
 	$(PIP) uv==0.13.9

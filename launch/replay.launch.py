@@ -60,7 +60,7 @@ def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 def begin(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Waits for the node to be active, then plays; ends all where it could not be configured."""
     name = posixpath.join("/", context.launch_configurations["namespace"], context.launch_configurations["name"])
-    wait = ExecuteProcess(cmd=[sys.executable, "-m", "mmcfusion_ros.ros.wait_active", name], output="screen")
+    wait = ExecuteProcess(cmd=[sys.executable, "-m", "mmcfusion_ros.tools.wait_active", name], output="screen")
 
     def go_on(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
         return play(context) if event.returncode == 0 else [EmitEvent(event=Shutdown(reason="the node is not active"))]

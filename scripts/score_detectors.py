@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.commands.arguments import image_size
+from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.detection.detectors import load_detector
 from mmcfusion_ros.evaluation.detection.labels import read_labels
 from mmcfusion_ros.evaluation.detection.scores import Scores, interval
@@ -23,7 +24,6 @@ from mmcfusion_ros.evaluation.rules import RULES
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import PURPOSES
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair
 
 Way = Callable[[np.ndarray, np.ndarray], np.ndarray]  # thermal, white hot, and RGB to the image for the detector
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig_pairs import luminance_pairs, moved
 
-from mmcfusion_ros.fusion.alignment import (
+from mmcfusion_ros.alignment.find import (
     FINE,
     MIDDLE,
     _best_place,
@@ -20,8 +20,8 @@ from mmcfusion_ros.fusion.alignment import (
     same_view,
     transformed,
 )
-from mmcfusion_ros.fusion.alignment_fit import MODELS, Level, fit
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.alignment.fit import MODELS, Level, fit
+from mmcfusion_ros.data.pair_folder import find_pairs, read_rgb, read_thermal
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 
 
@@ -127,7 +127,7 @@ def test_nothing_makes_it_crash(seed, kind, size):
 
 
 def test_real_pairs_are_found_again(shared_data):
-    """The relative truth of docs/alignment_bars.py, a small part of it."""
+    """The relative truth of scripts/alignment_bars.py, a small part of it."""
     for folder in ("roadscene/test", "llvip/train"):
         pair = find_pairs(shared_data / folder)[2]
         rgb = cv2.cvtColor(read_rgb(pair.rgb), cv2.COLOR_RGB2GRAY)

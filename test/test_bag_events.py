@@ -13,7 +13,7 @@ from mmcfusion_ros.bags.ahead import ahead
 from mmcfusion_ros.bags.events import Arrived, CameraEvents, Dropped, Paired
 from mmcfusion_ros.bags.reading import Bag
 from mmcfusion_ros.bags.topics import find_cameras
-from mmcfusion_ros.ros.pairing import PairingOptions
+from mmcfusion_ros.stream.pairing import PairingOptions
 
 MS = 1_000_000
 OPTIONS = PairingOptions(slop_ns=50 * MS, max_wait_ns=30 * MS, max_age_ns=2 * NS, queue_size=30)

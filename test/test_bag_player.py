@@ -40,9 +40,10 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from mmcfusion_ros.bags.reading import read_message
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, evaluate_bag
-from mmcfusion_ros.ros.bag_player import shift_stamp
-from mmcfusion_ros.ros.parameter_files import load_values
+from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag
+from mmcfusion_ros.evaluation.bags.options import BagOptions
+from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.tools.bag_player import shift_stamp
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
@@ -249,7 +250,7 @@ def test_wrong_usage_is_named(options, word, tmp_path):
 def test_waiting_for_an_active_node_ends_either_way(model, status):
     """As replay.launch.py waits."""
     with NodeProcess(f"-p model:={model}") as node:
-        command = [sys.executable, "-m", "mmcfusion_ros.ros.wait_active", node.rig.full_name]
+        command = [sys.executable, "-m", "mmcfusion_ros.tools.wait_active", node.rig.full_name]
         environment = {**os.environ, "ROS_DOMAIN_ID": str(node.rig.context.get_domain_id())}
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == status

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from rig_pairs import luminance_pairs, rig_pairs
 
+from mmcfusion_ros.alignment.find import corners, transformed
 from mmcfusion_ros.calibration.board_homography import homography_from_boards
 from mmcfusion_ros.calibration.boards import Board, find_board, rms
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
 from mmcfusion_ros.calibration.recording import FolderRecording, spread
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.fusion.alignment import corners, transformed
 from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.fusion.palette import Palette
 from mmcfusion_ros.fusion.thermal import ThermalOptions
-from mmcfusion_ros.ros.parameter_files import load_values
-from mmcfusion_ros.ros.settings import Settings
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
+from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.settings import Settings
 
 TRUTH = np.array([[0.62, 0.01, 30.0], [-0.012, 0.61, 25.0], [1e-5, -2e-5, 1]])  # RGB to thermal
 

@@ -25,15 +25,15 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
 from mmcfusion_ros.fusion.camera import Intrinsics
-from mmcfusion_ros.ros.camera_publisher import Count, publish_frames
 from mmcfusion_ros.simulation.frame import Frame
+from mmcfusion_ros.tools.camera_publisher import Count, publish_frames
 
 MATRIX = np.array([[40.0, 0, 15.5], [0, 41.0, 11.5], [0, 0, 1]])
 INTRINSICS = {"thermal": Intrinsics(32, 24, MATRIX, "equidistant", (0.1, 0.02, 0.003, 0.0004))}
 RELIABLE = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 CHILD = """
 import itertools, numpy
-from mmcfusion_ros.ros.camera_publisher import publish_frames
+from mmcfusion_ros.tools.camera_publisher import publish_frames
 from mmcfusion_ros.simulation.frame import Frame
 image = numpy.zeros((24, 32, 3), numpy.uint8)
 frames = (Frame("rgb", i * 20_000_000, i * 20_000_000, lambda: image) for i in itertools.count())
@@ -219,6 +219,6 @@ def test_an_awaited_subscriber_gets_the_first_frame(listener):
 
 
 def test_cameras_begin_without_the_subscribers_in_the_end(monkeypatch):
-    monkeypatch.setattr("mmcfusion_ros.ros.camera_publisher.PATIENCE_S", 0.2)
+    monkeypatch.setattr("mmcfusion_ros.tools.camera_publisher.PATIENCE_S", 0.2)
     counts = publish_frames(itertools.islice(pairs(), 4), "cameras", subscribers=1)
     assert counts["rgb"].published + counts["rgb"].skipped == 2

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.clips import ClipTest, Step, clip_table
 from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, summary_markdown
 from mmcfusion_ros.evaluation.rules import average, maximum
 from mmcfusion_ros.fusion.colour import split_luminance
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair
 
 SHAPE = (120, 160)
 GREY = np.full(SHAPE, 90, np.uint8)

@@ -15,8 +15,9 @@ pytest.importorskip("sensor_msgs", reason="sensor_msgs is not installed")
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from mmcfusion_ros.ros import messages
-from mmcfusion_ros.ros.messages import BadImage, compressed_message, rgb_from_message, thermal_from_message
+from mmcfusion_ros.ros.image_messages import compressed_message
+from mmcfusion_ros.stream import messages
+from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
 
 READERS = [thermal_from_message, rgb_from_message]
 

@@ -11,7 +11,7 @@ from ros_helpers import Bench, NodeProcess
 
 from mmcfusion_ros.network.hashes import write_hashes
 from mmcfusion_ros.resources import package_file
-from mmcfusion_ros.ros.parameters import PARAMETERS, READ_ONLY
+from mmcfusion_ros.stream.parameters import PARAMETERS, READ_ONLY
 
 HAS_GPU = any(Path("/dev").glob("nvidia[0-9]*"))
 

@@ -16,7 +16,8 @@ from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, rgb_image, stam
 from ros_helpers import Bench, gap_s
 
 from mmcfusion_ros.fusion import supervised_backend
-from mmcfusion_ros.ros import fusion_node, settings
+from mmcfusion_ros.ros import fusion_node
+from mmcfusion_ros.stream import settings
 
 QUICK = {"stall_timeout": 0.5}
 

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from test_fuser import Recorder
 
+from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
 from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.denoising import denoise, noise_level
 from mmcfusion_ros.fusion.fuser import Fuser
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
-from mmcfusion_ros.ros.parameter_files import load_values
-from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.settings import Settings
 
 
 def house(height=120, width=160):

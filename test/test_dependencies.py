@@ -43,7 +43,7 @@ def test_both_locks_agree():
 def test_the_page_of_licences_names_what_is_locked():
     rows = re.findall(r"^\| ([\w.-]+) \| (\S+) \| (.+) \|$", (ROOT / "docs" / "dependencies.md").read_text(), re.M)
     listed = {name: version for name, version, _ in rows if name != "package"}
-    assert listed == pins((ROOT / "requirements-dev.lock").read_text()), "run: python docs/dependencies.py"
+    assert listed == pins((ROOT / "requirements-dev.lock").read_text()), "run: python scripts/dependencies.py"
 
 
 def test_advisories_are_found_by_version(tmp_path):
@@ -67,7 +67,7 @@ def test_advisories_are_found_by_version(tmp_path):
     lock = tmp_path / "requirements.lock"
     for version, found in (("0.4", 0), ("0.5", 1), ("1.0", 1), ("1.5", 0), ("1.9", 0), ("2.0", 1)):
         lock.write_text(f"some-package=={version} \\\n    --hash=sha256:00\n")
-        command = [sys.executable, str(ROOT / "docs" / "advisories.py"), str(tmp_path), str(lock)]
+        command = [sys.executable, str(ROOT / "scripts" / "advisories.py"), str(tmp_path), str(lock)]
         result = subprocess.run(command, capture_output=True, text=True)
         assert result.returncode == found, result.stderr
         assert result.stdout.startswith(f"some-package {version}: PYSEC-1 (" if found else "none applies (1 packages")

@@ -21,8 +21,8 @@ from ros_helpers import ROOT, Bench, NodeProcess
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
-from mmcfusion_ros.ros.doctor import examine
-from mmcfusion_ros.ros.patient import Patient
+from mmcfusion_ros.tools.doctor import examine
+from mmcfusion_ros.tools.patient import Patient
 
 SECONDS = 0.7
 

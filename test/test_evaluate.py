@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from report_runs import page_data
 
+from mmcfusion_ros.data.pair_folder import find_pairs, read_pair, read_rgb
 from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, load_method, summary_markdown
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
 from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, read_peers
 from mmcfusion_ros.fusion.colour import split_luminance
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair, read_rgb
 from mmcfusion_ros.network.hashes import sha256_of
 
 MODELS = Path(__file__).resolve().parents[1] / "models"

@@ -37,14 +37,15 @@ from mcap.reader import make_reader
 
 from mmcfusion_ros.bags.reading import Bag, read_message
 from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report, summary_text
-from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, evaluate_bag
+from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag
 from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused
 from mmcfusion_ros.evaluation.bags.measures import METRICS, registration_residual
+from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.bags.outputs import COLUMNS, ReportFrames
 from mmcfusion_ros.evaluation.bags.writing import header_message, ros_type
 from mmcfusion_ros.fusion.pipeline import StageClock
-from mmcfusion_ros.ros.parameter_files import load_values
-from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLAIN = BagOptions(report=False)
@@ -206,8 +207,9 @@ class TestResult:
     def test_nothing_of_ros_is_imported(self, bag, random_lite_graph, tmp_path):
         code = (
             "import sys; from pathlib import Path\n"
-            "from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, evaluate_bag\n"
-            "from mmcfusion_ros.ros.parameter_files import load_values\n"
+            "from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag\n"
+            "from mmcfusion_ros.evaluation.bags.options import BagOptions\n"
+            "from mmcfusion_ros.stream.parameter_files import load_values\n"
             f"values = load_values(None, {[*SMALL, f'model={random_lite_graph}']})\n"
             f"evaluate_bag(Path({str(bag)!r}), values, Path({str(tmp_path / 'out')!r}), BagOptions(report=False))\n"
             "print({'rclpy', 'sensor_msgs', 'std_msgs', 'diagnostic_msgs', 'torch'} & set(sys.modules))"
@@ -435,8 +437,9 @@ def test_memory_does_not_grow_with_the_bag(random_lite_graph, tmp_path):
         path = write_bag(tmp_path / f"drive_{pairs}", messages)
         code = (
             "from pathlib import Path\n"
-            "from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, evaluate_bag\n"
-            "from mmcfusion_ros.ros.parameter_files import load_values\n"
+            "from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag\n"
+            "from mmcfusion_ros.evaluation.bags.options import BagOptions\n"
+            "from mmcfusion_ros.stream.parameter_files import load_values\n"
             f"values = load_values(None, ['threads=1', 'model={random_lite_graph}'])\n"
             "options = BagOptions(metrics=False, report=False, every=8)\n"
             f"evaluate_bag(Path({str(path)!r}), values, Path({str(tmp_path / f'out_{pairs}')!r}), options)\n"

@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.resources import package_file
-from mmcfusion_ros.ros.messages import compressed_message
+from mmcfusion_ros.ros.image_messages import compressed_message
 
 BIG = 2**32 - 1
 

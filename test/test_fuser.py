@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion import backends
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
@@ -22,7 +23,6 @@ from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.openvino_backend import COMPILED_SIZES
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
-from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.variants import get_variant

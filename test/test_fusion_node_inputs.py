@@ -12,7 +12,7 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.errors import FusionError
-from mmcfusion_ros.ros.messages import compressed_message
+from mmcfusion_ros.ros.image_messages import compressed_message
 
 FAULTY = (
     ("bad_encoding", {"encoding": "no_such_encoding"}),

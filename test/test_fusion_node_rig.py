@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.palette import Palette
-from mmcfusion_ros.ros.camera_info import CameraInfoRegistration, intrinsics_from_message
+from mmcfusion_ros.stream.camera_info import CameraInfoRegistration, intrinsics_from_message
 
 MATRIX = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
 

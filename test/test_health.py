@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("diagnostic_msgs", reason="the ROS messages are not installed")
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from mmcfusion_ros.ros.health import COUNTED, RECENT_FRAMES, Health, status_message
+from mmcfusion_ros.ros.diagnostics import status_message
+from mmcfusion_ros.stream.health import COUNTED, RECENT_FRAMES, Health
 
 TOPICS = {"thermal_in": "/a/thermal", "rgb_in": "/a/rgb", "camera_info_in": "/a/info"}
 

@@ -12,8 +12,9 @@ pytest.importorskip("sensor_msgs", reason="sensor_msgs is not installed")
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from mmcfusion_ros.ros import messages
-from mmcfusion_ros.ros.messages import BadImage, image_message, rgb_from_message, thermal_from_message
+from mmcfusion_ros.ros.image_messages import image_message
+from mmcfusion_ros.stream import messages
+from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
 
 READERS = [thermal_from_message, rgb_from_message]
 GREY_8, GREY_16 = ("mono8", "8UC1"), ("mono16", "16UC1")

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmcfusion_ros.data.pair_folder import find_pairs, read_rgb, read_thermal
 from mmcfusion_ros.evaluation.metrics import (
     average_gradient,
     correlation,
@@ -17,7 +18,6 @@ from mmcfusion_ros.evaluation.metrics import (
     visual_information_fidelity,
 )
 from mmcfusion_ros.fusion.colour import split_luminance
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_rgb, read_thermal
 
 NAMES = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM")
 SUMS = ("EN", "SD", "SF", "AG", "MI", "SCD", "CC", "VIF", "Qabf", "SSIM", "SSIM_cdd")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmcfusion_ros.ros.mode import ModeSwitch
+from mmcfusion_ros.stream.mode import ModeSwitch
 
 
 class Cameras:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmcfusion_ros.fusion.pair_folder import LAYOUTS, find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.data.pair_folder import LAYOUTS, find_pairs, read_rgb, read_thermal
 
 
 def write(path, image=None):

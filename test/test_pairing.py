@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmcfusion_ros.ros.pairing import DROP_REASONS, Pair, Pairer, PairingOptions
+from mmcfusion_ros.stream.pairing import DROP_REASONS, Pair, Pairer, PairingOptions
 
 MS = 1_000_000
 S = 1000 * MS

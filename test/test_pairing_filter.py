@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from mmcfusion_ros.ros.pair_filter import PairFilter
-from mmcfusion_ros.ros.pairing import Pair, PairingOptions
+from mmcfusion_ros.stream.pair_filter import PairFilter
+from mmcfusion_ros.stream.pairing import Pair, PairingOptions
 
 MS = 1_000_000
 ROOT = Path(__file__).parents[1]
@@ -229,7 +229,7 @@ def test_many_threads_lose_nothing_and_keep_the_order(rig: Rig) -> None:
 
 def test_importing_the_pairing_imports_nothing_of_ros() -> None:
     code = (
-        "import sys, mmcfusion_ros.ros.pairing; "
+        "import sys, mmcfusion_ros.stream.pairing; "
         "print([m for m in sys.modules if m.partition('.')[0] in ('rclpy', 'message_filters', 'sensor_msgs')])"
     )
     done = subprocess.run(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mmcfusion_ros.resources import package_file
-from mmcfusion_ros.ros.parameter_files import load_values
-from mmcfusion_ros.ros.parameters import PARAMETERS
+from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.parameters import PARAMETERS
 
 DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmcfusion_ros.ros.parameters import PARAMETERS, Parameter, parameters_markdown, parameters_yaml
+from mmcfusion_ros.stream.parameters import PARAMETERS, Parameter, parameters_markdown, parameters_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

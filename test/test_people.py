@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from mmcfusion_ros.data.pair_folder import find_pairs, read_thermal
 from mmcfusion_ros.evaluation.people import PeopleTest, contrast_to_noise, count_hits, find_people, read_labels
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_thermal
 
 NOBODY = np.empty((0, 4))
 

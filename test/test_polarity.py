@@ -15,20 +15,21 @@ from image_pairs import write_pairs
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, evaluate_bag
+from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
+from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag
 from mmcfusion_ros.evaluation.bags.measures import METRICS
+from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.fuser import Fuser
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.export import export_onnx, export_openvino
-from mmcfusion_ros.ros.parameter_files import load_values
-from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.settings import Settings
 from mmcfusion_ros.training.config import Folder, TrainingConfig
 from mmcfusion_ros.training.data import PairSampler
 from mmcfusion_ros.training.learner import Learner, launch_fabric

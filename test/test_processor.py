@@ -12,11 +12,11 @@ from camera_messages import header, rgb_image, thermal_image
 
 from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
-from mmcfusion_ros.ros.health import Health
-from mmcfusion_ros.ros.mode import ModeSwitch
-from mmcfusion_ros.ros.pairing import Pair
 from mmcfusion_ros.ros.processor import Processor
 from mmcfusion_ros.ros.worker import LoneFrame
+from mmcfusion_ros.stream.health import Health
+from mmcfusion_ros.stream.mode import ModeSwitch
+from mmcfusion_ros.stream.pairing import Pair
 
 MS = 1_000_000
 

@@ -20,11 +20,12 @@ from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.network.weights import load_network
 from mmcfusion_ros.ros.memory import give_back
-from mmcfusion_ros.ros.messages import BadImage, rgb_from_message, thermal_from_message
-from mmcfusion_ros.ros.mode import ModeSwitch
-from mmcfusion_ros.ros.pairing import Pairer, PairingOptions
-from mmcfusion_ros.ros.parameters import PARAMETERS
-from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.ros.node_parameters import qos_profile
+from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.mode import ModeSwitch
+from mmcfusion_ros.stream.pairing import Pairer, PairingOptions
+from mmcfusion_ros.stream.parameters import PARAMETERS
+from mmcfusion_ros.stream.settings import Settings
 
 GROWTH_MB = 20
 
@@ -154,8 +155,8 @@ def test_parameters(data):
             values[parameter.name] = data.draw(st.sampled_from(extremes))
         assert type(values[parameter.name]) is type(parameter.default)
     made = Settings(values)
-    assert made.input_qos().depth >= 1
-    assert made.output_qos().depth >= 1
+    assert qos_profile(made, "input").depth >= 1
+    assert qos_profile(made, "output").depth >= 1
     assert made.pairing().queue_size >= 1
     assert set(made.pass_through()) <= {"rgb", "thermal"}
 

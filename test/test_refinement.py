@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rig_pairs import luminance_pairs, moved
 
-from mmcfusion_ros.fusion.alignment import corners, transformed
+from mmcfusion_ros.alignment.find import corners, transformed
+from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
-from mmcfusion_ros.fusion.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB

@@ -1,43 +1,68 @@
-"""Which room may import which: ``network`` knows no other, ``fusion`` only that one, ROS stays in ``ros``."""
+"""Which room may import which, that neither rooms nor files go in circles, and that ROS stays where it belongs."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mmcfusion_ros"
-KNOWS = {
+KNOWS: dict[str, set[str]] = {
     "network": set(),
-    "fusion": {"network"},
-    "simulation": {"fusion"},
-    "training": {"network", "fusion", "simulation"},
-    "ros": {"fusion", "simulation", "bags"},
-    "bags": {"fusion", "ros"},
-    "calibration": {"fusion", "ros", "bags"},
-    "evaluation": {"network", "fusion", "simulation", "ros", "bags"},
+    "alignment": set(),
+    "data": set(),
+    "fusion": {"network", "alignment"},
+    "stream": {"fusion", "alignment"},
+    "ros": {"fusion", "stream"},
+    "simulation": {"fusion", "data"},
+    "bags": {"fusion", "stream"},
+    "training": {"network", "fusion", "data", "simulation"},
+    "calibration": {"alignment", "fusion", "stream", "data", "bags"},
+    "evaluation": {"network", "fusion", "stream", "ros", "data", "bags", "simulation"},
+    "tools": {"fusion", "stream", "ros", "data", "bags", "simulation", "evaluation"},
+}
+FILES = {
+    "mmcfusion_ros." + ".".join(file.relative_to(PACKAGE).with_suffix("").parts): file for file in PACKAGE.rglob("*.py")
 }
 
 
-def imported(room: str) -> set[str]:
-    """Modules, with their dots, that its files name anywhere, also within functions."""
-    nodes = [node for file in (PACKAGE / room).rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
+def imported(file: Path) -> set[str]:
+    """Modules, with their dots, that it names anywhere: also within functions, also for types only."""
+    nodes = list(ast.walk(ast.parse(file.read_text())))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return names | {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= members & FILES.keys() or {str(node.module)}
+    return names
+
+
+def imported_by(room: str) -> set[str]:
+    return set().union(*(imported(file) for name, file in FILES.items() if name.split(".")[1] == room))
 
 
 @pytest.mark.parametrize("room", KNOWS)
 def test_a_room_knows_only_these_others(room):
-    modules = imported(room)
-    assert "__future__" in modules
+    modules = imported_by(room)
     others = {module.split(".")[1] for module in modules if module.startswith("mmcfusion_ros.")}
     assert others & {*KNOWS, "commands"} - {room} <= KNOWS[room]
 
 
-@pytest.mark.parametrize("room", [room for room in KNOWS if room != "ros"])
-def test_only_one_room_imports_rclpy(room):
-    assert not [module for module in imported(room) if module.split(".")[0] == "rclpy"]
+def test_rooms_and_files_go_in_no_circles():
+    TopologicalSorter(KNOWS).prepare()
+    TopologicalSorter({name: imported(file) & FILES.keys() for name, file in FILES.items()}).prepare()
+
+
+@pytest.mark.parametrize("room", KNOWS.keys() - {"ros", "tools"})
+def test_only_two_rooms_import_rclpy(room):
+    assert not [module for module in imported_by(room) if module.split(".")[0] == "rclpy"]
+
+
+@pytest.mark.parametrize("room", ["network", "alignment", "data", "fusion", "stream", "bags"])
+def test_these_rooms_need_no_ros_messages(room):
+    assert not [module for module in imported_by(room) if module.split(".")[0].endswith("_msgs")]
 
 
 def test_every_room_is_told_of():

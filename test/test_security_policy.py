@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from ros_helpers import ROOT, NodeProcess
 
-from mmcfusion_ros.ros.security_policy import interface_of, node_interface, policy_xml
+from mmcfusion_ros.tools.security_policy import interface_of, node_interface, policy_xml
 
 POLICY = ROOT / "config" / "security" / "policy.xml"
 

@@ -94,7 +94,8 @@ def test_while_a_model_is_loaded(tmp_path):
     """That may take long, in native code that knows no signals."""
     code = f"""
 import pathlib, time
-from mmcfusion_ros.ros import fusion_node, settings
+from mmcfusion_ros.ros import fusion_node
+from mmcfusion_ros.stream import settings
 def load(self, backend):
     pathlib.Path({str(tmp_path)!r}, "loading").touch()
     time.sleep(600)

@@ -10,7 +10,7 @@ import pytest
 from camera_messages import rgb_image, stamp_ns
 from ros_helpers import Bench
 
-from mmcfusion_ros.ros.trace import FrameTrace
+from mmcfusion_ros.stream.trace import FrameTrace
 
 STAGES = {"decode": 1.0, "network": 8.0, "total": 9.5}
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from mmcfusion_ros.bags.reading import Bag, Recorded, read_message
 from mmcfusion_ros.bags.topics import CameraTopics
-from mmcfusion_ros.ros.pair_filter import stamp_ns
-from mmcfusion_ros.ros.pairing import Pair, Pairer, PairingOptions, Stream
+from mmcfusion_ros.stream.pair_filter import stamp_ns
+from mmcfusion_ros.stream.pairing import Pair, Pairer, PairingOptions, Stream
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from mmcfusion_ros.bags.topics import Topic, find_cameras
 from mmcfusion_ros.calibration.recording import StampedFrame, ThermalAndRgb, spread
 from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
-from mmcfusion_ros.ros.messages import BadImage, rgb_from_message, thermal_from_message
-from mmcfusion_ros.ros.pair_filter import stamp_ns
-from mmcfusion_ros.ros.pairing import Pair, PairingOptions
+from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.pair_filter import stamp_ns
+from mmcfusion_ros.stream.pairing import Pair, PairingOptions
 
 
 class BagRecording:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from mmcfusion_ros.alignment.find import ImagePair, transformed
 from mmcfusion_ros.calibration.boards import Board, check_coverage, find_boards, rms
-from mmcfusion_ros.fusion.alignment import ImagePair, transformed
 
 LARGEST_ERROR_PX = 3.0
 OUTLIER_PX = 5.0

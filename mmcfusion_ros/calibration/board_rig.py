@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 import cv2
 import numpy as np
 
+from mmcfusion_ros.alignment.find import ImagePair
 from mmcfusion_ros.calibration.boards import Board, check_coverage, find_boards, rms
-from mmcfusion_ros.fusion.alignment import ImagePair
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.geometry import Geometry

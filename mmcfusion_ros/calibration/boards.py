@@ -9,7 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from mmcfusion_ros.fusion.alignment import ImagePair
+from mmcfusion_ros.alignment.find import ImagePair
 
 Pattern = Literal["chessboard", "circles"]
 SUB_PIXEL = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 40, 1e-3)

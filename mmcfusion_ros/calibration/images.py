@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmcfusion_ros.fusion.alignment import Alignment, ImagePair, Search, align, corners, same_view, transformed
+from mmcfusion_ros.alignment.find import Alignment, ImagePair, Search, align, corners, same_view, transformed
 
 LARGEST_DEVIATION = 3.0
 LARGEST_DISAGREEMENT = 4.0

@@ -8,13 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmcfusion_ros.alignment.find import ImagePair, same_view
 from mmcfusion_ros.calibration.board_homography import homography_from_boards
 from mmcfusion_ros.calibration.board_rig import rig_from_boards
 from mmcfusion_ros.calibration.boards import Board, rms
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
 from mmcfusion_ros.calibration.picture import before_and_after
 from mmcfusion_ros.calibration.recording import ThermalAndRgb
-from mmcfusion_ros.fusion.alignment import ImagePair, same_view
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.colour import split_luminance
 

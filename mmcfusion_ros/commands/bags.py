@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mmcfusion_ros.commands.arguments import Commands, add_configuration
 
 if TYPE_CHECKING:
-    from mmcfusion_ros.evaluation.bags.evaluate import BagOptions
+    from mmcfusion_ros.evaluation.bags.options import BagOptions
 
 
 def add_evaluate_bag(commands: Commands) -> None:
@@ -33,7 +33,7 @@ def add_evaluate_bag(commands: Commands) -> None:
 def _evaluate_bag(options: argparse.Namespace) -> bool:
     from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report, summary_text
     from mmcfusion_ros.evaluation.files import writing_to
-    from mmcfusion_ros.ros.parameter_files import load_values
+    from mmcfusion_ros.stream.parameter_files import load_values
 
     configurations = {" ".join(options.set) or "as configured": load_values(options.params_file, options.set)}
     if options.compare:
@@ -110,7 +110,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def _bag_options(options: argparse.Namespace) -> BagOptions:
-    from mmcfusion_ros.evaluation.bags.evaluate import BagOptions
+    from mmcfusion_ros.evaluation.bags.options import BagOptions
 
     return BagOptions(
         thermal_topic=options.thermal_topic,

@@ -61,8 +61,8 @@ def _calibrate(options: argparse.Namespace) -> bool:
 @contextmanager
 def _recording(options: argparse.Namespace) -> Iterator[Recording]:
     """At the end, what is wrong with a bag is told."""
-    from mmcfusion_ros.ros.parameter_files import load_values
-    from mmcfusion_ros.ros.settings import Settings
+    from mmcfusion_ros.stream.parameter_files import load_values
+    from mmcfusion_ros.stream.settings import Settings
 
     settings = Settings(load_values(options.params_file, options.set))
     if options.folder:

@@ -27,7 +27,7 @@ def add_demo(commands: Commands) -> None:
 
 
 def _demo(options: argparse.Namespace) -> bool:
-    from mmcfusion_ros.demo import run_demo
+    from mmcfusion_ros.tools.demo import run_demo
 
     return run_demo(options.out, options.data, options.duration, options.night, options.model)
 
@@ -115,7 +115,7 @@ def _play(options: argparse.Namespace) -> None:
 def _play_bag(options: argparse.Namespace) -> None:
     from mmcfusion_ros.bags.ahead import ahead
     from mmcfusion_ros.bags.reading import Bag
-    from mmcfusion_ros.ros.bag_player import play_messages
+    from mmcfusion_ros.tools.bag_player import play_messages
 
     if options.clock and options.restamp:
         raise ValueError("--clock tells the recording's time, which stamps of --restamp do not follow; leave out one")
@@ -148,7 +148,7 @@ def _add_camera_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _publish(options: argparse.Namespace, frames: Iterable[Frame], node_name: str, **more: Any) -> None:
-    from mmcfusion_ros.ros.camera_publisher import publish_frames
+    from mmcfusion_ros.tools.camera_publisher import publish_frames
 
     publish_frames(
         frames,
@@ -168,6 +168,6 @@ def add_parameters(commands: Commands) -> None:
 
 
 def _parameters(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.ros.parameters import parameters_markdown, parameters_yaml
+    from mmcfusion_ros.stream.parameters import parameters_markdown, parameters_yaml
 
     print(parameters_yaml() if options.format == "yaml" else parameters_markdown(), end="")

@@ -17,7 +17,7 @@ def add_doctor(commands: Commands) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> bool:
-    from mmcfusion_ros.ros.doctor import run_doctor
+    from mmcfusion_ros.tools.doctor import run_doctor
 
     return run_doctor(options.name, options.namespace, options.seconds)
 
@@ -32,7 +32,7 @@ def add_soak(commands: Commands) -> None:
 
 
 def _soak(options: argparse.Namespace) -> bool:
-    from mmcfusion_ros.soak import run_soak
+    from mmcfusion_ros.tools.soak import run_soak
 
     return run_soak(options.out, options.minutes, options.seed, options.size)
 
@@ -44,6 +44,6 @@ def add_security_policy(commands: Commands) -> None:
 
 
 def _security_policy(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.ros.security_policy import node_interface, policy_xml
+    from mmcfusion_ros.tools.security_policy import node_interface, policy_xml
 
     print(policy_xml(node_interface(options.namespace), options.namespace), end="")

@@ -50,7 +50,8 @@ def _message_to_message(pipeline: FusionPipeline, thermal: np.ndarray, rgb: np.n
     try:
         from std_msgs.msg import Header
 
-        from mmcfusion_ros.ros.messages import image_message, rgb_from_message, thermal_from_message
+        from mmcfusion_ros.ros.image_messages import image_message
+        from mmcfusion_ros.stream.messages import rgb_from_message, thermal_from_message
     except ImportError:
 
         def run_arrays() -> dict[str, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_pair, read_rgb
 from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.evaluation.clips import ClipTest, clip_table
 from mmcfusion_ros.evaluation.files import write_file
@@ -27,7 +28,6 @@ from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
-from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_pair, read_rgb
 from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.network.hashes import sha256_of
 

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mmcfusion_ros.ros.mode import Mode
+from mmcfusion_ros.stream.mode import Mode
 
 MAX_SLOPE_MB_PER_H = 1.0
 MAX_RECOVERY_S = 1.0

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmcfusion_ros.alignment.refinement import Refiner
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import FrozenThermalError
 from mmcfusion_ros.fusion.frozen import FROZEN_POLICIES, FrozenDetector
 from mmcfusion_ros.fusion.fuser import Fuser, check_visible
-from mmcfusion_ros.fusion.refinement import Refiner
 from mmcfusion_ros.fusion.registration import Registration, blend
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 
@@ -191,7 +191,7 @@ class FusionPipeline:
     def _warp(self, thermal: np.ndarray, rgb_shape: tuple[int, int]) -> np.ndarray:
         registration = self.refiner.registration if self.refiner else self.registration
         warped, self.weight = registration.warp(thermal, rgb_shape)
-        self._doubts = registration.doubts(thermal.shape, rgb_shape)
+        self._doubts = self.registration.doubts(thermal.shape, rgb_shape)
         return warped
 
 

@@ -14,7 +14,7 @@ from mmcfusion_ros.fusion.errors import one_line
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.pipeline import RegisteredPair
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.stream.settings import Settings
 
 NICENESS = 10  # what is fused for detectors comes first
 REST, LONGEST_REST_S = 4.0, 1.0  # after each picture, so many times as long as it took

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from mmcfusion_ros.fusion.errors import one_line
-from mmcfusion_ros.ros.input_monitor import InputMonitor
+from mmcfusion_ros.ros.diagnostics import InputMonitor
 from mmcfusion_ros.ros.log_throttle import LogThrottle, where
-from mmcfusion_ros.ros.messages import BadImage
-from mmcfusion_ros.ros.pair_filter import stamp_ns
-from mmcfusion_ros.ros.pairing import Pair, Stream
-from mmcfusion_ros.ros.settings import Settings
-from mmcfusion_ros.ros.trace import FrameTrace
 from mmcfusion_ros.ros.worker import Job
+from mmcfusion_ros.stream.messages import BadImage
+from mmcfusion_ros.stream.pair_filter import stamp_ns
+from mmcfusion_ros.stream.pairing import Pair, Stream
+from mmcfusion_ros.stream.settings import Settings
+from mmcfusion_ros.stream.trace import FrameTrace
 
 
 class FrameWatch:

@@ -11,18 +11,18 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mmcfusion_ros.fusion.network_thread import NetworkThread
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
-from mmcfusion_ros.ros.camera_info import CameraInfoRegistration
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.frame_watch import FrameWatch
-from mmcfusion_ros.ros.health import Health
 from mmcfusion_ros.ros.inputs import STREAMS, Inputs
-from mmcfusion_ros.ros.mode import Mode, ModeSwitch
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.ros.pair_filter import PairFilter
-from mmcfusion_ros.ros.pairing import Pair, Stream
 from mmcfusion_ros.ros.processor import Processor
-from mmcfusion_ros.ros.settings import Settings
 from mmcfusion_ros.ros.worker import LoneFrame, NewestPairWorker
+from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
+from mmcfusion_ros.stream.health import Health
+from mmcfusion_ros.stream.mode import Mode, ModeSwitch
+from mmcfusion_ros.stream.pair_filter import PairFilter
+from mmcfusion_ros.stream.pairing import Pair, Stream
+from mmcfusion_ros.stream.settings import Settings
 
 
 class Fusing:

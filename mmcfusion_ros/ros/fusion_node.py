@@ -25,12 +25,13 @@ from std_msgs.msg import String
 from mmcfusion_ros.fusion.errors import one_line
 from mmcfusion_ros.fusion.network_thread import NetworkThread
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.ros.diagnostics import status_message
 from mmcfusion_ros.ros.fusing import Fusing
-from mmcfusion_ros.ros.health import status_message
 from mmcfusion_ros.ros.memory import give_back, return_free_memory
-from mmcfusion_ros.ros.mode import Mode
+from mmcfusion_ros.ros.node_parameters import check_changes, declare_parameters, read_parameters
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.ros.settings import Settings, check_changes, declare_parameters, read_parameters
+from mmcfusion_ros.stream.mode import Mode
+from mmcfusion_ros.stream.settings import Settings
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 PATIENCE_S, SHORT_PATIENCE_S = 0.8, 0.1

@@ -9,9 +9,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from mmcfusion_ros.ros.pairing import Stream
-from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.ros.node_parameters import qos_profile
 from mmcfusion_ros.ros.subscriber import Subscriber
+from mmcfusion_ros.stream.pairing import Stream
+from mmcfusion_ros.stream.settings import Settings
 
 STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
 
@@ -32,7 +33,7 @@ class Inputs:
         calibrated_by_messages: Collection[Stream],
     ) -> None:
         self._node = node
-        self._qos = settings.input_qos()
+        self._qos = qos_profile(settings, "input")
         self._subscribers: dict[str, Any] = {}
         try:
             self._subscribe_to_all(settings, on_frame, on_camera_info)

@@ -10,10 +10,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.pipeline import StageClock
+from mmcfusion_ros.ros.image_messages import compressed_message, image_message
 from mmcfusion_ros.ros.log_throttle import LogThrottle, where
-from mmcfusion_ros.ros.messages import compressed_message, image_message
-from mmcfusion_ros.ros.pair_filter import stamp_ns
-from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.ros.node_parameters import qos_profile
+from mmcfusion_ros.stream.pair_filter import stamp_ns
+from mmcfusion_ros.stream.settings import Settings
 
 
 class Outputs:
@@ -35,8 +36,9 @@ class Outputs:
         if settings.values["publish_compressed"]:
             topics["compressed"] = (CompressedImage, "fused/image_raw/compressed")
         self._publishers: dict[str, Any] = {}
+        qos = qos_profile(settings, "output")
         for name, (message_type, topic) in topics.items():
-            self._publishers[name] = node.create_lifecycle_publisher(message_type, topic, settings.output_qos())
+            self._publishers[name] = node.create_lifecycle_publisher(message_type, topic, qos)
 
     def close(self) -> None:
         """Takes the topics back. What a frame that was given up still publishes is lost."""

@@ -15,13 +15,13 @@ from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, SMALLEST_SIDE
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, RegisteredPair, StageClock
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.frame_watch import FrameWatch
-from mmcfusion_ros.ros.health import Health
-from mmcfusion_ros.ros.messages import BadImage, drop_reason, rgb_from_message, thermal_from_message
-from mmcfusion_ros.ros.mode import ModeSwitch, Source
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.ros.pair_filter import stamp_ns
-from mmcfusion_ros.ros.pairing import MAX_BACKWARD_NS, Pair, Stream
 from mmcfusion_ros.ros.worker import Job, LoneFrame, source_of
+from mmcfusion_ros.stream.health import Health
+from mmcfusion_ros.stream.messages import BadImage, drop_reason, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.mode import ModeSwitch, Source
+from mmcfusion_ros.stream.pair_filter import stamp_ns
+from mmcfusion_ros.stream.pairing import MAX_BACKWARD_NS, Pair, Stream
 
 READERS: dict[Stream, Callable[[Any], np.ndarray]] = {
     "thermal": partial(thermal_from_message, colour=True),

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mmcfusion_ros.ros.mode import Source
-from mmcfusion_ros.ros.pair_filter import PairFilter
-from mmcfusion_ros.ros.pairing import Pair, Stream
+from mmcfusion_ros.stream.mode import Source
+from mmcfusion_ros.stream.pair_filter import PairFilter
+from mmcfusion_ros.stream.pairing import Pair, Stream
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, BagResult, evaluate_bag
+from mmcfusion_ros.evaluation.bags.evaluate import BagResult, evaluate_bag
 from mmcfusion_ros.evaluation.bags.measures import METRICS
+from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.report import Run, write_preview_video, write_report
-from mmcfusion_ros.ros.parameters import Value
+from mmcfusion_ros.stream.parameters import Value
 
 PREVIEW_HZ = 10.0
 

@@ -19,46 +19,17 @@ from mmcfusion_ros.bags.reading import Bag
 from mmcfusion_ros.bags.topics import CameraTopics, find_cameras
 from mmcfusion_ros.evaluation.bags.fusing import Fused, Result, fuse
 from mmcfusion_ros.evaluation.bags.measures import frame_metrics, frame_times
+from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.bags.outputs import DiagnosedBag, FrameTable, Outputs, ReportFrames
 from mmcfusion_ros.evaluation.bags.statistics import Statistics
 from mmcfusion_ros.evaluation.bags.summary import FileHashes, configuration, header_words, problems, results
 from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.report import Run
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
-from mmcfusion_ros.ros.parameters import Value
-from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.stream.parameters import Value
+from mmcfusion_ros.stream.settings import Settings
 
 READ_AHEAD, FUSED_AHEAD = 16, 4  # events; one in five or so holds images
-
-
-@dataclass(frozen=True)
-class BagOptions:
-    """What of a bag is evaluated, and what of the result is kept; ``ValueError`` names what makes no sense.
-
-    Topics that are not named are found. ``every``: only each n-th pair is fused. ``start_s`` and ``end_s`` are receive
-    times since the start of the bag. ``metrics``: fusion metrics and registration residual. ``images``: the fused bag
-    and previews. ``report``: collects frames for the page.
-    """
-
-    thermal_topic: str = ""
-    rgb_topic: str = ""
-    every: int = 1
-    start_s: float = 0.0
-    end_s: float | None = None
-    metrics: bool = True
-    images: bool = True
-    report: bool = True
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"every is {self.every}; it must be 1 or more")
-        if self.start_s < 0 or (self.end_s is not None and self.end_s <= self.start_s):
-            raise ValueError(f"the range {self.start_s} s to {self.end_s} s is empty or begins before the bag")
-
-    def range_ns(self, bag: Bag) -> tuple[int, int]:
-        """Receive times, start <= time < end."""
-        end_ns = bag.end_ns if self.end_s is None else bag.start_ns + round(self.end_s * 1e9)
-        return bag.start_ns + round(self.start_s * 1e9), min(end_ns, bag.end_ns)
 
 
 @dataclass(frozen=True)

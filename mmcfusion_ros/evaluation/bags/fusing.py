@@ -11,8 +11,8 @@ import numpy as np
 from mmcfusion_ros.bags.events import Arrived, Dropped, Event, Paired
 from mmcfusion_ros.fusion.errors import one_line
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
-from mmcfusion_ros.ros.messages import drop_reason, rgb_from_message, thermal_from_message, wire_pixels
-from mmcfusion_ros.ros.pairing import Pair
+from mmcfusion_ros.stream.messages import drop_reason, rgb_from_message, thermal_from_message, wire_pixels
+from mmcfusion_ros.stream.pairing import Pair
 
 STAGES = ("decode", "thermal", "luminance", "registration", "network", "colour", "encode", "total")
 

@@ -15,8 +15,8 @@ from mmcfusion_ros.evaluation.bags.measures import METRICS, RESIDUAL
 from mmcfusion_ros.evaluation.bags.writing import FusedBag
 from mmcfusion_ros.evaluation.report import Frame, encode_preview
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
-from mmcfusion_ros.ros.health import Health
-from mmcfusion_ros.ros.settings import Settings
+from mmcfusion_ros.stream.health import Health
+from mmcfusion_ros.stream.settings import Settings
 
 COLUMNS = (
     *("outcome", "time_s", "thermal_stamp_ns", "rgb_stamp_ns", "skew_ms"),

@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 
-from mmcfusion_ros.evaluation.bags.evaluate import BagOptions, BagResult, evaluate_bag
+from mmcfusion_ros.evaluation.bags.evaluate import BagResult, evaluate_bag
 from mmcfusion_ros.evaluation.bags.measures import METRICS
-from mmcfusion_ros.ros.parameter_files import load_values
-from mmcfusion_ros.ros.parameters import Value
+from mmcfusion_ros.evaluation.bags.options import BagOptions
+from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.parameters import Value
 
 
 @dataclass(frozen=True)

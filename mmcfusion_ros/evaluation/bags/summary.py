@@ -9,23 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmcfusion_ros.bags.events import CameraEvents
 from mmcfusion_ros.bags.reading import Bag
 from mmcfusion_ros.bags.topics import CameraTopics
 from mmcfusion_ros.evaluation.bags.fusing import STAGES
 from mmcfusion_ros.evaluation.bags.measures import METRICS, RESIDUAL
+from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.bags.statistics import Statistics
 from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.network.hashes import sha256_of
-from mmcfusion_ros.ros.parameters import PARAMETERS, Value
-from mmcfusion_ros.ros.settings import Settings
-
-if TYPE_CHECKING:
-    from mmcfusion_ros.evaluation.bags.evaluate import BagOptions
+from mmcfusion_ros.stream.parameters import PARAMETERS, Value
+from mmcfusion_ros.stream.settings import Settings
 
 PACKAGES = ("mmcfusion_ros", "numpy", "opencv-python-headless", "openvino", "torch", "rosbags")
 

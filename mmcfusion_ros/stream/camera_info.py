@@ -1,0 +1,81 @@
+"""Intrinsics from camera_info messages, for a calibration whose file has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.camera import Intrinsics
+from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.stream.pairing import Stream
+
+
+class CameraInfoRegistration:
+    """A calibration completed by what the cameras say of themselves.
+
+    ``registration`` is the one of now; it raises at the first image while intrinsics are missing.
+    """
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self._messages: dict[str, Any] = {}
+        self._intrinsics: dict[str, Intrinsics] = {}
+        self._wrong: dict[str, str] = {}
+        self.registration = Registration(calibration)
+
+    @property
+    def cameras(self) -> list[Stream]:
+        """Those whose camera_info is needed: ``thermal``, ``rgb``, both or none."""
+        own: dict[Stream, Intrinsics | None] = {"thermal": self._calibration.thermal, "rgb": self._calibration.rgb}
+        needed = self._calibration.kind == "calibrated"
+        return [camera for camera, intrinsics in own.items() if needed and intrinsics is None]
+
+    def take(self, message: Any, camera: Stream) -> None:
+        """A message of one of :attr:`cameras`; only a new content changes something."""
+        before = self._messages.get(camera)
+        if before is not None and _content(before) == _content(message):
+            return
+        self._messages[camera] = message
+        self._intrinsics.pop(camera, None)
+        self._wrong.pop(camera, None)
+        try:
+            self._intrinsics[camera] = intrinsics_from_message(message)
+        except ValueError as error:
+            self._wrong[camera] = f"{camera}/camera_info: {error}"
+        completed = self._calibration.with_intrinsics(self._intrinsics.get("thermal"), self._intrinsics.get("rgb"))
+        self.registration = Registration(completed)
+
+    def problems(self) -> list[str]:
+        """Which camera_info is missing or wrong, in words."""
+        missing = [f"registration waits for {c}/camera_info" for c in self.cameras if c not in self._messages]
+        return [*self._wrong.values(), *missing]
+
+
+def intrinsics_from_message(message: Any) -> Intrinsics:
+    """Of the image as it is sent: cut to the region of interest, then binned; ``ValueError`` if they are none.
+
+    ``K`` and ``D`` are of the full image, as ``sensor_msgs/CameraInfo`` says; the image must not be rectified.
+    """
+    matrix = np.array(message.k, dtype=np.float64).reshape(3, 3)
+    if not matrix.any():
+        raise ValueError("K is zero: the camera is not calibrated")
+    roi = message.roi
+    x, y, width, height = 0, 0, message.width, message.height
+    if roi.width and roi.height:
+        x, y, width, height = roi.x_offset, roi.y_offset, roi.width, roi.height
+    across, down = max(1, message.binning_x), max(1, message.binning_y)
+    cut = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
+    bin_ = np.array([[1 / across, 0, 0.5 / across - 0.5], [0, 1 / down, 0.5 / down - 0.5], [0, 0, 1]])
+    distortion = tuple(message.d) if any(message.d) else ()
+    model = message.distortion_model if distortion else "plumb_bob"
+    return Intrinsics(width // across, height // down, bin_ @ cut @ matrix, model, distortion)
+
+
+def _content(message: Any) -> tuple[object, ...]:
+    roi = message.roi
+    return (
+        (message.width, message.height, message.distortion_model, tuple(message.d), tuple(message.k)),
+        (message.binning_x, message.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height),
+    )

@@ -1,0 +1,131 @@
+"""The node's settings: its parameter values as the objects they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
+from mmcfusion_ros.fusion.backends import Backend, create_backend
+from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
+from mmcfusion_ros.fusion.frozen import FrozenDetector
+from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.models import PURPOSES, find_model
+from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.fusion.supervised_backend import Maker, SupervisedBackend
+from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
+from mmcfusion_ros.stream.pairing import PairingOptions, Stream
+from mmcfusion_ros.stream.parameters import Value
+from mmcfusion_ros.stream.trace import FrameTrace
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Validated parameter values."""
+
+    values: Mapping[str, Value]
+
+    def text(self, name: str) -> str:
+        """A string parameter."""
+        return str(self.values[name])
+
+    def whole(self, name: str) -> int:
+        """An integer parameter."""
+        return int(self.values[name])
+
+    def number(self, name: str) -> float:
+        """A parameter of type double."""
+        return float(self.values[name])
+
+    @property
+    def model(self) -> str:
+        """Name or path of the fused image's network."""
+        model = self.text("model")
+        return PURPOSES[self.text("output.purpose")] if model == "auto" else model
+
+    def nanoseconds(self, name: str) -> int:
+        """A parameter in seconds, as integer nanoseconds."""
+        return round(self.number(name) * 1e9)
+
+    def pairing(self) -> PairingOptions:
+        """Limits of the pairing; ``ValueError`` if they make no sense together."""
+        return PairingOptions(
+            slop_ns=self.nanoseconds("pairing.slop"),
+            max_wait_ns=self.nanoseconds("pairing.max_wait"),
+            max_age_ns=self.nanoseconds("pairing.max_age"),
+            queue_size=self.whole("pairing.queue_size"),
+            thermal_offset_ns=self.nanoseconds("pairing.thermal_offset"),
+        )
+
+    def thermal(self) -> ThermalOptions:
+        """How thermal frames become grey values; ``ValueError`` if the values make no sense together."""
+        names = [field.name for field in fields(ThermalOptions) if field.name != "mode"]
+        values: dict[str, Any] = {name: self.values[f"thermal.{name}"] for name in names}
+        return ThermalOptions(mode=self.text("thermal.scaling"), **values)
+
+    def backend(self) -> SupervisedBackend:
+        """What runs the network, loaded; errors say which parameter or file is wrong."""
+        return SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
+
+    def pipeline(self, backend: SupervisedBackend) -> FusionPipeline:
+        """The whole way of a frame, run once; errors say which parameter or file is wrong."""
+        fuser = Fuser(backend, backend.reason, bool(self.values["denoise"]))
+        registration = Registration(self._calibration())
+        pipeline = FusionPipeline(
+            fuser,
+            ThermalScaler(self.thermal()),
+            registration,
+            FrozenDetector(self.number("thermal.frozen_after")),
+            self.text("thermal.frozen_policy"),
+            self._refiner(registration),
+        )
+        blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
+        fuser(blank, blank)
+        return pipeline
+
+    def display_fuser(self) -> Fuser:
+        """That of display/image_raw, loaded: on one processor, so that it is not in the way of the fused image's."""
+        backend, device, precision = (self.text(name) for name in ("backend", "device", "precision"))
+        return Fuser(*create_backend(find_model(PURPOSES["display"]), backend, device, precision, threads=1))
+
+    def trace(self, failed: Callable[[str], object]) -> FrameTrace | None:
+        """The trace that is asked for, begun; ``failed(text)`` is called if it ends early."""
+        path = self.text("trace_file")
+        return FrameTrace(path, failed) if path else None
+
+    def _calibration(self) -> Calibration:
+        kind, file = self.text("registration.type"), self.text("registration.file")
+        if kind == "identity":
+            return Calibration()
+        if not file:
+            raise ValueError(f"registration.type is {kind} but registration.file is empty; name the YAML file")
+        calibration = load_calibration(file)
+        if calibration.kind != kind:
+            raise ValueError(f"registration.type is {kind}, but {file} is of type {calibration.kind}; correct one")
+        return calibration
+
+    def _backend_makers(self) -> list[Maker]:
+        choices = [(self.text("backend"), self.text("device"), self.text("precision"))]
+        if self.text("fallback_backend") != "none":
+            choices.append((self.text("fallback_backend"), "cpu", "auto"))
+        return [partial(self._make_backend, *choice) for choice in choices]
+
+    def _make_backend(self, backend: str, device: str, precision: str) -> tuple[Backend, str]:
+        return create_backend(find_model(self.model), backend, device, precision, self.whole("threads"))
+
+    def pass_through(self) -> list[Stream]:
+        """The cameras whose images go out alone when the other one is lost."""
+        policies: dict[Stream, str] = {"rgb": "on_thermal_loss", "thermal": "on_rgb_loss"}
+        return [stream for stream, policy in policies.items() if self.text(policy) == "pass_through"]
+
+    def _refiner(self, registration: Registration) -> Refiner | None:
+        mode = self.text("registration.refine")
+        if mode == "off":
+            return None
+        period_s, warn_px = self.number("registration.refine_period"), self.number("registration.refine_warn")
+        return Refiner(registration, RefinementOptions(mode, period_s, warn_px=warn_px))

@@ -1,0 +1,138 @@
+"""Makes the tables and pictures of a model card: python scripts/model_card.py DATA [--model b1 --card models/b1.md]"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rig import write_picture
+
+from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, FolderResult, evaluate
+from mmcfusion_ros.evaluation.rules import RULES
+from mmcfusion_ros.evaluation.stress import STRESSES
+from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table
+
+CARD = Path(__file__).parents[1] / "models" / "README.md"
+WITH_PEERS = ("tno/test", "roadscene/test", "msrs/test", "pet_mri/test")
+WITHOUT_PEERS = ("spect_mri/test", "ct_mri/test")
+STRESSED = ("tno/test", "roadscene/test", "msrs/test")
+PEOPLE, LIGHTS = "llvip/train", ("", "dark", "glare")
+BEST_PEERS = 4
+
+
+def quality(data: Path, models: Sequence[str], peers: Path, out: Path) -> str:
+    """Ours and the best peers on every set; the classic rules where there are no peers."""
+    results = evaluate([data / name for name in WITH_PEERS], models, out / "peers", EvaluationOptions(peers))
+    results += evaluate([data / name for name in WITHOUT_PEERS], [*models, *RULES], out / "rules", EvaluationOptions())
+    summary = json.loads((out / "peers" / "summary.json").read_text())
+    parts = [f"{summary['machine']['processor']}, {summary['machine']['cores']} cores."]
+    for model, origin in summary["models"].items():
+        parts.append(f"`{model}`: {origin['backend']}, {origin['device']}, {origin['precision']}.")
+    parts.append("")
+    for result in results:
+        ours = {model: result.means[model] for model in models}
+        others = result.peers or {rule: result.means[rule] for rule in RULES}
+        ranks = mean_ranks({**others, **ours})
+        places = ", ".join(f"{model} {1 + sum(rank < ranks[model] for rank in ranks.values())}" for model in models)
+        parts.append(f"### {result.name}: place {places} of {len(ranks)}\n")
+        parts.append(metrics_table(ours, others, BEST_PEERS, result.black_hot))
+    return "\n".join(parts)
+
+
+def robustness(data: Path, models: Sequence[str], out: Path) -> str:
+    """Ours and the classic rules on spoilt inputs."""
+    folders = [data / name for name in STRESSED]
+    by_stress = {
+        stress: evaluate(folders, [*models, *RULES], out / stress, EvaluationOptions(stress=stress))
+        for stress in STRESSES
+    }
+    parts = ["### Spoilt inputs, measured against the clean sources: mean rank / VIF_min / SCD\n"]
+    for i, name in enumerate(STRESSED):
+        columns = [_stress_column(results[i]) for results in by_stress.values()]
+        parts.append(f"| {name} | {' | '.join(STRESSES)} |\n" + "|---" * (len(STRESSES) + 1) + "|")
+        parts += [f"| {_bold(m, models)} | {' | '.join(c[m] for c in columns)} |" for m in (*models, *RULES)]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def people(data: Path, models: Sequence[str], out: Path) -> str:
+    """The people test in three lights."""
+    results = [
+        result
+        for light in LIGHTS
+        for result in evaluate(
+            [data / PEOPLE],
+            [*models, "max"],
+            out / (light or "clean"),
+            EvaluationOptions(stress=light, detect_people=True),
+        )
+    ]
+    titles = [f"{light or 'clean'}: F1 (true, false), contrast" for light in LIGHTS]
+    parts = [
+        f"### People found by OpenCV's HOG detector: {PEOPLE}, {results[0].people['thermal']['labelled']} people\n"
+    ]
+    parts.append(f"| seen in | {' | '.join(titles)} |\n" + "|---" * (len(LIGHTS) + 1) + "|")
+    for name in results[0].people:
+        cells = [
+            f"{row['F1']:.3f} ({row['true']}, {row['false']}), {row['contrast']:.2f}"
+            for row in (result.people[name] for result in results)
+        ]
+        parts.append(f"| {_bold(name, models)} | {' | '.join(cells)} |")
+    return "\n".join(parts) + "\n"
+
+
+def pictures(models: Sequence[str]) -> str:
+    """The synthetic rig as each model fuses it."""
+    return "\n".join(
+        ["### The synthetic rig by day and by night\n"]
+        + [f"![thermal, RGB and fused by {model}](../docs/{write_picture(model).name})" for model in models]
+    )
+
+
+PARTS = ("quality", "robustness", "people", "pictures")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="folder with tno/test, roadscene/test, ...")
+    parser.add_argument("--model", nargs="+", default=["lite"], help="shipped models by name")
+    parser.add_argument(
+        "--card", type=Path, default=CARD, help="file with the lines <!-- tables --> and <!-- /tables -->"
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--peers", type=Path, help="CSV of published methods; default: DATA/../design/peers.csv")
+    parser.add_argument("--out", type=Path, default=Path("runs/card"), help="for everything that evaluate writes")
+    options = parser.parse_args()
+    data, models, out = options.data, options.model, options.out
+    make = {
+        "quality": lambda: quality(data, models, options.peers or data / "../design/peers.csv", out / "quality"),
+        "robustness": lambda: robustness(data, models, out / "stress"),
+        "people": lambda: people(data, models, out / "people"),
+        "pictures": lambda: pictures(models),
+    }
+    tables = "\n".join(make[part]() for part in options.parts)
+    text = f"<!-- tables -->\n{tables}\n<!-- /tables -->"
+    card, found = re.subn(
+        "<!-- tables -->.*<!-- /tables -->", lambda _: text, options.card.read_text(), flags=re.DOTALL
+    )
+    if not found:
+        raise ValueError(f"{options.card} has no lines <!-- tables --> and <!-- /tables -->")
+    options.card.write_text(card)
+
+
+def _stress_column(result: FolderResult) -> dict[str, str]:
+    ranks = mean_ranks(result.means)
+    return {
+        name: f"{ranks[name]:.2f} / {mean['VIF_min']:.3f} / {mean['SCD']:.2f}" for name, mean in result.means.items()
+    }
+
+
+def _bold(name: str, models: Sequence[str]) -> str:
+    return f"**{name}**" if name in models else name
+
+
+if __name__ == "__main__":
+    main()
