@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from camera_messages import HEIGHT, WIDTH, pixels_of, rgb_image, stamp_ns
 from ros_helpers import Bench, NodeProcess, Rig, RunningNode
+from sensor_msgs.msg import Image
 
 from mmcfusion_ros.ros.inputs import Inputs
 
@@ -80,6 +81,23 @@ def test_outputs_have_stamp_frame_and_intrinsics_of_the_rgb_camera(bench):
     assert (info.height, info.width, list(info.k)) == (HEIGHT, WIDTH, list(sent.k))
     assert not rig.compressed
     assert not rig.node.get_publishers_info_by_topic(f"{rig.namespace}/fused/image_raw/compressed")
+
+
+def test_nothing_is_fused_while_nobody_subscribes_and_the_next_pair_after(bench):
+    rig = bench.rig
+    rig.start()
+    rig.fuse()
+    for subscription in list(rig.node.subscriptions):
+        if "/fused/" in subscription.topic_name:
+            rig.node.destroy_subscription(subscription)
+    rig.wait(lambda: rig.values().get("subscribers") == "0", rig.publish)
+    fused = rig.values()["fused"]
+    rig.wait(lambda: int(rig.values().get("dropped.no_subscriber", 0)) > 5, rig.publish)
+    idle = "nobody subscribes, so nothing is fused"
+    rig.wait(lambda: rig.problem() == idle, lambda: (rig.publish_info(), rig.publish()))
+    assert (rig.values()["fused"], rig.values()["mode"], rig.statuses[-1].level) == (fused, "FUSED", b"\0")
+    rig.node.create_subscription(Image, "fused/image_raw", rig.fused.append, 50)
+    rig.fuse()
 
 
 def test_skewed_pairs_take_the_stamp_of_the_rgb_image(bench):

@@ -11,6 +11,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from camera_messages import header, rgb_image, thermal_image
 
 from mmcfusion_ros.fusion.frozen import FrozenDetector
+from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.ros.processor import Processor
 from mmcfusion_ros.ros.worker import LoneFrame
@@ -25,19 +27,24 @@ class Setup:
     """A processor whose pipeline finds thermal frames frozen when it is told to; ``out`` are the stamps published."""
 
     camera_info = None
+    listeners = 1
 
     def __init__(self) -> None:
         self.out: list[int] = []
         self.modes = ModeSwitch(1.0, 2, ("rgb",), lambda new, old: None)
         self.health = Health()
         self.pipeline = Pipeline()
-        watch = SimpleNamespace(published=lambda job, stages: None)
+        watch = SimpleNamespace(published=lambda job, stages: None, used=lambda job: None)
         display = SimpleNamespace(is_due=lambda: False)
         self.process = Processor(self.pipeline, self, self.modes, self.health, watch, display, None)
 
     def publish(self, image, weight, header, clock) -> None:
         """As the node's outputs do."""
         self.out.append(header.stamp.nanosec // MS)
+
+    def subscribers(self) -> int:
+        """As the node's outputs do."""
+        return self.listeners
 
     def pair(self, stamp_ms: int, frozen: bool = False, telemetry: int = 0) -> None:
         self.pipeline.passes_through = frozen
@@ -57,16 +64,21 @@ class Setup:
         return message
 
 
-class Pipeline:
-    passes_through = False
-    weight = None
-    frozen = FrozenDetector(0.05)
-    scaler = ThermalScaler(ThermalOptions(crop_top=1))
+class Pipeline(FusionPipeline):
+    """One without a network, that lets thermal images pass through when it is told to."""
 
-    def __call__(self, thermal, visible, clock, stamp_s):
+    passes_through = False
+
+    def __init__(self):
+        scaler = ThermalScaler(ThermalOptions(crop_top=1))
+        super().__init__(None, scaler, Registration(), FrozenDetector(0.05))
+        self.fused = 0
+
+    def __call__(self, thermal, visible, clock):
+        self.fused += 1
         return visible
 
-    def thermal_alone(self, thermal, rgb_shape, stamp_s):
+    def thermal_alone(self, thermal, rgb_shape):
         return thermal
 
 
@@ -88,11 +100,24 @@ def test_every_rgb_image_comes_out_once_when_the_thermal_camera_freezes_and_thaw
     assert counts == {"fused": 3, "passed_through": 4, "dropped.superseded": 3}
 
 
+def test_the_network_rests_while_nobody_subscribes_and_begins_with_the_next_pair():
+    setup = Setup()
+    setup.pair(1)
+    setup.listeners = 0
+    for stamp_ms in (2, 3):
+        setup.pair(stamp_ms)
+    assert (setup.pipeline.fused, setup.out, setup.modes.mode) == (1, [1], "FUSED")
+    assert setup.health.report({})["dropped.no_subscriber"] == "2"
+    setup.listeners = 1
+    setup.pair(4)
+    assert (setup.pipeline.fused, setup.out) == (2, [1, 4])
+
+
 def test_nothing_comes_out_or_is_counted_once_it_is_closed():
     setup = Setup()
     setup.process.closed = True
     setup.pair(1)
-    setup.pipeline.__class__ = type("Failing", (), {"__call__": lambda *_: 1 / 0, "passes_through": False})
+    setup.pipeline.__class__ = type("Failing", (Pipeline,), {"__call__": lambda *_: 1 / 0})
     setup.pair(2)
     assert (setup.out, setup.health.report({}).get("dropped.internal_error")) == ([], None)
 

@@ -91,21 +91,32 @@ class FusionPipeline:
         self.weight: np.ndarray | None = None
         self.pair: RegisteredPair | None = None
 
-    def __call__(
-        self, thermal: np.ndarray, visible: np.ndarray, clock: StageClock, stamp_s: float | None = None
-    ) -> np.ndarray:
+    def look(self, thermal: np.ndarray, stamp_s: float) -> np.ndarray:
+        """The next thermal image without its telemetry, a view; notes whether it is an old one, by ``frozen``.
+
+        ``h x w`` uint8 or uint16, or ``h x w x 3`` uint8, red first, in the colours of a palette; its stamp in seconds.
+        ``ValueError`` for another array, or if nothing is left of it.
+        """
+        _check_thermal(thermal)
+        thermal = self.scaler.crop(thermal)
+        self.frozen(thermal, stamp_s)
+        return thermal
+
+    def check_age(self) -> None:
+        """``FrozenThermalError`` if the thermal image is an old one and ``frozen_policy`` is drop."""
+        if self.frozen.is_frozen and self._frozen_policy == "drop":
+            raise self._frozen_error()
+
+    def __call__(self, thermal: np.ndarray, visible: np.ndarray, clock: StageClock) -> np.ndarray:
         """A thermal and a visible image (``H x W [x 3]`` uint8, red first) to a fused image like the visible one.
 
-        Thermal: ``h x w`` uint8 or uint16, or ``h x w x 3`` uint8, red first, in the colours of a palette, with its
-        stamp in seconds; without one it is taken as new. Raises ``ValueError`` for images that do not fit,
-        ``FusionError`` if the backend fails.
+        Thermal: as :meth:`look` gives it. Raises ``ValueError`` for images that do not fit, ``FusionError`` if the
+        backend fails, ``FrozenThermalError`` as :meth:`check_age` does.
         """
         _check_thermal(thermal)
         check_visible(visible)
-        thermal = self.scaler.crop(thermal)
-        if self._is_old(thermal, stamp_s):
-            if self._frozen_policy == "drop":
-                raise self._frozen_error()
+        self.check_age()
+        if self.passes_through:
             clock.lap("thermal")
             self.registered = split_luminance(visible)[0]
             self.weight = np.zeros_like(self.registered)
@@ -127,9 +138,7 @@ class FusionPipeline:
         clock.lap("colour")
         return fused
 
-    def thermal_alone(
-        self, thermal: np.ndarray, rgb_shape: tuple[int, int] | None, stamp_s: float | None = None
-    ) -> np.ndarray:
+    def thermal_alone(self, thermal: np.ndarray, rgb_shape: tuple[int, int] | None) -> np.ndarray:
         """A thermal image as ``__call__`` takes it to ``H x W`` uint8 on the RGB pixel grid of that shape.
 
         In the polarity that the network's weights expect; where the thermal camera sees nothing, as cold as can be.
@@ -137,8 +146,7 @@ class FusionPipeline:
         ``frozen_policy`` is fuse: there is no visible image to give instead.
         """
         _check_thermal(thermal)
-        thermal = self.scaler.crop(thermal)
-        if self._is_old(thermal, stamp_s):
+        if self.frozen.is_frozen and self._frozen_policy != "fuse":
             raise self._frozen_error()
         scaled = self.scaler(thermal)
         if rgb_shape is None:
@@ -181,9 +189,6 @@ class FusionPipeline:
             "thermal_bad_pixels": str(self.scaler.bad_pixels.count),
         }
         return counts | (self.refiner.report() if self.refiner else {})
-
-    def _is_old(self, thermal: np.ndarray, stamp_s: float | None) -> bool:
-        return stamp_s is not None and self.frozen(thermal, stamp_s) and self._frozen_policy != "fuse"
 
     def _frozen_error(self) -> FrozenThermalError:
         return FrozenThermalError(f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s")

@@ -84,6 +84,7 @@ def status_message(
     name: str, hardware_id: str, problems: list[str], values: Mapping[str, str], failure: str = ""
 ) -> DiagnosticStatus:
     """OK, WARN with the problems, or ERROR with the failure before them."""
+    fine = "nobody subscribes, so nothing is fused" if values.get("subscribers") == "0" else "fusing"
     if failure:
         problems = [failure, *problems]
     warning = DiagnosticStatus.WARN if problems else DiagnosticStatus.OK
@@ -91,6 +92,6 @@ def status_message(
         level=DiagnosticStatus.ERROR if failure else warning,
         name=name,
         hardware_id=hardware_id,
-        message="; ".join(problems) or "fusing",
+        message="; ".join(problems) or fine,
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )

@@ -40,10 +40,14 @@ class FrameWatch:
         """A message came."""
         self._monitors[stream].received()
 
-    def published(self, job: Job, stages_ms: Mapping[str, float]) -> None:
-        """A pair or a lone frame was published, its stages ended just now."""
+    def used(self, job: Job) -> None:
+        """A pair or a lone frame was published, or would have been if somebody listened."""
         for stream in _stamps_ns(job):
             self._monitors[stream].used()
+
+    def published(self, job: Job, stages_ms: Mapping[str, float]) -> None:
+        """A pair or a lone frame was published, its stages ended just now."""
+        self.used(job)
         if self._trace:
             self._trace.frame(time.perf_counter(), stages_ms, **_named(job))
 

@@ -91,6 +91,7 @@ class Fusing:
     def report(self) -> tuple[dict[str, str], list[str], str]:
         """For the diagnostics: values, problems, and a failure that is worse than those."""
         values = {"mode": self._modes.mode, **self._health.report(self._pairs.drops), **self._pipeline.report()}
+        values |= {"subscribers": str(self._outputs.subscribers()), "fused_topic": self._outputs.fused_topic}
         values["display_images"] = str(self._display.published)
         stuck = self._stuck()
         problems = [self._network.problem(), "" if stuck else self._network.loading(), self._display.problem]

@@ -35,6 +35,7 @@ class Outputs:
             topics["display"] = (Image, "display/image_raw")
         if settings.values["publish_compressed"]:
             topics["compressed"] = (CompressedImage, "fused/image_raw/compressed")
+        self.fused_topic = node.resolve_topic_name(topics["image"][1])
         self._publishers: dict[str, Any] = {}
         qos = qos_profile(settings, "output")
         for name, (message_type, topic) in topics.items():
@@ -68,6 +69,10 @@ class Outputs:
             quality = self._settings.whole("jpeg_quality")
             publishers["compressed"].publish(compressed_message(image, header, quality=quality))
         clock.lap("publish")
+
+    def subscribers(self) -> int:
+        """How many listen to any of the topics; where nobody does, nothing needs to be fused."""
+        return sum(publisher.get_subscription_count() for publisher in self._publishers.values())
 
     def display_subscribers(self) -> int:
         """How many listen to display/image_raw; 0 where it is not published."""

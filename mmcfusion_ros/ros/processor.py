@@ -41,7 +41,9 @@ class Result(NamedTuple):
 
 
 class Processor:
-    """Called with one job at a time. ``on_given_up(reason)`` when the backend is past help."""
+    """Called with one job at a time. ``on_given_up(reason)`` when the backend is past help.
+
+    While nobody subscribes to an output, images are only looked at, for the diagnostics and the mode."""
 
     def __init__(
         self,
@@ -55,25 +57,30 @@ class Processor:
     ) -> None:
         self._pipeline, self._outputs, self._modes, self._health = pipeline, outputs, modes, health
         self._watch, self._display, self._on_given_up = watch, display, on_given_up
-        self._frozen: dict[Stream, FrozenDetector] = {
-            "thermal": FrozenDetector(pipeline.frozen.after_s),
-            "rgb": FrozenDetector(),
-        }
+        self._rgb_frozen = FrozenDetector()
+        self._wanted = False
         self.closed = False  # once set, nothing more is published
         self._last: tuple[Source | None, int] = (None, 0)  # from what the last image was made, and its stamp
 
     def __call__(self, job: Job) -> None:
         """Never raises."""
         clock = StageClock()
+        rested, self._wanted = not self._wanted, self._outputs.subscribers() > 0
+        if rested and self._wanted:
+            self._pipeline.scaler.reset()  # the scene may have changed
         try:
             result = self._fuse(job, clock) if isinstance(job, Pair) else self._alone(job)
-            published = self._publish(job, result, clock)
+            published = self._wanted and self._publish(job, result, clock)
         except Exception as error:
             if not self.closed:
                 self._modes.failed(source_of(job))
                 if isinstance(error, FrozenThermalError):
                     self._modes.failed("thermal")
                 self._drop(job, drop_reason(error), error)
+            return
+        if not self._wanted:
+            self._health.rested()
+            self._watch.used(job)
             return
         if not published:
             self._health.drop("superseded")
@@ -88,7 +95,11 @@ class Processor:
     def _fuse(self, pair: Pair[Any], clock: StageClock) -> Result:
         visible, thermal = self._rgb(pair.rgb), self._read("thermal", pair.thermal)
         clock.lap("decode")
-        image = self._pipeline(thermal, visible, clock, stamp_ns(pair.thermal) / 1e9)
+        if self._wanted:
+            image = self._pipeline(thermal, visible, clock)
+        else:
+            image = visible
+            self._pipeline.check_age()
         if self._pipeline.passes_through:
             self._modes.frozen()
             return Result("rgb", image, self._pipeline.weight, pair.rgb)
@@ -100,8 +111,7 @@ class Processor:
         if frame.stream == "rgb":
             image = self._rgb(frame.message)
             return Result("rgb", image, np.zeros(image.shape[:2], np.uint8), frame.message)
-        image = self._read("thermal", frame.message)
-        image = self._pipeline.thermal_alone(image, self._rgb_size(), stamp_ns(frame.message) / 1e9)
+        image = self._pipeline.thermal_alone(self._read("thermal", frame.message), self._rgb_size())
         self._modes.succeeded("thermal")
         return Result("thermal", image, self._pipeline.weight, frame.message)
 
@@ -135,10 +145,12 @@ class Processor:
         except BadImage:
             self._modes.failed(stream)
             raise
-        picture = self._pipeline.scaler.crop(image) if stream == "thermal" else image
-        frozen = self._frozen[stream]
-        frozen(picture, stamp_ns(message) / 1e9)
-        self._health.see(stream, CONDITIONS[stream](picture), frozen.age_s if frozen.is_frozen else 0.0)
+        stamp_s, frozen = stamp_ns(message) / 1e9, self._pipeline.frozen if stream == "thermal" else self._rgb_frozen
+        if stream == "thermal":
+            image = self._pipeline.look(image, stamp_s)
+        else:
+            self._rgb_frozen(image, stamp_s)
+        self._health.see(stream, CONDITIONS[stream](image), frozen.age_s if frozen.is_frozen else 0.0)
         return image
 
     def _rgb_size(self) -> tuple[int, int] | None:

@@ -43,6 +43,12 @@ class Health:
         with self._lock:
             self._drops[reason] += 1
 
+    def rested(self) -> None:
+        """A pair or frame could be used, but nobody subscribes to what would come of it: that is no silence."""
+        with self._lock:
+            self._drops["no_subscriber"] += 1
+            self._last_s["fused"] = self._clock_s()
+
     def see(self, stream: str, conditions: Collection[str], frozen_s: float) -> None:
         """What is wrong with an image, and for how long it has been the same."""
         with self._lock:

@@ -91,7 +91,12 @@ class Patient:
         return self._wait(lambda: len(self.topics) == len(STREAMS), seconds)
 
     def observe(self, seconds: float) -> None:
-        """Listens to its inputs, once both are heard or ``DISCOVERY_S`` are over, and to two reports of its own."""
+        """Listens to its inputs, once both are heard or ``DISCOVERY_S`` are over, and to two reports of its own.
+
+        Subscribes to the fused images, which the node makes only for subscribers.
+        """
+        if topic := self.reports[-1].get("fused_topic"):
+            self.node.create_subscription(Image, topic, lambda image: None, qos_profile_sensor_data)
         self.inputs = {stream: Input(self.node, stream, topic) for stream, topic in self.topics.items()}
         self._wait(lambda: all(heard.stamps_ns for heard in self.inputs.values()), DISCOVERY_S)
         self.reports.clear()

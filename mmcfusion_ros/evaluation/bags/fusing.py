@@ -58,7 +58,8 @@ def _fused(event: Paired, pipeline: FusionPipeline, encoding: str) -> Fused | Dr
         thermal = thermal_from_message(event.pair.thermal, colour=True)
         rgb = rgb_from_message(event.pair.rgb)
         clock.lap("decode")
-        fused = pipeline(thermal, rgb, clock, event.pair.thermal_stamp_ns / 1e9)
+        thermal = pipeline.look(thermal, event.pair.thermal_stamp_ns / 1e9)
+        fused = pipeline(thermal, rgb, clock)
         pixels = wire_pixels(fused, encoding)
         clock.lap("encode")
     except Exception as error:
