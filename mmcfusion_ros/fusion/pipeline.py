@@ -161,7 +161,9 @@ class FusionPipeline:
         return self.frozen.is_frozen and self._frozen_policy == "pass_through"
 
     def use(self, registration: Registration) -> None:
-        """Registers what comes with another calibration; a refiner begins anew."""
+        """Registers what comes with this registration; where it is another one, a refiner begins anew."""
+        if registration is self.registration:
+            return
         self.registration = registration
         if self.refiner:
             self.refiner.rebase(registration)
