@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rig_pairs import luminance_pairs, moved
 
+from mmcfusion_ros.alignment import refinement
 from mmcfusion_ros.alignment.find import corners, transformed
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.calibration import Calibration
@@ -146,6 +147,22 @@ def test_lenses_from_camera_info_that_comes_with_each_frame_do_not_restart_it():
             pipeline.use(cameras.registration)
         refiner.step(*pair)
     assert refiner.status.estimates == 3
+
+
+def test_a_step_at_work_does_not_put_the_old_calibration_back(monkeypatch):
+    refiner, new = knocked("correct"), Registration(THERMAL_TO_RGB)
+    align = refinement.align
+    pairs = luminance_pairs(5)
+    for pair in pairs[:4]:
+        refiner.step(*pair)
+
+    def align_while_another_calibration_comes(*arguments):
+        refiner.rebase(new)
+        return align(*arguments)
+
+    monkeypatch.setattr(refinement, "align", align_while_another_calibration_comes)
+    assert refiner.step(*pairs[4]).state == "following"
+    assert refiner.registration is new
 
 
 def test_a_pipeline_that_begins_anew_does_not_wait_for_the_estimate_at_work(monkeypatch):

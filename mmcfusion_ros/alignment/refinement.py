@@ -82,6 +82,7 @@ class Refiner:
         self.status = RefinementState()
         self._calibrated = registration
         self._rebased: ThermalToRgb | None = None
+        self._lock = threading.Lock()  # of the registration in use and the one to begin anew from
         self._newest: tuple[np.ndarray, np.ndarray] | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -98,8 +99,9 @@ class Refiner:
             self._thread.start()
 
     def rebase(self, registration: ThermalToRgb) -> None:
-        """Begins anew from another calibration."""
-        self._rebased = self.registration = registration
+        """Begins anew from another calibration; a step at work changes nothing any more."""
+        with self._lock:
+            self._rebased = self.registration = registration
 
     def stop(self) -> None:
         """For good: its thread ends after the estimate at work, for which this does not wait."""
@@ -129,10 +131,10 @@ class Refiner:
 
     def step(self, thermal: np.ndarray, luminance: np.ndarray) -> RefinementState:
         """One estimate on one pair, and what follows from it."""
-        if self._rebased:
-            self._calibrated, self._rebased = self._rebased, None
-            self.registration = self._calibrated
-            self._forget()
+        with self._lock:
+            if self._rebased:
+                self._calibrated, self._rebased = self._rebased, None
+                self._forget()
         if self._shapes != (thermal.shape, luminance.shape):
             self._forget()
             self._shapes, self._corners = (thermal.shape, luminance.shape), corners(luminance.shape)
@@ -178,7 +180,9 @@ class Refiner:
     def _use(self, thermal: np.ndarray, luminance: np.ndarray) -> None:
         registration = self._calibrated.corrected(self.correction())
         registration.warp(thermal, luminance.shape)  # builds its maps here, not at the next frame
-        self.registration = registration
+        with self._lock:
+            if not self._rebased:
+                self.registration = registration
 
     def correction(self) -> np.ndarray:
         """What the registration in use adds to the calibration: a 3x3 homography from RGB to RGB pixels."""
