@@ -59,10 +59,10 @@ def rgb(index: int, stamp_ns: int, delay_ns: int = 2_000_000, height: int = HEIG
     return Message(RGB, stamp_ns + delay_ns, image_message(pixels, "rgb8", header_message(stamp_ns, "rgb_frame")))
 
 
-def info(stamp_ns: int, delay_ns: int = 1_000_000) -> Message:
+def info(stamp_ns: int, delay_ns: int = 1_000_000, topic: str = INFO) -> Message:
     intrinsics = np.array([[50.0, 0, 31.5], [0, 51, 23.5], [0, 0, 1]])
     header = header_message(stamp_ns, "rgb_frame")
-    return Message(INFO, stamp_ns + delay_ns, camera_info_message(WIDTH, HEIGHT, intrinsics, header))
+    return Message(topic, stamp_ns + delay_ns, camera_info_message(WIDTH, HEIGHT, intrinsics, header))
 
 
 def drive(pairs: int = 6, hz: float = 10.0, skew_ns: int = 4_000_000, start_ns: int = START) -> list[Message]:

@@ -44,7 +44,7 @@ def test_every_message_arrives_and_every_frame_pairs(tmp_path):
     assert Counter(event.name for event in of(events, Arrived)) == {"camera_info_in": 5, "rgb_in": 5, "thermal_in": 5}
     assert not drops(events)
     assert problems == []
-    assert [p.camera_info.header.stamp.nanosec for p in of(events, Paired)] == [i * 100 * MS for i in range(5)]
+    assert [p.camera_infos["rgb"].header.stamp.nanosec for p in of(events, Paired)] == [i * 100 * MS for i in range(5)]
     assert [p.time_ns for p in of(events, Paired)] == sorted(p.time_ns for p in of(events, Paired))
 
 

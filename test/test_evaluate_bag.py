@@ -26,6 +26,7 @@ from bag_files import (
     WIDTH,
     Message,
     drive,
+    info,
     rgb,
     rgb_pixels,
     storage_file,
@@ -43,7 +44,10 @@ from mmcfusion_ros.evaluation.bags.measures import METRICS, registration_residua
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.bags.outputs import COLUMNS, ReportFrames
 from mmcfusion_ros.evaluation.bags.writing import header_message, ros_type
+from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.pipeline import StageClock
+from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.parameter_files import load_values
 from mmcfusion_ros.stream.settings import Settings
 
@@ -81,6 +85,27 @@ def stamp(message):
 
 
 class TestResult:
+    def test_lenses_come_from_camera_info_as_in_the_node(self, values, tmp_path):
+        """The thermal camera 10 cm to the right, the plane at 5 m: 50 px * 0.1 m / 5 m, one column is not seen."""
+        file = tmp_path / "rig.yaml"
+        rig = Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), plane_distance=5.0)
+        save_calibration(rig, file)
+        calibrated = {**values, "registration.type": "calibrated", "registration.file": str(file)}
+        thermal_infos = [info(START + i * NS // 10, topic="/thermal/camera_info") for i in range(6)]
+        messages = sorted([*drive(6), *thermal_infos], key=lambda message: message.time_ns)
+        result = evaluate_bag(write_bag(tmp_path / "both", messages), calibrated, tmp_path / "out", PLAIN)
+        assert (result.summary["counts"]["fused"], result.summary["problems"]) == (6, [])
+        lens = Intrinsics(WIDTH, HEIGHT, np.array([[50.0, 0, 31.5], [0, 51, 23.5], [0, 0, 1]]))
+        settings = Settings(values)
+        pipeline = settings.pipeline(settings.backend())
+        pipeline.use(Registration(rig.with_intrinsics(lens, lens)))
+        for i, (_, message) in enumerate(fused_messages(tmp_path / "out")):
+            expected = pipeline(thermal_pixels(i), rgb_pixels(i), StageClock())
+            np.testing.assert_array_equal(message.data.reshape(expected.shape), expected)
+        one = evaluate_bag(write_bag(tmp_path / "one", drive(6)), calibrated, None, PLAIN)
+        assert one.summary["dropped"] == {"bad_pair": 6}
+        assert "registration waits for thermal/camera_info" in one.summary["problems"]
+
     def test_fused_images_are_what_the_pipeline_makes_of_the_pairs(self, bag, values, tmp_path):
         evaluate_bag(bag, values, tmp_path / "out", PLAIN)
         settings = Settings(values)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mmcfusion_ros.bags.reading import Bag, Recorded, read_message
-from mmcfusion_ros.bags.topics import CameraTopics
+from mmcfusion_ros.bags.topics import CameraTopics, Topic
 from mmcfusion_ros.stream.pair_filter import stamp_ns
 from mmcfusion_ros.stream.pairing import Pair, Pairer, PairingOptions, Stream
 
@@ -22,10 +22,10 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two messages became a pair at ``time_ns``; with the newest ``camera_info`` of the RGB camera, if one came."""
+    """Two messages became a pair at ``time_ns``; with the newest ``camera_info`` of each camera of which one came."""
 
     pair: Pair[Any]
-    camera_info: Any
+    camera_infos: Mapping[Stream, Any]
     time_ns: int
 
 
@@ -47,13 +47,15 @@ class CameraEvents:
     """The events of the two cameras of a bag, in order. ``problems`` tells what is odd about the streams."""
 
     def __init__(self, bag: Bag, cameras: CameraTopics, options: PairingOptions) -> None:
-        self._bag, self._cameras = bag, cameras
-        self._types = {topic.name: topic.type for topic in (cameras.thermal, cameras.rgb)}
+        self._bag = bag
+        self._types = {topic.name: topic.type for topic in cameras.all()}
         self._streams: dict[str, Stream] = {cameras.thermal.name: "thermal", cameras.rgb.name: "rgb"}
         self._pairer: Pairer[Any] = Pairer(options, self._on_drop)
         self._watches = {name: _Watch(name, bag.start_ns) for name in self._streams}
         self._events: list[Event] = []
-        self._camera_info: Any = None
+        infos: dict[Stream, Topic | None] = {"thermal": cameras.thermal_camera_info, "rgb": cameras.rgb_camera_info}
+        self._info_streams = {topic.name: stream for stream, topic in infos.items() if topic}
+        self._camera_infos: dict[Stream, Any] = {}
         self._now_ns = 0
 
     @property
@@ -63,7 +65,7 @@ class CameraEvents:
 
     def read(self, start_ns: int | None = None, end_ns: int | None = None) -> Generator[Event, None, None]:
         """Once, between two receive times. Waits of the pairing end as they would live, on the recording's clock."""
-        for recorded in self._bag.messages(self._cameras.names(), start_ns, end_ns):
+        for recorded in self._bag.messages(list(self._types), start_ns, end_ns):
             yield from self._wait_until(recorded.time_ns)
             self._now_ns = max(self._now_ns, recorded.time_ns)
             self._take(recorded)
@@ -73,19 +75,17 @@ class CameraEvents:
         yield from self._flush()
 
     def _take(self, recorded: Recorded) -> None:
-        stream = self._streams.get(recorded.topic)
-        self._events.append(Arrived(f"{stream or 'camera_info'}_in", self._now_ns))
+        stream, of_info = self._streams.get(recorded.topic), self._info_streams.get(recorded.topic)
+        name = stream or {"rgb": "camera_info", "thermal": "thermal_info"}[of_info or "rgb"]
+        self._events.append(Arrived(f"{name}_in", self._now_ns))
         try:
-            if stream is None:
-                info = self._cameras.rgb_camera_info
-                assert info
-                self._camera_info = read_message(recorded.data, info.type)
-                return
             message = read_message(recorded.data, self._types[recorded.topic])
         except ValueError as error:
-            name = stream or "camera_info"
             text = f"{recorded.topic}: {error}"
             self._events.append(Dropped(f"bad_message_{name}", name, 0, self._now_ns, text))
+            return
+        if stream is None:
+            self._camera_infos[self._info_streams[recorded.topic]] = message
             return
         self._watches[recorded.topic].look(message, recorded.time_ns)
         self._add(self._pairer.add(stream, stamp_ns(message), message, self._now_ns, recorded.time_ns))
@@ -98,7 +98,7 @@ class CameraEvents:
             yield from self._flush()
 
     def _add(self, pairs: list[Pair[Any]]) -> None:
-        self._events += [Paired(pair, self._camera_info, self._now_ns) for pair in pairs]
+        self._events += [Paired(pair, dict(self._camera_infos), self._now_ns) for pair in pairs]
 
     def _on_drop(self, reason: str, message: Any) -> None:
         stream = reason.rpartition("_")[2]

@@ -28,15 +28,17 @@ class Topic:
 
 @dataclass(frozen=True)
 class CameraTopics:
-    """The image topics of both cameras and the RGB camera's ``camera_info``, ``None`` where the bag has none."""
+    """The image topics of both cameras and their ``camera_info``, ``None`` where the bag has none."""
 
     thermal: Topic
     rgb: Topic
     rgb_camera_info: Topic | None
+    thermal_camera_info: Topic | None
 
-    def names(self) -> list[str]:
-        """Of all that are there."""
-        return [topic.name for topic in (self.thermal, self.rgb, self.rgb_camera_info) if topic]
+    def all(self) -> list[Topic]:
+        """Those that are there."""
+        topics = (self.thermal, self.rgb, self.rgb_camera_info, self.thermal_camera_info)
+        return [topic for topic in topics if topic]
 
 
 def find_cameras(topics: Mapping[str, Topic], thermal: str = "", rgb: str = "") -> CameraTopics:
@@ -50,8 +52,13 @@ def find_cameras(topics: Mapping[str, Topic], thermal: str = "", rgb: str = "") 
     rgb_topic = _given(rgb, topics) or _found("rgb", _speaking(rest, RGB_WORDS) or _not_thermal(rest), images)
     if rgb_topic == thermal_topic:
         raise ValueError(f"{rgb_topic.name} cannot be both cameras")
-    info = topics.get(re.sub("/[^/]+$", "", rgb_topic.name.removesuffix("/compressed")) + "/camera_info")
-    return CameraTopics(thermal_topic, rgb_topic, info if info and info.type == CAMERA_INFO else None)
+    return CameraTopics(thermal_topic, rgb_topic, _camera_info(rgb_topic, topics), _camera_info(thermal_topic, topics))
+
+
+def _camera_info(image: Topic, topics: Mapping[str, Topic]) -> Topic | None:
+    """The topic beside an image topic."""
+    info = topics.get(re.sub("/[^/]+$", "", image.name.removesuffix("/compressed")) + "/camera_info")
+    return info if info and info.type == CAMERA_INFO else None
 
 
 def _given(name: str, topics: Mapping[str, Topic]) -> Topic | None:

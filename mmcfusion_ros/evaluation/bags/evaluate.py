@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +26,7 @@ from mmcfusion_ros.evaluation.bags.summary import FileHashes, configuration, hea
 from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.report import Run
 from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
 from mmcfusion_ros.stream.parameters import Value
 from mmcfusion_ros.stream.settings import Settings
 
@@ -65,12 +66,15 @@ def evaluate_bag(
     statistics = Statistics()
     with Bag(path) as bag, FileHashes(bag.files) as hashes:
         cameras = find_cameras(bag.topics, options.thermal_topic, options.rgb_topic)
-        events = CameraEvents(bag, cameras, settings.pairing())
         pipeline = settings.pipeline(settings.backend())
+        lenses = CameraInfoRegistration(pipeline.calibration)
+        if "thermal" not in lenses.cameras:
+            cameras = replace(cameras, thermal_camera_info=None)  # as the node, which does not subscribe to it then
+        events = CameraEvents(bag, cameras, settings.pairing())
         pipeline.refiner = None  # it works by the wall clock: the same bag would not give the same images
         begun = time.perf_counter()
         read = ahead(events.read(*options.range_ns(bag)), READ_AHEAD)
-        fused = ahead(fuse(read, pipeline, settings.text("output_encoding"), options.every), FUSED_AHEAD)
+        fused = ahead(fuse(read, pipeline, lenses, settings.text("output_encoding"), options.every), FUSED_AHEAD)
         outputs = _open_outputs(bag, cameras, pipeline, settings, out, options)
         with closing(fused), outputs, _progress(bag, cameras, options) as bar:
             for result in fused:
@@ -85,7 +89,9 @@ def evaluate_bag(
             **configuration(bag, cameras, values, pipeline, options),
             "sha256": hashes.result(wait=not stop.is_set()),
             **results(statistics, time.perf_counter() - begun),
-            "problems": problems(bag, cameras, events, statistics, options.metrics),
+            "problems": problems(bag, cameras, events, statistics, options.metrics)
+            + lenses.problems()
+            + pipeline.problems(),
         }
     if out:
         write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")

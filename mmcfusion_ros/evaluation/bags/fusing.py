@@ -11,6 +11,7 @@ import numpy as np
 from mmcfusion_ros.bags.events import Arrived, Dropped, Event, Paired
 from mmcfusion_ros.fusion.errors import one_line
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
 from mmcfusion_ros.stream.messages import drop_reason, rgb_from_message, thermal_from_message, wire_pixels
 from mmcfusion_ros.stream.pairing import Pair
 
@@ -39,15 +40,22 @@ Result = Arrived | Fused | Dropped
 
 
 def fuse(
-    events: Iterable[Event], pipeline: FusionPipeline, encoding: str, every: int = 1
+    events: Iterable[Event], pipeline: FusionPipeline, cameras: CameraInfoRegistration, encoding: str, every: int = 1
 ) -> Generator[Result, None, None]:
-    """The same events, with every n-th pair fused, or dropped for the reason that the node would count; no others."""
+    """The same events, with every n-th pair fused, or dropped for the reason that the node would count; no others.
+
+    ``cameras`` complete the pipeline's calibration with lenses.
+    """
     pairs = 0
     for event in events:
         if not isinstance(event, Paired):
             yield event
             continue
         if pairs % every == 0:
+            for stream in cameras.cameras:
+                if info := event.camera_infos.get(stream):
+                    cameras.take(info, stream)
+            pipeline.use(cameras.registration)
             yield _fused(event, pipeline, encoding)
         pairs += 1
 
@@ -64,5 +72,5 @@ def _fused(event: Paired, pipeline: FusionPipeline, encoding: str) -> Fused | Dr
         clock.lap("encode")
     except Exception as error:
         return Dropped(drop_reason(error), "pair", event.pair.rgb_stamp_ns, event.time_ns, one_line(error))
-    registered = pipeline.registered
-    return Fused(event.pair, event.camera_info, event.time_ns, registered, rgb, fused, pixels, clock.finish())
+    info, registered = event.camera_infos.get("rgb"), pipeline.registered
+    return Fused(event.pair, info, event.time_ns, registered, rgb, fused, pixels, clock.finish())

@@ -68,12 +68,11 @@ def configuration(
     """Everything that decides the result, and where it was computed."""
     model = find_model(Settings(values).model)
     weights = [model.safetensors, model.openvino, model.openvino and model.openvino.with_suffix(".bin")]
-    topics = (cameras.thermal, cameras.rgb, cameras.rgb_camera_info)
     return {
         "bag": str(bag.path),
         "bytes": sum(file.stat().st_size for file in bag.files),
         "duration_s": (bag.end_ns - bag.start_ns) / 1e9,
-        "topics": {topic.name: {"type": topic.type, "messages": topic.count} for topic in topics if topic},
+        "topics": {topic.name: {"type": topic.type, "messages": topic.count} for topic in cameras.all()},
         "options": asdict(options),
         "parameters": dict(values),
         "fuser": str(pipeline.fuser),
