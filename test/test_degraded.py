@@ -126,6 +126,21 @@ def test_a_camera_with_another_clock_is_a_lost_camera(quick_rig):
     rig.wait(lambda: rig.modes[-1] == "FUSED", rig.publish)
 
 
+def test_the_thermal_camera_alone_keeps_the_time_of_the_rgb_camera():
+    """Its own clock is 5 s behind, as ``pairing.thermal_offset`` says."""
+    with Bench(pairing__thermal_offset=5.0, stall_timeout=0.5) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.wait(lambda: rig.modes[-1:] == ["FUSED"], lambda: rig.publish(skew_ns=5 * NS))
+        rig.wait(lambda: rig.modes[-1] == "THERMAL_ONLY", lambda: rig.publish_one("thermal", rig.now_ns() - 5 * NS))
+        rig.wait(
+            lambda: rig.fused[-1].header.frame_id == "thermal_frame",
+            lambda: rig.publish_one("thermal", rig.now_ns() - 5 * NS),
+        )
+        stamps = list(map(stamp_ns, rig.fused))
+        assert stamps == sorted(stamps)
+
+
 def test_conditions_and_frozen_cameras_are_reported_and_fused(quick_rig):
     rig = quick_rig
     wait_for_mode(rig, "FUSED", "thermal", "rgb")

@@ -56,7 +56,7 @@ class Setup:
     def lone(self, stamp_ms: int, stream: str = "rgb") -> None:
         message = {"rgb": rgb_image, "thermal": thermal_image}[stream]()
         message.header = self._rgb(stamp_ms).header
-        self.process(LoneFrame(stream, message))
+        self.process(LoneFrame(stream, message, stamp_ms * MS))
 
     def _rgb(self, stamp_ms: int):
         message = rgb_image()

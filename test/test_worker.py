@@ -84,7 +84,7 @@ def test_a_lone_frame_of_one_camera_does_not_replace_that_of_the_other():
     done, superseded = [], []
     options = PairingOptions(slop_ns=5 * MS, max_wait_ns=0, max_age_ns=0, queue_size=10)
     worker = NewestPairWorker(PairFilter(options, clock_ns=lambda: 0), done.append, superseded.append)
-    frames = [LoneFrame(stream, message) for message in (1, 2) for stream in ("thermal", "rgb")]
+    frames = [LoneFrame(stream, message, 0) for message in (1, 2) for stream in ("thermal", "rgb")]
     for frame in frames:
         worker.put(frame)
     assert superseded == frames[:2]

@@ -20,7 +20,7 @@ from mmcfusion_ros.ros.worker import LoneFrame, NewestPairWorker
 from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.mode import Mode, ModeSwitch
-from mmcfusion_ros.stream.pair_filter import PairFilter
+from mmcfusion_ros.stream.pair_filter import PairFilter, stamp_ns
 from mmcfusion_ros.stream.pairing import Pair, Stream
 from mmcfusion_ros.stream.settings import Settings
 
@@ -115,7 +115,8 @@ class Fusing:
         if self._pairs.add(message, stream):
             self._modes.arrived(stream)
             if self._modes.wants(stream):
-                self.worker.put(LoneFrame(stream, message))
+                offset_ns = self._settings.nanoseconds("pairing.thermal_offset") if stream == "thermal" else 0
+                self.worker.put(LoneFrame(stream, message, stamp_ns(message) + offset_ns))
         self.worker.wake()
 
     def _note_pair(self, pair: Pair[Any]) -> None:

@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from rclpy.time import Time
+from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.conditions import rgb_conditions, thermal_conditions
 from mmcfusion_ros.fusion.errors import BackendGivenUp, FrozenThermalError, one_line
@@ -31,13 +33,13 @@ CONDITIONS: dict[Stream, Callable[[np.ndarray], set[str]]] = {"thermal": thermal
 
 
 class Result(NamedTuple):
-    """An image (``H x W [x 3]`` uint8), the share of thermal in it (``H x W`` uint8, None: all), and the message whose
-    stamp it gets."""
+    """An image (``H x W [x 3]`` uint8), the share of thermal in it (``H x W`` uint8, None: all), and its header, with a
+    stamp of the RGB camera's clock."""
 
     source: Source
     image: np.ndarray
     weight: np.ndarray | None
-    message: Any
+    header: Header
 
 
 class Processor:
@@ -102,31 +104,33 @@ class Processor:
             self._pipeline.check_age()
         if self._pipeline.passes_through:
             self._modes.frozen()
-            return Result("rgb", image, self._pipeline.weight, pair.rgb)
+            return Result("rgb", image, self._pipeline.weight, pair.rgb.header)
         self._modes.succeeded("thermal")
         self._modes.succeeded("pair")
-        return Result("pair", image, self._pipeline.weight, pair.rgb)
+        return Result("pair", image, self._pipeline.weight, pair.rgb.header)
 
     def _alone(self, frame: LoneFrame) -> Result:
         if frame.stream == "rgb":
             image = self._rgb(frame.message)
-            return Result("rgb", image, np.zeros(image.shape[:2], np.uint8), frame.message)
+            return Result("rgb", image, np.zeros(image.shape[:2], np.uint8), frame.message.header)
         image = self._pipeline.thermal_alone(self._read("thermal", frame.message), self._rgb_size())
         self._modes.succeeded("thermal")
-        return Result("thermal", image, self._pipeline.weight, frame.message)
+        stamp = Time(nanoseconds=frame.time_ns).to_msg()
+        header = Header(stamp=stamp, frame_id=frame.message.header.frame_id)
+        return Result("thermal", image, self._pipeline.weight, header)
 
     def _publish(self, job: Job, result: Result, clock: StageClock) -> bool:
         """False, and nothing published, if the mode forbids it, it is not newer than what was made of something else
         (a pair, or frames of one camera), or all is over."""
         last_source, last_ns = self._last
-        stamp = stamp_ns(result.message)
+        stamp = job.rgb_stamp_ns if isinstance(job, Pair) else job.time_ns
         late = source_of(job) != last_source and 0 <= last_ns - stamp <= MAX_BACKWARD_NS
         if late or self.closed or not self._modes.publishes(result.source):
             return False
         self._last = (source_of(job), stamp)
-        self._outputs.publish(result.image, result.weight, result.message.header, clock)
+        self._outputs.publish(result.image, result.weight, result.header, clock)
         if self._display.is_due():
-            self._display.show(self._for_eyes(result), result.message.header)
+            self._display.show(self._for_eyes(result), result.header)
         return True
 
     def _for_eyes(self, result: Result) -> RegisteredPair | np.ndarray:

@@ -15,10 +15,11 @@ from mmcfusion_ros.stream.pairing import Pair, Stream
 
 @dataclass(frozen=True)
 class LoneFrame:
-    """A message that goes out without a partner."""
+    """A message that goes out without a partner; ``time_ns`` is its stamp by the RGB camera's clock."""
 
     stream: Stream
     message: Any
+    time_ns: int
 
 
 Job = Pair[Any] | LoneFrame
