@@ -113,6 +113,32 @@ def test_a_calibrated_rig_waits_for_camera_info_and_then_fuses(extrinsics):
         rig.wait(lambda: len(rig.fused) > fused, rig.publish)
 
 
+def test_a_binned_rgb_camera_has_its_camera_info_and_its_grid():
+    """camera_info is of the full sensor; every second pixel of a part of it is sent."""
+    with Bench(stall_timeout=0.5) as bench:
+        rig = bench.rig
+        rig.start()
+        roi = RegionOfInterest(x_offset=10, y_offset=6, width=2 * WIDTH, height=2 * HEIGHT)
+        sent = info(width=300, height=200, binning_x=2, binning_y=2, roi=roi)
+
+        def publish_info() -> None:
+            sent.header = header(rig.now_ns(), "rgb_frame")
+            rig.info.publish(sent)
+
+        rig.wait(lambda: rig.infos, lambda: (publish_info(), rig.publish()))
+        assert (rig.infos[-1].width, rig.infos[-1].binning_x, rig.infos[-1].roi) == (300, 2, roi)
+        small = image(ramp(HEIGHT // 2, WIDTH // 2), "mono8")
+        moving = iter(range(10_000))
+
+        def publish_thermal() -> None:
+            small.header = header(rig.now_ns(), "thermal_frame")
+            small.data[0] = next(moving) % 256
+            rig.thermal.publish(small)
+
+        rig.wait(lambda: rig.fused[-1].header.frame_id == "thermal_frame", publish_thermal)
+        assert (rig.fused[-1].width, rig.fused[-1].height) == (WIDTH, HEIGHT)
+
+
 def test_the_valid_mask_says_where_the_image_shows_what_thermal_sees(tmp_path):
     path = tmp_path / "rig.yaml"
     save_calibration(Calibration(np.array([[1, 0, 10], [0, 1, -4], [0, 0, 1]])), path)

@@ -13,6 +13,7 @@ from mmcfusion_ros.fusion.pipeline import StageClock
 from mmcfusion_ros.ros.image_messages import compressed_message, image_message
 from mmcfusion_ros.ros.log_throttle import LogThrottle, where
 from mmcfusion_ros.ros.node_parameters import qos_profile
+from mmcfusion_ros.stream.camera_info import sent_size
 from mmcfusion_ros.stream.pair_filter import stamp_ns
 from mmcfusion_ros.stream.settings import Settings
 
@@ -88,8 +89,9 @@ class Outputs:
         info = self.camera_info
         if info is None:
             return
-        if (info.height, info.width) != (image.height, image.width):
-            self._warn("size", f"is {info.width}x{info.height}, the image {image.width}x{image.height}", image)
+        sizes = [sent_size(info), (info.width, info.height)]  # some drivers give the size as sent
+        if (image.width, image.height) not in sizes:
+            self._warn("size", "is {}x{}, the image {}x{}".format(*sizes[0], image.width, image.height), image)
         elif not np.isfinite(np.concatenate([info.k, info.d, info.r, info.p])).all():
             self._warn("numbers", "has numbers that are not finite", image)
         else:

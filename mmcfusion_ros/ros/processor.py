@@ -13,12 +13,13 @@ from std_msgs.msg import Header
 from mmcfusion_ros.fusion.conditions import rgb_conditions, thermal_conditions
 from mmcfusion_ros.fusion.errors import BackendGivenUp, FrozenThermalError, one_line
 from mmcfusion_ros.fusion.frozen import FrozenDetector
-from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, SMALLEST_SIDE
+from mmcfusion_ros.fusion.fuser import check_size
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, RegisteredPair, StageClock
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.frame_watch import FrameWatch
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.worker import Job, LoneFrame, source_of
+from mmcfusion_ros.stream.camera_info import sent_size
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.messages import BadImage, drop_reason, rgb_from_message, thermal_from_message
 from mmcfusion_ros.stream.mode import ModeSwitch, Source
@@ -159,8 +160,12 @@ class Processor:
 
     def _rgb_size(self) -> tuple[int, int] | None:
         info = self._outputs.camera_info
-        size = (info.height, info.width) if info else (0, 0)
-        return size if SMALLEST_SIDE <= min(size) <= max(size) <= LARGEST_SIDE else None
+        width, height = sent_size(info) if info else (0, 0)
+        try:
+            check_size(width, height)
+        except ValueError:
+            return None
+        return height, width
 
     def _drop(self, job: Job, reason: str, error: Exception) -> None:
         self._health.drop(reason)

@@ -53,6 +53,14 @@ class CameraInfoRegistration:
         return [*self._wrong.values(), *missing]
 
 
+def sent_size(message: Any) -> tuple[int, int]:
+    """Width and height of the images as they are sent, from ``sensor_msgs/CameraInfo``: cut to the region of interest,
+    then binned."""
+    roi = message.roi
+    width, height = (roi.width, roi.height) if roi.width and roi.height else (message.width, message.height)
+    return width // max(1, message.binning_x), height // max(1, message.binning_y)
+
+
 def intrinsics_from_message(message: Any) -> Intrinsics:
     """Of the image as it is sent: cut to the region of interest, then binned; ``ValueError`` if they are none.
 
@@ -62,15 +70,13 @@ def intrinsics_from_message(message: Any) -> Intrinsics:
     if not matrix.any():
         raise ValueError("K is zero: the camera is not calibrated")
     roi = message.roi
-    x, y, width, height = 0, 0, message.width, message.height
-    if roi.width and roi.height:
-        x, y, width, height = roi.x_offset, roi.y_offset, roi.width, roi.height
+    x, y = (roi.x_offset, roi.y_offset) if roi.width and roi.height else (0, 0)
     across, down = max(1, message.binning_x), max(1, message.binning_y)
     cut = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
     bin_ = np.array([[1 / across, 0, 0.5 / across - 0.5], [0, 1 / down, 0.5 / down - 0.5], [0, 0, 1]])
     distortion = tuple(message.d) if any(message.d) else ()
     model = message.distortion_model if distortion else "plumb_bob"
-    return Intrinsics(width // across, height // down, bin_ @ cut @ matrix, model, distortion)
+    return Intrinsics(*sent_size(message), bin_ @ cut @ matrix, model, distortion)
 
 
 def _content(message: Any) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from mmcfusion_ros.bags.reading import TYPES
 from mmcfusion_ros.evaluation.bags.fusing import Fused
+from mmcfusion_ros.stream.camera_info import sent_size
 
 Storage = Literal["mcap", "sqlite3"]
 OK, WARN = 0, 1
@@ -54,7 +55,7 @@ class FusedBag(BagWriter):
         header = frame.pair.rgb.header
         self.write("/fused/image_raw", image_message(frame.pixels, encoding, header), frame.time_ns)
         info = frame.camera_info
-        if info and (info.height, info.width) == frame.pixels.shape[:2]:
+        if info and sent_size(info) == frame.pixels.shape[1::-1]:
             self.write("/fused/camera_info", replace(info, header=header), frame.time_ns)
 
     def write_diagnostics(self, problems: Sequence[str], values: Mapping[str, str], time_ns: int) -> None:
