@@ -50,7 +50,6 @@ SMALL = {
     "warm_up_height": HEIGHT,
     "threads": 1,
     "watchdog_timeout": 120.0,
-    "thermal.frozen_policy": "fuse",  # most tests send one picture again and again
 }
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,

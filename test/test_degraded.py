@@ -141,19 +141,21 @@ def test_the_thermal_camera_alone_keeps_the_time_of_the_rgb_camera():
         assert stamps == sorted(stamps)
 
 
-def test_conditions_and_frozen_cameras_are_reported_and_fused(quick_rig):
-    rig = quick_rig
-    wait_for_mode(rig, "FUSED", "thermal", "rgb")
-    dark = image(np.zeros((HEIGHT, WIDTH, 3), np.uint8), "rgb8")
-    flat = image(np.full((HEIGHT, WIDTH), 100, np.uint8), "mono8")
-    rig.wait(
-        lambda: "have not changed for" in rig.problem(),
-        lambda: (rig.publish_info(), rig.publish(flat, dark)),
-    )
-    values = rig.values()
-    assert (values["conditions.rgb"], values["conditions.thermal"], values["mode"]) == ("dark", "flat", "FUSED")
-    assert min(int(values[f"seen.{name}"]) for name in ("rgb_dark", "thermal_flat", "rgb_frozen")) > 1
-    assert f"the images on {rig.namespace}/rgb/image_raw have not changed" in rig.problem()
+def test_conditions_and_frozen_cameras_are_reported_and_fused():
+    with Bench(**QUICK, thermal__frozen_policy="fuse") as bench:
+        rig = bench.rig
+        rig.start()
+        wait_for_mode(rig, "FUSED", "thermal", "rgb")
+        dark = image(np.zeros((HEIGHT, WIDTH, 3), np.uint8), "rgb8")
+        flat = image(np.full((HEIGHT, WIDTH), 100, np.uint8), "mono8")
+        rig.wait(
+            lambda: "have not changed for" in rig.problem(),
+            lambda: (rig.publish_info(), rig.publish(flat, dark)),
+        )
+        values = rig.values()
+        assert (values["conditions.rgb"], values["conditions.thermal"], values["mode"]) == ("dark", "flat", "FUSED")
+        assert min(int(values[f"seen.{name}"]) for name in ("rgb_dark", "thermal_flat", "rgb_frozen")) > 1
+        assert f"the images on {rig.namespace}/rgb/image_raw have not changed" in rig.problem()
 
 
 class FakeBackend:

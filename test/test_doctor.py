@@ -12,7 +12,7 @@ import threading
 
 import pytest
 import rclpy
-from camera_messages import NS, header, rgb_image, thermal_image
+from camera_messages import NS, header, image, ramp, rgb_image, thermal_image
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -136,8 +136,9 @@ def test_stamps_that_are_too_far_apart(bench):
 
 
 def test_a_thermal_camera_that_stands_still():
-    with Bench(thermal__frozen_policy="pass_through") as bench:
+    with Bench() as bench:
         bench.rig.start()
+        bench.rig.fuse(thermal=image(ramp(seed=3), "mono8"))
         with running(lambda: bench.rig.publish(thermal_image())):
             bench.rig.wait(lambda: bench.rig.modes[-1] == "RGB_ONLY")
             (alone, fix), (problem, cure) = findings(bench)

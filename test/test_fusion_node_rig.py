@@ -166,6 +166,7 @@ def test_a_thermal_camera_that_stands_still(policy):
     with Bench(thermal__frozen_policy=policy) as bench:
         rig = bench.rig
         rig.start()
+        rig.fuse(thermal=image(ramp(seed=3), "mono8"))
 
         def stand_still() -> None:
             rig.publish(thermal_image(), rgb_image())
@@ -197,7 +198,7 @@ def test_a_thermal_camera_that_stands_still(policy):
 
 def test_the_mode_tells_what_comes_out_of_a_frozen_thermal_camera():
     """``thermal.frozen_policy`` counts, not ``on_thermal_loss``. A late subscriber is told too."""
-    with Bench(thermal__frozen_policy="pass_through", on_thermal_loss="hold") as bench:
+    with Bench(on_thermal_loss="hold") as bench:
         rig = bench.rig
         rig.start()
         rgb, moving = pixels_of(rgb_image()), iter(range(10_000))
@@ -217,7 +218,7 @@ def test_the_mode_tells_what_comes_out_of_a_frozen_thermal_camera():
 
 
 def test_a_frozen_thermal_camera_is_not_passed_off_as_new_when_it_is_alone():
-    with Bench(thermal__frozen_policy="pass_through", stall_timeout=0.5) as bench:
+    with Bench(stall_timeout=0.5) as bench:
         rig, moving = bench.rig, iter(range(10_000))
         rig.start()
 

@@ -228,12 +228,24 @@ class TestBadPixels:
 class TestFrozen:
     def test_a_repeated_frame_is_frozen_after_a_while(self):
         frozen, images = FrozenDetector(0.15), [frame(seed) for seed in range(3)]
+        frozen(images[2], -1 / 30)
         told = [frozen(images[0].copy(), i / 30) for i in range(10)]
         assert told == [False] * 5 + [True] * 5
         assert not frozen(images[1], 10 / 30)
         assert (frozen.frames, frozen.freezes, frozen.is_frozen) == (5, 1, False)
         assert frozen(images[1].copy(), 1.0)
         assert (frozen.freezes, frozen.age_s) == (2, pytest.approx(1.0 - 10 / 30))
+
+    def test_without_noise_nothing_is_frozen(self):
+        """One picture for ever; a simulated scene in which a warm thing moves, stands still and moves on."""
+        frozen, image = FrozenDetector(0.15), frame(0)
+        assert not any(frozen(image.copy(), i / 30) for i in range(60))
+        assert frozen.repeats
+        moving, columns = FrozenDetector(0.15), [*range(10), *[10] * 30, *range(10, 20)]
+        for i, column in enumerate(columns):
+            scene = np.full((120, 160), 29_000, np.uint16)
+            scene[30:100, 4 * column : 4 * column + 30] = 31_000
+            assert not moving(scene, i / 30)
 
     def test_one_changed_pixel_is_a_new_frame(self):
         frozen, image = FrozenDetector(0.15), frame(0)
@@ -249,6 +261,7 @@ class TestFrozen:
 
     def test_a_clock_that_jumps_back_begins_anew(self):
         frozen, image = FrozenDetector(0.15), frame(0)
+        frozen(frame(1), 99.9)
         frozen(image, 100.0)
         assert not frozen(image, 5.0)
         assert not frozen(image, 5.1)
@@ -268,7 +281,9 @@ class TestFrozen:
                 return thermal
 
         scaler = ThermalScaler(ThermalOptions(crop_top=1))
-        return FusionPipeline(Fuser(), scaler, Registration(), FrozenDetector(0.15), policy)
+        pipeline = FusionPipeline(Fuser(), scaler, Registration(), FrozenDetector(0.15), policy)
+        pipeline.look(np.random.default_rng(2).integers(0, 256, (61, 80), dtype=np.uint8), -0.1)
+        return pipeline
 
     def images(self, stamps, pipeline):
         """While row 0, the telemetry, goes on, the image stands still."""

@@ -155,7 +155,7 @@ class Processor:
             image = self._pipeline.look(image, stamp_s)
         else:
             self._rgb_frozen(image, stamp_s)
-        self._health.see(stream, CONDITIONS[stream](image), frozen.age_s if frozen.is_frozen else 0.0)
+        self._health.see(stream, CONDITIONS[stream](image), frozen.age_s if frozen.repeats else 0.0)
         return image
 
     def _rgb_size(self) -> tuple[int, int] | None:

@@ -152,7 +152,13 @@ PARAMETERS = (
         "of thermal frames alone: only fuse publishes old ones",
         choices=FROZEN_POLICIES,
     ),
-    Parameter("thermal.frozen_after", 0.15, "time for which a thermal frame may be repeated, in s", low=0, high=60),
+    Parameter(
+        "thermal.frozen_after",
+        0.15,
+        "time for which a camera with noise may repeat a picture, in s; one without noise may for ever",
+        low=0,
+        high=60,
+    ),
     Parameter(
         "registration.type",
         "identity",
