@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 
 from mmcfusion_ros.ros.image_messages import image_message
 from mmcfusion_ros.stream import messages
-from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage, BitDepth, rgb_from_message, thermal_from_message
 
 READERS = [thermal_from_message, rgb_from_message]
 GREY_8, GREY_16 = ("mono8", "8UC1"), ("mono16", "16UC1")
@@ -97,6 +97,14 @@ class TestRead:
         grey = cv2.cvtColor(np.ascontiguousarray(rgba[..., :3]), cv2.COLOR_RGB2GRAY)
         np.testing.assert_array_equal(thermal_from_message(message), grey)
         np.testing.assert_array_equal(thermal_from_message(message, colour=True), rgb_from_message(message))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_cameras_of_fewer_bits_than_16_are_as_bright(bits):
+    """800 of 1023 is no 3 of 255; a darker frame later is not brightened."""
+    depth, pixels = BitDepth(), np.full((4, 5), round(0.78 * 2**bits), np.uint16)
+    assert (rgb_from_message(raw(pixels, "mono16"), depth) == 199).all()
+    assert (rgb_from_message(raw(pixels // 8, "mono16"), depth) == 24).all()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from mmcfusion_ros.bags.topics import Topic, find_cameras
 from mmcfusion_ros.calibration.recording import StampedFrame, ThermalAndRgb, spread
 from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
-from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage, BitDepth, rgb_from_message, thermal_from_message
 from mmcfusion_ros.stream.pair_filter import stamp_ns
 from mmcfusion_ros.stream.pairing import Pair, PairingOptions
 
@@ -33,17 +33,18 @@ class BagRecording:
     def pairs(self, count: int) -> list[ThermalAndRgb]:
         """Paired as the node does."""
         chosen = set(spread(range(sum(1 for _ in self._pairs())), count))
-        scale, images = ThermalScaler(self._thermal), []
+        scale, depth, images = ThermalScaler(self._thermal), BitDepth(), []
         for i, pair in enumerate(self._pairs()):
             if i in chosen:
                 with suppress(BadImage):
-                    images.append((_thermal_image(scale, pair.thermal), rgb_from_message(pair.rgb)))
+                    images.append((_thermal_image(scale, pair.thermal), rgb_from_message(pair.rgb, depth)))
         return images
 
     def streams(self) -> tuple[Iterator[StampedFrame], Iterator[StampedFrame]]:
         """With the stamps of the messages."""
         thermal = self._frames(self._cameras.thermal, partial(_thermal_image, ThermalScaler(self._thermal)))
-        return thermal, self._frames(self._cameras.rgb, lambda message: split_luminance(rgb_from_message(message))[0])
+        depth = BitDepth()
+        return thermal, self._frames(self._cameras.rgb, lambda rgb: split_luminance(rgb_from_message(rgb, depth))[0])
 
     def _pairs(self) -> Iterator[Pair[Any]]:
         events = CameraEvents(self._bag, self._cameras, self._pairing).read()

@@ -21,15 +21,11 @@ from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.worker import Job, LoneFrame, source_of
 from mmcfusion_ros.stream.camera_info import sent_size
 from mmcfusion_ros.stream.health import Health
-from mmcfusion_ros.stream.messages import BadImage, drop_reason, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage, BitDepth, drop_reason, rgb_from_message, thermal_from_message
 from mmcfusion_ros.stream.mode import ModeSwitch, Source
 from mmcfusion_ros.stream.pair_filter import stamp_ns
 from mmcfusion_ros.stream.pairing import MAX_BACKWARD_NS, Pair, Stream
 
-READERS: dict[Stream, Callable[[Any], np.ndarray]] = {
-    "thermal": partial(thermal_from_message, colour=True),
-    "rgb": rgb_from_message,
-}
 CONDITIONS: dict[Stream, Callable[[np.ndarray], set[str]]] = {"thermal": thermal_conditions, "rgb": rgb_conditions}
 
 
@@ -61,6 +57,10 @@ class Processor:
         self._pipeline, self._outputs, self._modes, self._health = pipeline, outputs, modes, health
         self._watch, self._display, self._on_given_up = watch, display, on_given_up
         self._rgb_frozen = FrozenDetector()
+        self._readers: dict[Stream, Callable[[Any], np.ndarray]] = {
+            "thermal": partial(thermal_from_message, colour=True),
+            "rgb": partial(rgb_from_message, depth=BitDepth()),
+        }
         self._wanted = False
         self.closed = False  # once set, nothing more is published
         self._last: tuple[Source | None, int] = (None, 0)  # from what the last image was made, and its stamp
@@ -146,7 +146,7 @@ class Processor:
 
     def _read(self, stream: Stream, message: Any) -> np.ndarray:
         try:
-            image = READERS[stream](message)
+            image = self._readers[stream](message)
         except BadImage:
             self._modes.failed(stream)
             raise

@@ -15,6 +15,7 @@ from mmcfusion_ros.fusion.errors import FrozenThermalError, FusionError, Network
 from mmcfusion_ros.stream.pairing import Stream
 
 MAX_COMPRESSED_PIXELS = 64_000_000
+BIT_DEPTHS = (10, 12, 14, 16)
 
 # Encoding: type of one value, letters of one pixel ("y" is grey).
 _LAYOUTS = {
@@ -89,14 +90,29 @@ def thermal_from_message(message: Any, colour: bool = False) -> np.ndarray:
     return cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{letters.upper()}2{target}"))
 
 
-def rgb_from_message(message: Any) -> np.ndarray:
-    """``H x W x 3`` uint8, red first, or ``H x W`` uint8 from a grey camera; of 16 bits the upper 8 are kept.
+class BitDepth:
+    """How many bits of 16-bit images one camera uses: the least of ``BIT_DEPTHS`` that holds every value so far."""
 
-    Read-only where it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
+    def __init__(self) -> None:
+        self.bits = BIT_DEPTHS[0]
+
+    def to_8_bits(self, pixels: np.ndarray) -> np.ndarray:
+        """uint16 to the upper 8 of the bits in use, uint8, of the same shape."""
+        largest = int(pixels.max())
+        self.bits = next(bits for bits in BIT_DEPTHS if bits >= self.bits and largest < 1 << bits)
+        return (pixels >> (self.bits - 8)).astype(np.uint8)
+
+
+def rgb_from_message(message: Any, depth: BitDepth | None = None) -> np.ndarray:
+    """``H x W x 3`` uint8, red first, or ``H x W`` uint8 from a grey camera.
+
+    16-bit values of 10, 12 or 14 bits fill the range as those of 16 do: ``depth`` remembers how many there are, from
+    frame to frame; without it this image alone decides. Read-only where it is a view of the message; rows may be padded,
+    which OpenCV accepts. Raises ``BadImage``.
     """
     pixels, letters = _pixels(message, "rgb", other="rgb8")
     if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
+        pixels = (depth or BitDepth()).to_8_bits(pixels)
     return pixels if letters in ("y", "rgb") else cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{letters.upper()}2RGB"))
 
 

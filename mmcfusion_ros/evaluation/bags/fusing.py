@@ -12,7 +12,7 @@ from mmcfusion_ros.bags.events import Arrived, Dropped, Event, Paired
 from mmcfusion_ros.fusion.errors import one_line
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
-from mmcfusion_ros.stream.messages import drop_reason, rgb_from_message, thermal_from_message, wire_pixels
+from mmcfusion_ros.stream.messages import BitDepth, drop_reason, rgb_from_message, thermal_from_message, wire_pixels
 from mmcfusion_ros.stream.pairing import Pair
 
 STAGES = ("decode", "thermal", "luminance", "registration", "network", "colour", "encode", "total")
@@ -46,7 +46,7 @@ def fuse(
 
     ``cameras`` complete the pipeline's calibration with lenses.
     """
-    pairs = 0
+    pairs, depth = 0, BitDepth()
     for event in events:
         if not isinstance(event, Paired):
             yield event
@@ -56,15 +56,15 @@ def fuse(
                 if info := event.camera_infos.get(stream):
                     cameras.take(info, stream)
             pipeline.use(cameras.registration)
-            yield _fused(event, pipeline, encoding)
+            yield _fused(event, pipeline, encoding, depth)
         pairs += 1
 
 
-def _fused(event: Paired, pipeline: FusionPipeline, encoding: str) -> Fused | Dropped:
+def _fused(event: Paired, pipeline: FusionPipeline, encoding: str, depth: BitDepth) -> Fused | Dropped:
     clock = StageClock()
     try:
         thermal = thermal_from_message(event.pair.thermal, colour=True)
-        rgb = rgb_from_message(event.pair.rgb)
+        rgb = rgb_from_message(event.pair.rgb, depth)
         clock.lap("decode")
         thermal = pipeline.look(thermal, event.pair.thermal_stamp_ns / 1e9)
         fused = pipeline(thermal, rgb, clock)
