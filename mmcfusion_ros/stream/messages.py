@@ -107,8 +107,8 @@ def rgb_from_message(message: Any, depth: BitDepth | None = None) -> np.ndarray:
     """``H x W x 3`` uint8, red first, or ``H x W`` uint8 from a grey camera.
 
     16-bit values of 10, 12 or 14 bits fill the range as those of 16 do: ``depth`` remembers how many there are, from
-    frame to frame; without it this image alone decides. Read-only where it is a view of the message; rows may be padded,
-    which OpenCV accepts. Raises ``BadImage``.
+    frame to frame; without it this image alone decides. Read-only where it is a view of the message; rows may be
+    padded, which OpenCV accepts. Raises ``BadImage``.
     """
     pixels, letters = _pixels(message, "rgb", other="rgb8")
     if pixels.dtype == np.uint16:
