@@ -261,6 +261,7 @@ def test_the_fall_back_backend_takes_over(fault):
         fault(RuntimeError("the driver is gone"))
         rig.wait(lambda: "this is the fall-back backend" in rig.problem(), rig.publish)
         rig.fuse()
+        rig.wait(lambda: rig.values()["backend_reason"] == "fallback_backend, since the first one failed", rig.publish)
         assert rig.state() == "active"
         rig.wait(lambda: rig.modes[-1] == "FUSED", rig.publish)
 

@@ -44,8 +44,13 @@ class NetworkThread:
 
     @property
     def name(self) -> str:
-        """Of the backend that works now, as are the device, the precision, the variant and the polarity."""
+        """Of the backend that works now, as are the reason, the device, the precision, the variant and the polarity."""
         return self._backend.name
+
+    @property
+    def reason(self) -> str:
+        """Why it was chosen, in words."""
+        return self._backend.reason
 
     @property
     def device(self) -> str:

@@ -201,7 +201,7 @@ class FusionNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         values: dict[str, str] = {}
         problems, failure, device = ["not configured"], self._failure, ""
-        if self._pipeline:
+        if self._pipeline and self._network:
             backend, device = self._pipeline.fuser.backend, self._pipeline.fuser.backend.device
             values = {
                 "model": self._settings.model,
@@ -209,7 +209,7 @@ class FusionNode(LifecycleNode):
                 "backend": backend.name,
                 "device": device,
                 "precision": backend.precision,
-                "backend_reason": self._pipeline.fuser.reason,
+                "backend_reason": self._network.reason,
                 "backend_warning": backend.warning,
                 "registration": self._settings.text("registration.type"),
             }

@@ -110,13 +110,15 @@ class Settings:
         return calibration
 
     def _backend_makers(self) -> list[Maker]:
-        choices = [(self.text("backend"), self.text("device"), self.text("precision"))]
-        if self.text("fallback_backend") != "none":
-            choices.append((self.text("fallback_backend"), "cpu", "auto"))
-        return [partial(self._make_backend, *choice) for choice in choices]
+        first = partial(self._make_backend, self.text("backend"), self.text("device"), self.text("precision"))
+        return [first] if self.text("fallback_backend") == "none" else [first, self._make_fallback]
 
     def _make_backend(self, backend: str, device: str, precision: str) -> tuple[Backend, str]:
         return create_backend(find_model(self.model), backend, device, precision, self.whole("threads"))
+
+    def _make_fallback(self) -> tuple[Backend, str]:
+        backend, _ = self._make_backend(self.text("fallback_backend"), "cpu", "auto")
+        return backend, "fallback_backend, since the first one failed"
 
     def pass_through(self) -> list[Stream]:
         """The cameras whose images go out alone when the other one is lost."""
