@@ -74,7 +74,7 @@ PARAMETERS = (
     Parameter("backend", "auto", "what runs the network", choices=BACKENDS),
     Parameter("device", "auto", "where it runs; cuda is an error where there is none", choices=DEVICES),
     Parameter("precision", "auto", "of the network's arithmetic; auto: the fastest the device has", choices=PRECISIONS),
-    Parameter("threads", 0, "processors for the network, 0: all", low=0, high=256),
+    Parameter("threads", 0, "processors for the network and for OpenCV, each; 0: all", low=0, high=256),
     Parameter(
         "fallback_backend",
         "none",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
@@ -69,7 +70,11 @@ class Settings:
         return ThermalOptions(mode=self.text("thermal.scaling"), **values)
 
     def backend(self) -> SupervisedBackend:
-        """What runs the network, loaded; errors say which parameter or file is wrong."""
+        """What runs the network, loaded; errors say which parameter or file is wrong.
+
+        OpenCV keeps to the same number of threads from now on, in the whole process.
+        """
+        cv2.setNumThreads(self.whole("threads") or -1)
         return SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
 
     def pipeline(self, backend: SupervisedBackend) -> FusionPipeline:
