@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import cv2
+import numpy as np
 import pytest
 
+from mmcfusion_ros.fusion.palette import Palette
+from mmcfusion_ros.resources import package_file
 from mmcfusion_ros.stream.parameter_files import load_values
 from mmcfusion_ros.stream.settings import Settings
 
@@ -29,3 +34,20 @@ def test_threads_bound_opencv_too():
     assert cv2.getNumThreads() == 1
     settings("threads=0").backend()
     assert cv2.getNumThreads() == everything
+
+
+def test_home_folder_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for file in ("models/lite.xml", "models/lite.bin", "config/simulated_rig.yaml"):
+        shutil.copy(package_file(file), tmp_path)
+    bar = Palette.from_name("rainbow").apply(np.arange(256, dtype=np.uint8)[None].repeat(8, axis=0))
+    cv2.imwrite(str(tmp_path / "bar.png"), cv2.cvtColor(bar, cv2.COLOR_RGB2BGR))
+    made = settings(
+        *("model=~/lite.xml", "registration.type=homography", "registration.file=~/simulated_rig.yaml"),
+        *("thermal.palette=~/bar.png", "trace_file=~/trace.json"),
+    )
+    assert made.pipeline(made.backend()).calibration.kind == "homography"
+    trace = made.trace(print)
+    assert trace
+    trace.close()
+    assert (tmp_path / "trace.json").exists()

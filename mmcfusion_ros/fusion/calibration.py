@@ -92,7 +92,7 @@ def load_calibration(path: str | Path) -> Calibration:
 
     Raises ``FileNotFoundError``, or ``ValueError`` naming the file and what is wrong in it.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"calibration file {path} does not exist")
     try:

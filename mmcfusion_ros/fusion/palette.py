@@ -52,7 +52,9 @@ class Palette:
 
         ``ValueError`` naming what is wrong.
         """
-        colours = np.array(_KEY_COLOURS[name], dtype=np.float64) if name in PALETTES else _read_bar(Path(name))
+        colours = (
+            np.array(_KEY_COLOURS[name], dtype=np.float64) if name in PALETTES else _read_bar(name)
+        )
         places = np.linspace(0, len(colours) - 1, 256)
         columns = [np.interp(places, np.arange(len(colours)), channel) for channel in colours.T]
         return cls(np.rint(np.column_stack(columns)).astype(np.uint8))
@@ -90,8 +92,9 @@ def _nearest(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(places), np.concatenate(distances)
 
 
-def _read_bar(path: Path) -> np.ndarray:
+def _read_bar(name: str) -> np.ndarray:
     """``N x 3``, red first, along the longer side of a picture, cold first."""
+    path = Path(name).expanduser()
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
     if picture is None:
         raise ValueError(
