@@ -107,6 +107,18 @@ fusion_node.run()
         end(node, (signal.SIGINT,))
 
 
+def test_a_node_whose_thread_died_has_another_exit_status():
+    code = """
+from mmcfusion_ros.ros import fusion_node
+fusion_node.FusionNode.trigger_configure = lambda self: 1 / 0
+fusion_node.run()
+"""
+    with NodeProcess(program=("-c", code)) as node:
+        _, errors = node.process.communicate(timeout=60)
+        assert node.process.returncode == 1
+        assert "the node has died: ZeroDivisionError" in errors
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
 def test_no_shared_memory_is_left():
     others = set(Path("/dev/shm").iterdir())

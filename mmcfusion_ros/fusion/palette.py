@@ -52,9 +52,7 @@ class Palette:
 
         ``ValueError`` naming what is wrong.
         """
-        colours = (
-            np.array(_KEY_COLOURS[name], dtype=np.float64) if name in PALETTES else _read_bar(name)
-        )
+        colours = np.array(_KEY_COLOURS[name], dtype=np.float64) if name in PALETTES else _read_bar(name)
         places = np.linspace(0, len(colours) - 1, 256)
         columns = [np.interp(places, np.arange(len(colours)), channel) for channel in colours.T]
         return cls(np.rint(np.column_stack(columns)).astype(np.uint8))

@@ -228,8 +228,8 @@ class FusionNode(LifecycleNode):
 
 
 def run() -> None:
-    """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then."""
-    stop = threading.Event()
+    """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then, 1 if it died."""
+    stop, died = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
@@ -238,17 +238,17 @@ def run() -> None:
     except Exception as error:
         sys.exit(f"fusion_node: {one_line(error)}")
     # This thread stays free for signals, also while a model is loaded.
-    spinner = threading.Thread(target=_spin, args=(node, stop), name="spin", daemon=True)
+    spinner = threading.Thread(target=_spin, args=(node, stop, died), name="spin", daemon=True)
     spinner.start()
     stop.wait()
     spinner.join(PATIENCE_S)
     node.destroy_node()
     rclpy.try_shutdown()
     # A frame may still be at work in native code, which the interpreter's own exit would crash.
-    os._exit(0)
+    os._exit(int(died.is_set()))
 
 
-def _spin(node: FusionNode, stop: threading.Event) -> None:
+def _spin(node: FusionNode, stop: threading.Event, died: threading.Event) -> None:
     try:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
@@ -261,5 +261,8 @@ def _spin(node: FusionNode, stop: threading.Event) -> None:
                 break
             except Exception as error:
                 node.get_logger().error(f"a callback failed: {error!r}", throttle_duration_sec=5.0)
+    except BaseException as error:
+        died.set()
+        node.get_logger().fatal(f"the node has died: {error!r}")
     finally:
         stop.set()
