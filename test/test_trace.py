@@ -107,6 +107,14 @@ def test_another_file_is_not_overwritten(path, content):
     assert path.read_text() == content
 
 
+def test_of_a_large_file_only_the_beginning_is_read(path):
+    """More than fits into memory; it takes no room on the disk."""
+    path.touch()
+    os.truncate(path, 2**42)
+    with pytest.raises(ValueError, match="exists and is no trace"):
+        FrameTrace(path, never)
+
+
 def test_a_trace_is_overwritten(path):
     FrameTrace(path, never).frame(1.0, STAGES)
     FrameTrace(path, never).close()

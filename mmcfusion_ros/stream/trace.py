@@ -54,8 +54,12 @@ class FrameTrace:
     def _check_old(self) -> None:
         if not self._path.exists():
             return
-        if not self._path.is_file() or self._path.read_bytes()[: len(START)] not in (b"", START.encode()):
+        if not self._path.is_file() or self._head() not in (b"", START.encode()):
             raise ValueError(f"trace_file {self._path} exists and is no trace; name another file")
+
+    def _head(self) -> bytes:
+        with self._path.open("rb") as file:
+            return file.read(len(START))
 
     def _open(self) -> None:
         # O_NOFOLLOW: a link put in the file's place leads nowhere.
