@@ -1,0 +1,143 @@
+"""Counts the functions and modules of this package that one frame passes, from the DDS callbacks to the publication.
+
+    PYTHONPATH=. python scripts/frame_calls.py [--frames 20] [name=value ...]
+
+A node with these parameters runs in this process over real DDS; ``sys.setprofile`` notes each call in its threads.
+Of the pairs that are sent one by one the one with the fewest calls counts: others were disturbed by a deadline.
+Comprehensions are no functions here; the timers of the node are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+import mmcfusion_ros
+from mmcfusion_ros.ros.fusion_node import SUCCESS, FusionNode
+from mmcfusion_ros.ros.image_messages import image_message
+from mmcfusion_ros.stream.parameter_files import load_values
+
+PACKAGE = str(Path(mmcfusion_ros.__file__).parent) + os.sep
+TIMERS = {"_watch", "_publish_diagnostics", "return_free_memory"}
+SIZE, WARM_UP, PATIENCE_S, SETTLE_S = (480, 640), 5, 30.0, 0.2
+Call = tuple[str, str, str]  # thread, module, function
+
+
+class CallCounter:
+    """A profiler for ``threading.setprofile``: ``calls`` are those of this package since :meth:`clear`."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[Call] = Counter()
+
+    def clear(self) -> None:
+        """Begins anew."""
+        self.calls = Counter()
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
+        code = frame.f_code
+        if event != "call" or not code.co_filename.startswith(PACKAGE) or code.co_name.endswith("comp>"):
+            return
+        if code.co_name == "<genexpr>" or _outermost(frame) in TIMERS:
+            return
+        module = code.co_filename.removeprefix(PACKAGE).removesuffix(".py").replace(os.sep, ".")
+        self.calls[threading.current_thread().name, module, code.co_qualname] += 1
+
+
+def _outermost(frame: FrameType | None) -> str:
+    """The first function of the package on the stack."""
+    name = ""
+    while frame:
+        if frame.f_code.co_filename.startswith(PACKAGE):
+            name = frame.f_code.co_name
+        frame = frame.f_back
+    return name
+
+
+class Cameras(Node):
+    """Sends pairs that differ, and waits until each is back."""
+
+    def __init__(self) -> None:
+        super().__init__("cameras")
+        self._publishers_of = [self.create_publisher(Image, f"{name}/image_raw", 5) for name in ("thermal", "rgb")]
+        self._rng = np.random.default_rng(0)
+        self.arrived = 0
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
+        self.create_subscription(Image, "fused/image_raw", self._count, 5)
+
+    def _count(self, image: Image) -> None:
+        self.arrived += 1
+
+    def exchange(self) -> None:
+        """One pair, or more until the two sides know each other; ``TimeoutError`` if nothing comes back."""
+        before, end = self.arrived, time.monotonic() + PATIENCE_S
+        while self.arrived == before:
+            if time.monotonic() > end:
+                raise TimeoutError(f"no fused image within {PATIENCE_S:g} s")
+            header = Header(stamp=self.get_clock().now().to_msg())
+            for publisher, channels in zip(self._publishers_of, ((), (3,)), strict=True):
+                pixels = self._rng.integers(0, 256, (*SIZE, *channels), dtype=np.uint8)
+                publisher.publish(image_message(pixels, "rgb8" if channels else "mono8", header))
+            wait_end = time.monotonic() + 1.0
+            while self.arrived == before and time.monotonic() < wait_end:
+                self._executor.spin_once(timeout_sec=0.05)
+        time.sleep(SETTLE_S)
+
+
+def measure(frames: int, assignments: list[str]) -> Counter[Call]:
+    """The calls of the frame that had the fewest."""
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    rclpy.init(args=[], domain_id=random.randint(1, 100))
+    counter = CallCounter()
+    threading.setprofile(counter)
+    values = load_values(None, assignments)
+    node = FusionNode(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+    if node.trigger_configure() != SUCCESS or node.trigger_activate() != SUCCESS:
+        sys.exit("the node cannot be activated; its log says why")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    spinner = threading.Thread(target=executor.spin, name="executor", daemon=True)
+    spinner.start()
+    cameras = Cameras()
+    counts = []
+    for _ in range(WARM_UP + frames):
+        counter.clear()
+        cameras.exchange()
+        counts.append(counter.calls)
+    executor.shutdown()
+    return min(counts[WARM_UP:], key=lambda calls: sum(calls.values()))
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("parameters", nargs="*", metavar="name=value")
+    options = parser.parse_args()
+    calls = measure(options.frames, options.parameters)
+    print("| thread | module | function | calls |\n|---|---|---|---|")
+    for (thread, module, function), number in sorted(calls.items()):
+        print(f"| {thread} | {module} | {function} | {number} |")
+    threads, modules, functions = {c[0] for c in calls}, {c[1] for c in calls}, {c[1:] for c in calls}
+    print(f"\n{sum(calls.values())} calls of {len(functions)} functions of {len(modules)} modules in", end=" ")
+    print(f"{len(threads)} threads: {', '.join(sorted(threads))}", flush=True)
+    os._exit(0)  # a thread may still be in native code
+
+
+if __name__ == "__main__":
+    main()
