@@ -26,33 +26,25 @@ class FrozenDetector:
 
     def reset(self) -> None:
         """The next frame is a new one, as after a jump of the clock."""
-        self.age_s = 0.0
-        self._since_s = 0.0
+        self.is_frozen = self.repeats = False  # without noise a picture that repeats itself is not frozen
+        self.age_s = self._since_s = 0.0
         self._picture: np.ndarray | None = None
-        self._noisy = False
+        self._before: np.ndarray | None = None
 
     def __call__(self, thermal: np.ndarray, stamp_s: float) -> bool:
         """Whether a frame is frozen; it is kept, and must not be changed afterwards."""
         same = self._picture is not None and _same(self._picture, thermal)
-        if self._picture is not None and not same:
-            self._noisy = _noise(self._picture, thermal) > LEAST_NOISE
+        if not same:
+            self._before = self._picture
         if not same or stamp_s < self._since_s:
             self._picture, self._since_s = thermal, stamp_s
         before = self.is_frozen
         self.age_s = stamp_s - self._since_s
+        self.repeats = self.age_s > self.after_s
+        self.is_frozen = self.repeats and (before or (self._before is not None and _is_noisy(self._before, thermal)))
         self.frames += self.is_frozen
         self.freezes += self.is_frozen and not before
         return self.is_frozen
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether the last frame was."""
-        return self._noisy and self.repeats
-
-    @property
-    def repeats(self) -> bool:
-        """Whether the picture has been the same for longer than ``after_s``, be there noise or not."""
-        return self.age_s > self.after_s
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
@@ -60,10 +52,13 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return np.array_equal(a[_SPARSE], b[_SPARSE]) and np.array_equal(a, b)
 
 
-def _noise(a: np.ndarray, b: np.ndarray) -> float:
-    """The share of pixels that changed by more, or by less, than both pixels beside them: of noise alone two thirds, of
-    smooth or flat things that move few."""
+def _is_noisy(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether noise tells two pictures apart.
+
+    Of noise alone two thirds of the pixels change by more, or by less, than both pixels beside them; where smooth or
+    flat things move, few do.
+    """
     if a.shape != b.shape:
-        return 0.0
+        return False
     left, middle, right = (np.subtract(b[_ROWS], a[_ROWS], dtype=np.int32)[:, i : i - 2 or None] for i in range(3))
-    return float((((middle > left) & (middle > right)) | ((middle < left) & (middle < right))).mean())
+    return bool((((middle > left) & (middle > right)) | ((middle < left) & (middle < right))).mean() > LEAST_NOISE)
