@@ -16,6 +16,19 @@ SAMPLES = 20_000
 DEAD, SATURATED = 0, 65535
 MODES = ("percentile", "fixed", "equalize")
 ZERO_CELSIUS = 273.15
+LIMITS: dict[str, tuple[float, float]] = {
+    "low_percentile": (0, 100),
+    "high_percentile": (0, 100),
+    "min_span": (1, SATURATED),
+    "smoothing": (0, 0.999),
+    "plateau": (1, 100),
+    "fixed_low": (-ZERO_CELSIUS, SATURATED),
+    "fixed_high": (-ZERO_CELSIUS, SATURATED),
+    "kelvin_per_count": (0, 10),
+    "kelvin_at_zero": (-1000, 1000),
+    "crop_top": (0, 4096),
+    "crop_bottom": (0, 4096),
+}
 STILL = 0.01  # a range that would move by less, relative to its width, stays: a static scene does not flicker
 STILL_CURVE = 0.5 / 255
 BINS = 256
@@ -63,15 +76,7 @@ class ThermalOptions:
                 f"thermal percentiles are {self.low_percentile} and {self.high_percentile}; "
                 "the low one must be below the high one, both from 0 to 100"
             )
-        for name, low, high in (
-            ("min_span", 1, SATURATED),
-            ("smoothing", 0, 0.999),
-            ("plateau", 1, 100),
-            ("kelvin_per_count", 0, 10),
-            ("kelvin_at_zero", -1000, 1000),
-            ("crop_top", 0, 4096),
-            ("crop_bottom", 0, 4096),
-        ):
+        for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"thermal {name} is {getattr(self, name)}; it must be from {low} to {high}")
         low_count, high_count = self.fixed_counts

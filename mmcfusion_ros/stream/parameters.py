@@ -9,7 +9,7 @@ from mmcfusion_ros.alignment.refinement import MODES as REFINEMENT_MODES
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.frozen import FROZEN_POLICIES
 from mmcfusion_ros.fusion.models import PURPOSES
-from mmcfusion_ros.fusion.thermal import MODES, POLARITIES
+from mmcfusion_ros.fusion.thermal import LIMITS, MODES, POLARITIES, ThermalOptions
 
 Value = bool | int | float | str
 
@@ -48,6 +48,12 @@ class Parameter:
         if self.choices:
             return ", ".join(self.choices)
         return f"{self.low:g} to {self.high:g}" if self.low is not None else ""
+
+
+def _thermal(option: str, description: str) -> Parameter:
+    """One of ``ThermalOptions``, with its default and limits."""
+    low, high = LIMITS[option]
+    return Parameter(f"thermal.{option}", getattr(ThermalOptions, option), description, low=low, high=high)
 
 
 READ_ONLY = ("autostart", "trace_file")  # no peer on the network may have the node write a file
@@ -111,39 +117,26 @@ PARAMETERS = (
         "the grey values by need, so that people stay visible beside hot things",
         choices=MODES,
     ),
-    Parameter("thermal.low_percentile", 1.0, "share of pixels, in %, that become black", low=0, high=100),
-    Parameter("thermal.high_percentile", 99.5, "share of pixels, in %, below white", low=0, high=100),
-    Parameter(
-        "thermal.min_span", 100.0, "least range that is spread, in counts; 20 times the noise", low=1, high=65535
-    ),
-    Parameter("thermal.smoothing", 0.9, "share of the former range that is kept at each frame", low=0, high=0.999),
-    Parameter("thermal.plateau", 4.0, "equalize: most that one temperature counts, to the average", low=1, high=100),
-    Parameter(
-        "thermal.fixed_low", 0.0, "counts or Celsius that become black with scaling fixed", low=-273.15, high=65535
-    ),
-    Parameter(
-        "thermal.fixed_high",
-        65535.0,
-        "counts or Celsius that become white with scaling fixed",
-        low=-273.15,
-        high=65535,
-    ),
-    Parameter(
-        "thermal.kelvin_per_count",
-        0.0,
+    _thermal("low_percentile", "share of pixels, in %, that become black"),
+    _thermal("high_percentile", "share of pixels, in %, below white"),
+    _thermal("min_span", "least range that is spread, in counts; 20 times the noise"),
+    _thermal("smoothing", "share of the former range that is kept at each frame"),
+    _thermal("plateau", "equalize: most that one temperature counts, to the average"),
+    _thermal("fixed_low", "counts or Celsius that become black with scaling fixed"),
+    _thermal("fixed_high", "counts or Celsius that become white with scaling fixed"),
+    _thermal(
+        "kelvin_per_count",
         "0.01 for centikelvin, 0.04 for TLinear low: thermal.fixed_* are Celsius; 0: they are counts",
-        low=0,
-        high=10,
     ),
-    Parameter("thermal.kelvin_at_zero", 0.0, "temperature of count 0, in K", low=-1000, high=1000),
+    _thermal("kelvin_at_zero", "temperature of count 0, in K"),
     Parameter("thermal.polarity", "white_hot", "how the camera sends warm things", choices=POLARITIES),
     Parameter(
         "thermal.palette",
         "white_hot",
         "of a camera that sends colours: white_hot, ironbow, rainbow, or a picture of its colour bar, cold to hot",
     ),
-    Parameter("thermal.crop_top", 0, "rows of telemetry above the image", low=0, high=4096),
-    Parameter("thermal.crop_bottom", 0, "rows of telemetry below the image", low=0, high=4096),
+    _thermal("crop_top", "rows of telemetry above the image"),
+    _thermal("crop_bottom", "rows of telemetry below the image"),
     Parameter("thermal.replace_bad_pixels", True, "find dead and stuck pixels, and replace them"),
     Parameter(
         "thermal.frozen_policy",
