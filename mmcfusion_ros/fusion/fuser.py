@@ -78,8 +78,10 @@ class Fuser:
         return in_polarity(thermal, self.backend.thermal_polarity)
 
     def fuse_clean(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
-        """The network alone: what :meth:`clean` and :meth:`as_expected` gave, registered, to the fused image."""
-        _check(thermal, luminance)
+        """The network alone: what :meth:`clean` and :meth:`as_expected` gave, registered, to the fused image.
+
+        Two ``H x W`` uint8 images with sides of 32 to 4096 pixels, which whoever took them in has checked.
+        """
         height, width = thermal.shape
         variant = self.backend.variant
         bottom, right = (

@@ -95,9 +95,8 @@ class FusionPipeline:
         """The next thermal image without its telemetry, a view; notes whether it is an old one, by ``frozen``.
 
         ``h x w`` uint8 or uint16, or ``h x w x 3`` uint8, red first, in the colours of a palette; its stamp in seconds.
-        ``ValueError`` for another array, or if nothing is left of it.
+        ``ValueError`` if nothing is left of it.
         """
-        _check_thermal(thermal)
         thermal = self.scaler.crop(thermal)
         self.frozen(thermal, stamp_s)
         return thermal
