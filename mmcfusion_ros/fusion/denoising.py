@@ -63,5 +63,5 @@ def denoise(image: np.ndarray) -> np.ndarray:
 def _filter(image: np.ndarray, noise: np.float32) -> np.ndarray:
     values, mean = image.astype(np.float32), cv2.boxFilter(image, cv2.CV_32F, WINDOW)
     variance = cv2.boxFilter(np.multiply(image, image, dtype=np.uint16), cv2.CV_32F, WINDOW) - mean * mean
-    share_of_noise = noise / cv2.max(variance, float(noise))
+    share_of_noise = noise / np.clip(variance, noise, np.float32(np.inf))
     return cv2.convertScaleAbs(values + share_of_noise * (mean - values))
