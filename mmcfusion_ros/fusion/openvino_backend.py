@@ -13,8 +13,8 @@ from mmcfusion_ros.fusion.models import ModelFiles
 from mmcfusion_ros.network.hashes import verify_hash
 from mmcfusion_ros.network.metadata import Metadata
 
-# openvino also imports its model converter, which sends usage statistics at every start: a tenth of a second and 16 MB.
-# Where it cannot, it goes without. What converts a model imports the converter itself.
+# openvino also imports its model converter, which has a telemetry client told of every start: a tenth of a second and
+# 16 MB. Where it cannot, it goes without. What converts a model imports the converter itself.
 CONVERTER = "openvino.tools.ovc"
 sys.modules.setdefault(CONVERTER, None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
