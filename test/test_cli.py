@@ -100,8 +100,8 @@ class TestTools:
 
     def test_bench_reports_the_machine_and_every_stage(self, random_lite_graph, tmp_path, private_cache, capsys):
         file = tmp_path / "bench.json"
-        options = ("--size", "96x64", "--frames", 2, "--precision", "float32", "--threads", 1, "--json", file)
-        assert exit_of("bench", "--model", random_lite_graph, *options) == 0
+        options = ("--size", "96x64", "--frames", 2, "--precision", "float32", "--threads", 1, "--rates", 20, 90)
+        assert exit_of("bench", "--model", random_lite_graph, *options, "--json", file) == 0
         result = json.loads(file.read_text())
         assert json.loads(capsys.readouterr().out) == result
         assert {key: result[key] for key in ("variant", "backend", "device", "precision", "size", "frames")} == {
@@ -118,6 +118,13 @@ class TestTools:
         for times in result["stages"].values():
             assert 0 <= times["p50_ms"] <= times["p95_ms"]
         assert result["stages"]["network"]["p50_ms"] <= result["stages"]["total"]["p50_ms"]
+        assert (result["model"], result["threads"]) == (str(random_lite_graph), 1)
+        assert len(result["input_sha256"]) == 64
+        assert [(rate["rate_hz"], rate["pairs"], rate["fused"] + rate["missed"]) for rate in result["fixed_rates"]] == [
+            (20, 2, 2),
+            (90, 2, 2),
+        ]
+        assert ("joules_per_image" in result["fixed_rates"][0]) == result["energy"].startswith("joules_per_image")
 
 
 class TestWrongInput:
@@ -131,6 +138,7 @@ class TestWrongInput:
             (["bench", "--model", "{model}", "--size=-640x480"], ["-640x480", "32 to 4096"]),
             (["bench", "--model", "{model}", "--size", "999999x999999"], ["999999x999999", "32 to 4096"]),
             (["bench", "--model", "{model}", "--frames", "0"], ["0 frames"]),
+            (["bench", "--model", "{model}", "--rates", "30", "0"], ["0 Hz", "above 0"]),
             (["bench", "--model", "{model}", "--threads", "-1"], ["-1 threads"]),
             (["bench", "--model", "{model}", "--backend", "torch"], ["'torch'", ".safetensors"]),
             (["train", "{tmp}/nowhere", "--out", "{tmp}/run"], ["{tmp}/nowhere", "not a folder"]),

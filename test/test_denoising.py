@@ -11,7 +11,7 @@ from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
 from mmcfusion_ros.fusion.colour import split_luminance
-from mmcfusion_ros.fusion.denoising import denoise, noise_level
+from mmcfusion_ros.fusion.denoising import WINDOW, denoise, noise_level
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
@@ -66,6 +66,16 @@ def test_it_sets_in_bit_by_bit():
     removed = [error(denoise(image), image) / sigma for sigma, image in images.items()]
     assert removed == sorted(removed)
     assert removed[0] == 0 < removed[1] < removed[-1]
+
+
+def test_a_large_image_is_filtered_without_seams():
+    """The same as the local Wiener filter of the image as a whole."""
+    image = noisy(cv2.resize(house(), (700, 330)), 20)
+    mean, mean_square = (cv2.boxFilter(power, -1, WINDOW) for power in (image.astype(float), image.astype(float) ** 2))
+    variance = mean_square - mean**2
+    noise = noise_level(image) ** 2
+    expected = image + noise / np.maximum(variance, noise) * (mean - image)
+    np.testing.assert_allclose(denoise(image), expected, atol=0.51)
 
 
 def test_black_stays_black():

@@ -71,3 +71,17 @@ def test_advisories_are_found_by_version(tmp_path):
         result = subprocess.run(command, capture_output=True, text=True)
         assert result.returncode == found, result.stderr
         assert result.stdout.startswith(f"some-package {version}: PYSEC-1 (" if found else "none applies (1 packages")
+
+
+def test_the_backend_comes_without_the_client_that_reports_to_openvinos_makers(random_lite):
+    """And a model can still be converted in its process."""
+    code = """
+import sys
+from pathlib import Path
+import mmcfusion_ros.fusion.openvino_backend
+assert "openvino_telemetry" not in sys.modules
+from mmcfusion_ros.network.export import openvino_graph
+print(len(openvino_graph(Path(sys.argv[1])).inputs))
+"""
+    command = [sys.executable, "-c", code, str(random_lite)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "2\n"

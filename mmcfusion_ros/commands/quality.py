@@ -12,10 +12,11 @@ from mmcfusion_ros.fusion.models import PURPOSES
 
 
 def add_bench(commands: Commands) -> None:
-    parser = commands.add_parser("bench", help="time one frame, stage by stage")
+    parser = commands.add_parser("bench", help="time one frame, stage by stage, and frames at fixed rates")
     parser.add_argument("--model", default=PURPOSES["detection"], help="name or file")
     parser.add_argument("--size", type=image_size, default=(640, 480), metavar="WIDTHxHEIGHT")
-    parser.add_argument("--frames", type=int, default=50)
+    parser.add_argument("--frames", type=int, default=50, help="to time, and to send at each rate")
+    parser.add_argument("--rates", type=float, nargs="*", default=[10, 30, 60], metavar="HZ", help="of the cameras")
     parser.add_argument("--backend", choices=BACKENDS, default="auto")
     parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
@@ -31,8 +32,8 @@ def _bench(options: argparse.Namespace) -> None:
 
     fuser = Fuser.from_pretrained(options.model, options.backend, options.device, options.precision, options.threads)
     width, height = options.size
-    result = benchmark(fuser, width, height, options.frames)
-    print_json(result, options.json)
+    result = benchmark(fuser, width, height, options.frames, options.rates)
+    print_json({"model": options.model, "threads": options.threads, **result}, options.json)
 
 
 def add_evaluate(commands: Commands) -> None:

@@ -1,38 +1,45 @@
-"""How long one frame takes, stage by stage, in this process and without ROS transport."""
+"""How long one frame takes, stage by stage, and what comes of a fixed rate, in this process, without ROS transport."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mmcfusion_ros.evaluation.energy import EnergyMeter
+from mmcfusion_ros.evaluation.fixed_rate import at_fixed_rate, percentiles
 from mmcfusion_ros.fusion.fuser import Fuser, check_size
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 
+WARM_UP = 5
+FASTEST_HZ = 1000
 
-def benchmark(fuser: Fuser, width: int, height: int, frames: int = 50, warm_up: int = 5) -> dict[str, object]:
-    """Fuses random 16-bit thermal and rgb8 frames from message to message; p50 and p95 of each stage in ms.
 
-    The stages ``decode`` and ``encode`` (ROS messages) are there only where ROS 2 is installed. ``ValueError`` for a
-    size that the fuser does not take, or fewer than one frame.
+def benchmark(
+    fuser: Fuser, width: int, height: int, frames: int = 50, rates_hz: Sequence[float] = (10, 30, 60)
+) -> dict[str, object]:
+    """Fuses random 16-bit thermal and rgb8 frames from message to message.
+
+    ``stages`` holds p50 and p95 of each stage in ms, one frame after the other; ``decode`` and ``encode`` (ROS
+    messages) are there only where ROS 2 is installed. ``fixed_rates`` is what :func:`at_fixed_rate` gives for as many
+    pairs at each rate. ``ValueError`` for a size that the fuser does not take, no frames, or a rate that is none.
     """
     if frames < 1:
         raise ValueError(f"{frames} frames; at least 1 must be timed")
+    if wrong := [rate for rate in rates_hz if not 0 < rate <= FASTEST_HZ]:
+        raise ValueError(f"a rate of {wrong[0]:g} Hz; it must be above 0, to {FASTEST_HZ} at most")
     check_size(width, height)
     rng = np.random.default_rng(0)
     thermal = rng.integers(29000, 31000, (height, width), dtype=np.uint16)
     rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    pipeline = FusionPipeline(fuser, ThermalScaler(), Registration())
-    run = _message_to_message(pipeline, thermal, rgb)
-    laps = [run() for _ in range(warm_up + frames)][warm_up:]
-    stages = {
-        stage: {f"p{p}_ms": round(float(np.percentile([lap[stage] for lap in laps], p)), 3) for p in (50, 95)}
-        for stage in laps[0]
-    }
+    run = _message_to_message(FusionPipeline(fuser, ThermalScaler(), Registration()), thermal, rgb)
+    laps = [run() for _ in range(WARM_UP + frames)][WARM_UP:]
     backend = fuser.backend
     return {
         "machine": machine(),
@@ -40,9 +47,14 @@ def benchmark(fuser: Fuser, width: int, height: int, frames: int = 50, warm_up: 
         "backend": backend.name,
         "device": backend.device,
         "precision": backend.precision,
+        "thermal_polarity": backend.thermal_polarity,
+        "denoises": fuser.denoises,
         "size": f"{width}x{height}",
         "frames": frames,
-        "stages": stages,
+        "input_sha256": hashlib.sha256(thermal.tobytes() + rgb.tobytes()).hexdigest(),
+        "stages": {stage: percentiles([lap[stage] for lap in laps], (50, 95)) for stage in laps[0]},
+        "fixed_rates": [at_fixed_rate(run, rate, frames) for rate in rates_hz],
+        "energy": EnergyMeter().problem or "joules_per_image: of all processor packages, whatever else ran on them",
     }
 
 

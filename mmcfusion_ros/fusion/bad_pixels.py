@@ -11,7 +11,7 @@ LEAST_STEP = 8
 LARGEST_SHARE = 0.01
 NEIGHBOURS = 4
 _RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
-_WIDE_RING = np.array([[1] * 5] * 2 + [[1, 1, 0, 1, 1]] + [[1] * 5] * 2, np.uint8)
+_SQUARE = np.ones((5, 5), np.uint8)  # with the pixel itself, which counts for nothing where it is beyond its ring
 _AROUND = np.array([(y, x) for y in range(-2, 3) for x in range(-2, 3) if (y, x) != (0, 0)])
 _AROUND = _AROUND[np.argsort((_AROUND**2).sum(axis=1), kind="stable")]
 
@@ -54,8 +54,8 @@ class BadPixels:
         return repaired
 
     def _look(self, thermal: np.ndarray) -> None:
-        outlier = _stands_out(thermal)
-        self._score = np.where(outlier, np.minimum(self._score + 1, LOOKS_TO_LEARN), np.maximum(self._score, 1) - 1)
+        rise = 2 * _stands_out(thermal).view(np.uint8)
+        self._score = np.minimum(np.maximum(self._score + rise, 1) - 1, LOOKS_TO_LEARN)
         bad = (self._score == LOOKS_TO_LEARN) | (self._known & (self._score > 0))
         if not np.array_equal(bad, self._known):
             self._known = bad
@@ -75,7 +75,7 @@ class BadPixels:
 
 def _stands_out(thermal: np.ndarray) -> np.ndarray:
     highest, lowest = cv2.dilate(thermal, _RING), cv2.erode(thermal, _RING)
-    floor, ceiling = cv2.erode(thermal, _WIDE_RING), cv2.dilate(thermal, _WIDE_RING)
+    floor, ceiling = cv2.erode(thermal, _SQUARE), cv2.dilate(thermal, _SQUARE)
     above = cv2.addWeighted(highest, CONTRAST, floor, -CONTRAST, LEAST_STEP)
     below = cv2.addWeighted(ceiling, CONTRAST, lowest, -CONTRAST, LEAST_STEP)
     outlier = (cv2.subtract(thermal, highest) > above) | (cv2.subtract(lowest, thermal) > below)

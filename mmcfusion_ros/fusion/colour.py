@@ -7,7 +7,8 @@ from functools import reduce
 import cv2
 import numpy as np
 
-BAND = 1 << 16  # pixels that are worked at together: they stay in the processor's cache
+from mmcfusion_ros.fusion.bands import bands
+
 ONE = 1 << 13  # a gain of 1 in int16
 LARGEST_GAIN = 1.5
 DARK = 16  # grey levels: darker ones have no colour that could be trusted with a larger gain
@@ -31,19 +32,16 @@ def merge_luminance(luminance: np.ndarray, colour: np.ndarray | None) -> np.ndar
     if colour is None:
         return luminance
     merged = np.empty_like(colour)
-    rows = max(1, BAND // luminance.shape[1])
-    for top in range(0, len(luminance), rows):
-        band = slice(top, top + rows)
+    for band in bands(luminance.shape):
         _merge(luminance[band], colour[band], merged[band])
     return merged
 
 
 def _merge(luminance: np.ndarray, colour: np.ndarray, merged: np.ndarray) -> None:
-    channels, old = cv2.split(colour), cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
-    highest, lowest = reduce(cv2.max, channels), reduce(cv2.min, channels)
-    f, y, above, below = (plane.astype(np.int16) for plane in (luminance, old, highest - old, old - lowest))
+    f, y = (plane.astype(np.int16) for plane in (luminance, cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)))
+    differences = [channel - y for channel in cv2.split(colour)]
     _, gain = cv2.threshold(cv2.divide(f + DARK, y + DARK, scale=ONE), LARGEST_GAIN * ONE, 0, cv2.THRESH_TRUNC)
-    for room, needed in ((255 - f, above), (f, below)):
+    for room, needed in ((255 - f, reduce(np.maximum, differences)), (f, -reduce(np.minimum, differences))):
         # In 64ths, with a little more room than needed, so that where none is needed there is no limit.
-        gain = cv2.min(gain, cv2.divide(64 * room + 2, 64 * needed + 1, scale=ONE))
-    cv2.merge([(f + cv2.multiply(gain, c - y, scale=1 / ONE)).astype(np.uint8) for c in channels], merged)
+        gain = np.minimum(gain, cv2.divide(64 * room + 2, 64 * needed + 1, scale=ONE))
+    cv2.merge([(f + cv2.multiply(gain, d, scale=1 / ONE)).astype(np.uint8) for d in differences], merged)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
-import openvino
 
 from mmcfusion_ros.fusion.errors import BackendError, FusionError, one_line
 from mmcfusion_ros.fusion.model_cache import entries, filling_cache, open_cache, seal_cache
 from mmcfusion_ros.fusion.models import ModelFiles
 from mmcfusion_ros.network.hashes import verify_hash
 from mmcfusion_ros.network.metadata import Metadata
+
+# openvino also imports its model converter, which has a telemetry client told of every start: a tenth of a second and
+# 16 MB. Where it cannot, it goes without. What converts a model imports the converter itself.
+CONVERTER = "openvino.tools.ovc"
+sys.modules.setdefault(CONVERTER, None)  # type: ignore[arg-type]
+import openvino  # noqa: E402
+
+if sys.modules[CONVERTER] is None:
+    del sys.modules[CONVERTER]
 
 COMPILED_SIZES = 4
 OPENVINO_NAMES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}

@@ -10,9 +10,9 @@ import numpy as np
 
 from mmcfusion_ros.fusion.bad_pixels import BadPixels
 from mmcfusion_ros.fusion.palette import Palette
+from mmcfusion_ros.fusion.quantiles import ordered_sample, quantile
 from mmcfusion_ros.network.metadata import POLARITIES
 
-SAMPLES = 20_000
 DEAD, SATURATED = 0, 65535
 MODES = ("percentile", "fixed", "equalize")
 ZERO_CELSIUS = 273.15
@@ -166,9 +166,8 @@ class ThermalScaler:
 
     def _scale(self, thermal: np.ndarray) -> np.ndarray:
         if self.options.mode != "fixed":
-            stride = max(1, math.isqrt(thermal.size // SAMPLES))
-            sample = thermal[::stride, ::stride]
-            sample = sample[(sample > DEAD) & (sample < SATURATED)]
+            sample = ordered_sample(thermal)
+            sample = sample[slice(*np.searchsorted(sample, (DEAD + 1, SATURATED)))]
             if sample.size:
                 self._follow(sample)
                 if self.options.mode == "equalize":
@@ -180,9 +179,9 @@ class ThermalScaler:
         return cv2.addWeighted(thermal, gain, thermal, 0, -low * gain, dtype=cv2.CV_8U)
 
     def _follow(self, sample: np.ndarray) -> None:
-        """Moves the range towards that of the frame; dead and saturated pixels have no say."""
+        """Moves the range towards that of the frame, of which this is a sorted sample without dead pixels."""
         options = self.options
-        low, high = map(float, np.percentile(sample, (options.low_percentile, options.high_percentile)))
+        low, high = (quantile(sample, percent / 100) for percent in (options.low_percentile, options.high_percentile))
         margin = max(0.0, options.min_span - (high - low)) / 2
         low, high = low - margin, high + margin
         if self.range is None:

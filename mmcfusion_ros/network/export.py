@@ -70,11 +70,11 @@ def export_openvino(weights: str | Path, target: str | Path) -> None:
 
 def openvino_graph(weights: Path):  # type: ignore[no-untyped-def] # openvino.Model, imported only if asked for
     """The ``openvino.Model`` of a weights file, bytes to bytes, with its metadata."""
-    import openvino
+    from openvino.tools.ovc import convert_model
 
     network = load_network(weights)
     example = torch.zeros(1, 1, 96, 128, dtype=torch.uint8)
-    graph = openvino.convert_model(ByteGraph(network), example_input=(example, example))
+    graph = convert_model(ByteGraph(network), example_input=(example, example))
     for port, name in zip((*graph.inputs, *graph.outputs), ("thermal", "luminance", "fused"), strict=True):
         port.get_tensor().set_names({name})
     for name, text in describe(weights).texts().items():
