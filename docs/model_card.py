@@ -37,7 +37,7 @@ def quality(data: Path, models: Sequence[str], peers: Path, out: Path) -> str:
         others = result.peers or {rule: result.means[rule] for rule in RULES}
         ranks = mean_ranks({**others, **ours})
         places = ", ".join(f"{model} {1 + sum(rank < ranks[model] for rank in ranks.values())}" for model in models)
-        parts.append(f"### {result.name}: place {places} of {len(ranks)}\n")
+        parts.append(f"### {result.folder.name}: place {places} of {len(ranks)}\n")
         parts.append(metrics_table(ours, others, BEST_PEERS, result.black_hot))
     return "\n".join(parts)
 
