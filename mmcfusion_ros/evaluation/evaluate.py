@@ -89,10 +89,13 @@ def summary_markdown(
 def _judge(folders: Sequence[Folder], options: EvaluationOptions) -> Judge | None:
     if not options.detectors:
         return None
-    from mmcfusion_ros.evaluation.detection.judge import Judge
-
     names = {folder.name: [files.name for files in folder.pairs] for folder in folders}
-    return Judge(options.detectors, names, options.night)
+    try:
+        from mmcfusion_ros.evaluation.detection.judge import Judge
+
+        return Judge(options.detectors, names, options.night)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"these detectors need the package {error.name}: pip install {error.name}") from error
 
 
 def _measure(

@@ -105,6 +105,9 @@ def subsets(folders: Mapping[str, Sequence[str]], night: Path | None) -> dict[st
 
 def _read_names(path: Path) -> set[str]:
     try:
-        return {str(name) for name in json.loads(path.read_text())}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a JSON list of names of pairs ({error})") from None
+        names = json.loads(path.read_text())
+        if isinstance(names, list):
+            return {*map(str, names)}
+    except ValueError:
+        pass
+    raise ValueError(f"{path}: not a JSON list of names of pairs")

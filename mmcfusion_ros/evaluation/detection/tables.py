@@ -33,7 +33,7 @@ def _scores(result: DetectionResult, rows: Sequence[Row]) -> str:
         cells = [f"**{name}**" if name in result.ours else name]
         for kind in KINDS:
             row = mine[shown, kind]
-            cells += [f"{_text(row['AP50'])} {_interval(row, 'AP50')}", *(_text(row[m]) for m in MEASURES[1:])]
+            cells += [f"{_text(row['AP50'])} {_interval(row, 'AP50')}".strip(), *(_text(row[m]) for m in MEASURES[1:])]
         if several:
             cells += [" / ".join(_text(mine[each, kind]["AP50"]) for kind in KINDS) for each in result.detectors]
         lines.append(_line(cells))
