@@ -71,7 +71,7 @@ class TestTables:
         assert len(summary["detection"]) == 2 * len(rows)
         assert list(summary["detectors"]) == ["yolo"]
         text = (tmp_path / "out/summary.md").read_text()
-        assert "### What detectors find: set/test, 2 pairs, 2 person and 0 vehicle labels" in text
+        assert "### set/test: 2 pairs, 2 person and 0 vehicle labels" in text
         assert "| **max** | 0.50" in text
 
     def test_folders_pooled_and_apart_by_day_and_night(self, folder, yolo_file, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from mmcfusion_ros.evaluation.detection.detectors import KINDS
 from mmcfusion_ros.evaluation.detection.results import MEAN, DetectionResult, Row
@@ -10,15 +10,30 @@ from mmcfusion_ros.evaluation.detection.scores import MEASURES, SHOWN_SCORE
 
 
 def detection_tables(result: DetectionResult, under: str = "") -> str:
-    """By subset: scores of the mean of all detectors and AP50 of each, then what AP50 of our images is more."""
-    parts = []
+    """AP50 of all subsets beside each other; then by subset scores of the mean of all detectors and AP50 of each, and
+    what AP50 of our images is more."""
+    parts = [f"## What detectors find{under}\n", overview(result.rows, result.ours)]
     for subset in result.subsets:
         rows = [row for row in result.rows if row["subset"] == subset]
         objects = " and ".join(f"{row['objects']} {row['kind']}" for row in rows[: len(KINDS)])
-        parts.append(f"### What detectors find: {subset}{under}, {rows[0]['pairs']} pairs, {objects} labels\n")
+        parts.append(f"### {subset}{under}: {rows[0]['pairs']} pairs, {objects} labels\n")
         parts.append(_scores(result, rows))
         parts.append(_differences(result, rows))
     return "\n".join(parts)
+
+
+def overview(rows: Sequence[Row], ours: Collection[str]) -> str:
+    """Markdown of AP50 of the mean of all detectors: a row for each input, ours in bold, a column for each subset."""
+    detectors = {*(row["detector"] for row in rows)}
+    mean = [row for row in rows if row["detector"] == MEAN or len(detectors) == 1]
+    columns = {row["subset"]: f"{row['subset']} ({row['pairs']})" for row in mean}
+    cells = {(row["input"], row["subset"], row["kind"]): _text(row["AP50"]) for row in mean}
+    title = f"{' / '.join(KINDS)} AP50"
+    lines = [_line([title, *columns.values()]), "|---" * (len(columns) + 1) + "|"]
+    for name in dict.fromkeys(str(row["input"]) for row in mean):
+        pairs = (" / ".join(cells[name, subset, kind] for kind in KINDS) for subset in columns)
+        lines.append(_line([f"**{name}**" if name in ours else name, *pairs]))
+    return "\n".join(lines) + "\n"
 
 
 def _scores(result: DetectionResult, rows: Sequence[Row]) -> str:
