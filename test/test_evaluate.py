@@ -1,4 +1,4 @@
-"""Evaluation of folders: tables, files, ranks, stress, people, colour."""
+"""Evaluation of folders: tables, files, ranks, stress, colour."""
 
 from __future__ import annotations
 
@@ -201,36 +201,6 @@ class TestStress:
     def test_peers_were_measured_without(self, tmp_path):
         with pytest.raises(ValueError, match=r"peers .* without stress"):
             EvaluationOptions(peers=tmp_path / "peers.csv", stress="fog")
-
-
-class TestPeople:
-    def test_cameras_and_models_beside_each_other(self, folder, tmp_path):
-        (folder / "labels").mkdir()
-        for name in ("a", "b"):
-            (folder / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
-        options = EvaluationOptions(detect_people=True)
-        (result,) = evaluate([folder], ["max"], tmp_path / "out", options)
-        assert list(result.people) == ["thermal", "luminance", "max"]
-        assert {row["labelled"] for row in result.people.values()} == {2}
-        assert json.loads((tmp_path / "out/summary.json").read_text())["sets"]["set/test"]["people"] == result.people
-        assert "| people seen in | labelled |" in summary_markdown([result], options)
-
-    def test_spoilt_cameras_are_what_the_detector_sees(self, shared_data, tmp_path):
-        few = tmp_path / "llvip" / "few"
-        for part in ("ir", "vi", "labels"):
-            (few / part).mkdir(parents=True)
-            for path in sorted((shared_data / "llvip/train" / part).iterdir())[:1]:
-                (few / part / path.name).symlink_to(path)
-        clean, dark = (
-            evaluate([few], ["max"], tmp_path / "out", EvaluationOptions(stress=stress, detect_people=True))[0].people
-            for stress in ("", "dark")
-        )
-        assert clean["thermal"] == dark["thermal"]
-        assert clean["luminance"]["contrast"] > dark["luminance"]["contrast"]
-
-    def test_labels_must_be_there(self, folder, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"labels/a\.txt does not exist"):
-            evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(detect_people=True))
 
 
 class TestMedical:

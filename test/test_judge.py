@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,12 +17,22 @@ from mmcfusion_ros.cli import main
 
 pytest.importorskip("pycocotools", reason="average precision needs pycocotools")
 
-from mmcfusion_ros.evaluation.detection.judge import INPUTS, TWO_PASSES, subsets
+from mmcfusion_ros.evaluation.detection.judge import INPUTS, TWO_PASSES, Judge, subsets
 from mmcfusion_ros.evaluation.detection.labels import LabelSource
 from mmcfusion_ros.evaluation.evaluate import evaluate
 from mmcfusion_ros.evaluation.folders import EvaluationOptions
+from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair
 
 LITE = Path(__file__).resolve().parents[1] / "models" / "lite.xml"
+# Person / vehicle AP50 of three detectors on the ten pairs of M3FD, as measured by others (detection.md).
+MEASURED = {
+    "thermal, white hot": (0.220, 0.520),
+    "thermal, black hot": (0.353, 0.535),
+    "RGB": (0.155, 0.637),
+    "average, white hot": (0.201, 0.609),
+    "average, black hot": (0.302, 0.676),
+    "two passes, black hot": (0.359, 0.724),
+}
 SEEN = [15, 0, 35, 64 * 30 / 51]  # where the detector of the file always sees a person, in an image of 80 x 64
 
 
@@ -106,6 +117,15 @@ class TestTables:
         assert values[2] == pytest.approx(values[0] / 2, abs=1e-4)
         assert "| mean of 2 | person AP50 (95 %) |" in (tmp_path / "out/summary.md").read_text()
 
+    def test_detectors_see_what_stress_left(self, folder, options, tmp_path, monkeypatch):
+        seen = {}
+        monkeypatch.setattr(Judge, "add", lambda _, thermal, rgb, fused, labels: seen.update(rgb=rgb, **fused))
+        with pytest.raises(StopIteration):  # nothing was judged
+            evaluate([folder], ["max"], tmp_path / "out", replace(options, stress="dark"))
+        clean = cv2.imread(str(folder / "vi" / "b.png"))
+        assert seen["rgb"].mean() < clean.mean() / 2
+        assert seen["max"].shape == clean.shape
+
     def test_pairs_are_taken_at_the_size_of_their_labels(self, folder, yolo_file, tmp_path):
         for part in ("ir", "vi"):
             for path in (folder / part).iterdir():
@@ -132,6 +152,26 @@ class TestPage:
         assert data["runs"][1]["seenAs"] == {"thermal": "thermal, white hot", "rgb": "RGB", "fused": "max"}
         assert dict(data["runs"][0]["values"])["missed"] == [0, 1]
         assert dict(data["runs"][0]["values"])["false"] == [0, 1]
+
+
+class TestMeasured:
+    def test_real_detectors_on_real_pairs(self, shared_data):
+        pytest.importorskip("ncnn", reason="yolox-nano and nanodet-m are ncnn files")
+        names = ("yolo11n.xml", "yolox-nano.param", "nanodet-m-416.param")
+        files = [shared_data / "../detectors" / name for name in names]
+        pairs = find_pairs(shared_data / "detection/m3fd")
+        labels = LabelSource(shared_data / "detection/m3fd/labels.json").read(pairs)
+        judge = Judge(files, {"m3fd": [pair.name for pair in pairs]})
+        for pair in pairs:
+            judge.add(*read_pair(pair), {}, labels[pair.name])
+        found = {
+            (row["input"], row["kind"]): (row["AP50"], row["objects"])
+            for row in judge.result().rows
+            if row["detector"] == "mean"
+        }
+        for name, values in MEASURED.items():
+            for kind, value, objects in zip(("person", "vehicle"), values, (81, 35), strict=True):
+                assert found[name, kind] == (pytest.approx(value, abs=0.03), objects), (name, kind)
 
 
 class TestSubsets:
