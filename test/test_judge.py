@@ -17,11 +17,12 @@ from mmcfusion_ros.cli import main
 
 pytest.importorskip("pycocotools", reason="average precision needs pycocotools")
 
+from mmcfusion_ros.evaluation.detection.detectors import Found
 from mmcfusion_ros.evaluation.detection.judge import INPUTS, TWO_PASSES, Judge, subsets
 from mmcfusion_ros.evaluation.detection.labels import LabelSource
 from mmcfusion_ros.evaluation.evaluate import evaluate
 from mmcfusion_ros.evaluation.folders import EvaluationOptions
-from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair
+from mmcfusion_ros.fusion.pair_folder import find_pairs, read_pair, read_rgb
 
 LITE = Path(__file__).resolve().parents[1] / "models" / "lite.xml"
 # Person / vehicle AP50 of three detectors on the ten pairs of M3FD, as measured by others (detection.md).
@@ -118,13 +119,17 @@ class TestTables:
         assert "| mean of 2 | person AP50 (95 %) |" in (tmp_path / "out/summary.md").read_text()
 
     def test_detectors_see_what_stress_left(self, folder, options, tmp_path, monkeypatch):
-        seen = {}
-        monkeypatch.setattr(Judge, "add", lambda _, thermal, rgb, fused, labels: seen.update(rgb=rgb, **fused))
-        with pytest.raises(StopIteration):  # nothing was judged
-            evaluate([folder], ["max"], tmp_path / "out", replace(options, stress="dark"))
-        clean = cv2.imread(str(folder / "vi" / "b.png"))
-        assert seen["rgb"].mean() < clean.mean() / 2
-        assert seen["max"].shape == clean.shape
+        seen = []
+        nothing = Found(np.empty((0, 4)), np.empty(0, int), np.empty(0))
+        monkeypatch.setattr(
+            "mmcfusion_ros.evaluation.detection.judge.load_detector",
+            lambda _: lambda image: seen.append(image) or nothing,
+        )
+        evaluate([folder], ["max"], tmp_path / "out", replace(options, stress="dark"))
+        rgb, fused = (seen[[*INPUTS, "max"].index(name)] for name in ("RGB", "max"))  # of the first pair
+        assert rgb.mean() < cv2.imread(str(folder / "vi" / "a.png")).mean() / 2
+        np.testing.assert_array_equal(fused, read_rgb(tmp_path / "out/set/test/max/fused/a.png"))
+        assert "## What detectors find under dark" in (tmp_path / "out/summary.md").read_text()
 
     def test_pairs_are_taken_at_the_size_of_their_labels(self, folder, yolo_file, tmp_path):
         for part in ("ir", "vi"):
