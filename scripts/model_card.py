@@ -10,7 +10,10 @@ from pathlib import Path
 
 from rig import write_picture
 
-from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, FolderResult, evaluate
+from mmcfusion_ros.evaluation.detection.labels import LabelSource
+from mmcfusion_ros.evaluation.detection.tables import overview
+from mmcfusion_ros.evaluation.evaluate import evaluate
+from mmcfusion_ros.evaluation.folders import EvaluationOptions, FolderResult
 from mmcfusion_ros.evaluation.rules import RULES
 from mmcfusion_ros.evaluation.stress import STRESSES
 from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table
@@ -19,7 +22,14 @@ CARD = Path(__file__).parents[1] / "models" / "README.md"
 WITH_PEERS = ("tno/test", "roadscene/test", "msrs/test", "pet_mri/test")
 WITHOUT_PEERS = ("spect_mri/test", "ct_mri/test")
 STRESSED = ("tno/test", "roadscene/test", "msrs/test")
-PEOPLE, LIGHTS = "llvip/train", ("", "dark", "glare")
+DETECTORS = ("yolo11n.xml", "yolox-nano.param", "nanodet-m-416.param")
+LABELLED = {  # folder: labels, and the size that these are for
+    "roadscene/train": ("roadscene", None),
+    "detection/m3fd": ("m3fd", None),
+    "detection/msrs": ("msrs", None),
+    "llvip/train": ("llvip", (640, 512)),
+}
+LIGHTS = ("", "dark", "glare")
 BEST_PEERS = 4
 
 
@@ -37,7 +47,7 @@ def quality(data: Path, models: Sequence[str], peers: Path, out: Path) -> str:
         others = result.peers or {rule: result.means[rule] for rule in RULES}
         ranks = mean_ranks({**others, **ours})
         places = ", ".join(f"{model} {1 + sum(rank < ranks[model] for rank in ranks.values())}" for model in models)
-        parts.append(f"### {result.name}: place {places} of {len(ranks)}\n")
+        parts.append(f"### {result.folder.name}: place {places} of {len(ranks)}\n")
         parts.append(metrics_table(ours, others, BEST_PEERS, result.black_hot))
     return "\n".join(parts)
 
@@ -58,30 +68,19 @@ def robustness(data: Path, models: Sequence[str], out: Path) -> str:
     return "\n".join(parts)
 
 
-def people(data: Path, models: Sequence[str], out: Path) -> str:
-    """The people test in three lights."""
-    results = [
-        result
-        for light in LIGHTS
-        for result in evaluate(
-            [data / PEOPLE],
-            [*models, "max"],
-            out / (light or "clean"),
-            EvaluationOptions(stress=light, detect_people=True),
-        )
-    ]
-    titles = [f"{light or 'clean'}: F1 (true, false), contrast" for light in LIGHTS]
-    parts = [
-        f"### People found by OpenCV's HOG detector: {PEOPLE}, {results[0].people['thermal']['labelled']} people\n"
-    ]
-    parts.append(f"| seen in | {' | '.join(titles)} |\n" + "|---" * (len(LIGHTS) + 1) + "|")
-    for name in results[0].people:
-        cells = [
-            f"{row['F1']:.3f} ({row['true']}, {row['false']}), {row['contrast']:.2f}"
-            for row in (result.people[name] for result in results)
-        ]
-        parts.append(f"| {_bold(name, models)} | {' | '.join(cells)} |")
-    return "\n".join(parts) + "\n"
+def detectors(data: Path, models: Sequence[str], out: Path) -> str:
+    """What detectors find in three lights."""
+    files = tuple(data / "../detectors" / name for name in DETECTORS)
+    folder = data / "detection"
+    labels = tuple(LabelSource(folder / name / "labels.json", size) for name, size in LABELLED.values())
+    parts = [f"### What detectors find: mean of {', '.join(Path(name).stem for name in DETECTORS)}\n"]
+    for light in LIGHTS:
+        night = folder / "roadscene/night.json"
+        options = EvaluationOptions(stress=light, detectors=files, labels=labels, night=night)
+        evaluate([data / name for name in LABELLED], models, out / (light or "clean"), options)
+        rows = json.loads((out / (light or "clean") / "summary.json").read_text())["detection"]
+        parts += [f"{light.capitalize() or 'Clean'}:\n", overview(rows, models)]
+    return "\n".join(parts)
 
 
 def pictures(models: Sequence[str]) -> str:
@@ -92,7 +91,7 @@ def pictures(models: Sequence[str]) -> str:
     )
 
 
-PARTS = ("quality", "robustness", "people", "pictures")
+PARTS = ("quality", "robustness", "detectors", "pictures")
 
 
 def main() -> None:
@@ -110,7 +109,7 @@ def main() -> None:
     make = {
         "quality": lambda: quality(data, models, options.peers or data / "../design/peers.csv", out / "quality"),
         "robustness": lambda: robustness(data, models, out / "stress"),
-        "people": lambda: people(data, models, out / "people"),
+        "detectors": lambda: detectors(data, models, out / "detectors"),
         "pictures": lambda: pictures(models),
     }
     tables = "\n".join(make[part]() for part in options.parts)

@@ -19,7 +19,7 @@ from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_pair
 from mmcfusion_ros.evaluation.appearance import dimming, sky_area, texture_kept
 from mmcfusion_ros.evaluation.detection.detectors import KINDS
 from mmcfusion_ros.evaluation.detection.labels import read_labels
-from mmcfusion_ros.evaluation.evaluate import Method, load_method
+from mmcfusion_ros.evaluation.methods import Method, load_method
 from mmcfusion_ros.evaluation.metrics import Image
 from mmcfusion_ros.fusion.colour import split_luminance
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a test first imports it
@@ -74,3 +75,30 @@ def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty one, of one test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def yolo_file(tmp_path: Path) -> Path:
+    """An ONNX file whose output has YOLO's form: one person at (20, 20), 16 x 32, whatever it sees."""
+    onnx = pytest.importorskip("onnx")
+    side = 64
+    rows = np.zeros((1, 84, 64 + 16 + 4), np.float32)
+    rows[0, :5, 3] = 20, 20, 16, 32, 0.75
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    image = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 3, side, side])
+    output = helper.make_tensor_value_info("output0", onnx.TensorProto.FLOAT, list(rows.shape))
+    constants = [
+        numpy_helper.from_array(rows, "rows"),
+        numpy_helper.from_array(np.zeros((), np.float32), "zero"),
+        numpy_helper.from_array(np.array([0, 1, 2, 3], np.int64), "axes"),
+    ]
+    nodes = [
+        helper.make_node("ReduceSum", ["images", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
+        helper.make_node("Add", ["rows", "nothing"], ["output0"]),
+    ]
+    graph = helper.make_graph(nodes, "yolo", [image], [output], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "yolo.onnx")
+    return tmp_path / "yolo.onnx"

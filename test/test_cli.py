@@ -91,13 +91,6 @@ class TestTools:
         summary = json.loads((tmp_path / "out/summary.json").read_text())
         assert (summary["options"]["stress"], summary["options"]["seed"]) == ("noise", 5)
 
-    def test_evaluate_looks_for_people(self, pairs, tmp_path, capsys):
-        (pairs / "labels").mkdir()
-        for i in range(4):
-            (pairs / "labels" / f"{i}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
-        assert exit_of("evaluate", pairs, "--model", "max", "--detector", "hog", "--out", tmp_path / "out") == 0
-        assert "| luminance | 4 |" in capsys.readouterr().out
-
     def test_bench_reports_the_machine_and_every_stage(self, random_lite_graph, tmp_path, private_cache, capsys):
         file = tmp_path / "bench.json"
         options = ("--size", "96x64", "--frames", 2, "--precision", "float32", "--threads", 1, "--rates", 20, 90)
@@ -162,10 +155,6 @@ class TestWrongInput:
                 ["evaluate", "{pairs}", "--out", "{tmp}/run", "--peers", "x.csv", "--stress", "fog"],
                 ["peers were measured without stress"],
             ),
-            (
-                ["evaluate", "{pairs}", "--out", "{tmp}/run", "--model", "max", "--detector", "hog"],
-                ["{pairs}/labels/0.txt", "does not exist"],
-            ),
             (["export", "{tmp}/no.safetensors", "{tmp}/a.xml"], ["{tmp}/no.safetensors", "does not exist"]),
             (["export", "{tmp}/junk.safetensors", "{tmp}/a.xml"], ["{tmp}/junk.safetensors", "not a safetensors file"]),
             (["export", "{weights}", "{tmp}/no/a.xml"], ["{tmp}/no", "not a folder"]),
@@ -199,7 +188,7 @@ class TestWrongInput:
             (["bench", "--frames", "many"], "many"),
             (["evaluate", "x"], "--out"),
             (["evaluate", "x", "--out", "y", "--stress", "rain"], "rain"),
-            (["evaluate", "x", "--out", "y", "--detector", "yolo"], "yolo"),
+            (["evaluate", "x", "--out", "y", "--labels", "z@640"], "640x480"),
             (["train", "x"], "--out"),
             (["train", "x", "--out", "y", "--set"], "--set"),
             (["export", "x"], "target"),

@@ -10,7 +10,8 @@ import pytest
 
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.clips import ClipTest, Step, clip_table
-from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, summary_markdown
+from mmcfusion_ros.evaluation.evaluate import evaluate, summary_markdown
+from mmcfusion_ros.evaluation.folders import EvaluationOptions
 from mmcfusion_ros.evaluation.rules import average, maximum
 from mmcfusion_ros.fusion.colour import split_luminance
 
@@ -146,7 +147,7 @@ class TestEvaluate:
         assert result.clip.keys() == expected.keys()
         assert all(result.clip[name] == pytest.approx(expected[name]) for name in names)
         summary = json.loads((tmp_path / "out/summary.json").read_text())
-        assert summary["sets"][result.name]["clip"] == result.clip
+        assert summary["sets"][result.folder.name]["clip"] == result.clip
         assert clip_table(result.clip) in summary_markdown([result], options)
 
     def test_pairs_are_no_clip_unless_said(self, clip, tmp_path):

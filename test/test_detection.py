@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from mmcfusion_ros.data.pair_folder import PairFiles
 from mmcfusion_ros.evaluation.detection.detectors import Found, join, load_detector
-from mmcfusion_ros.evaluation.detection.labels import IGNORE, Labels, read_labels, read_yolo
+from mmcfusion_ros.evaluation.detection.labels import IGNORE, Labels, LabelSource, read_labels, read_yolo
 
 PERSON, VEHICLE = 0, 1
 
@@ -79,6 +82,32 @@ class TestLabels:
             read_yolo(file, 10, 10)
 
 
+class TestLabelSource:
+    @pytest.fixture
+    def pairs(self, tmp_path):
+        cv2.imwrite(str(tmp_path / "a.png"), np.zeros((100, 200), np.uint8))
+        return [PairFiles(name, tmp_path / "a.png", tmp_path / "a.png") for name in ("night/a", "night/b")]
+
+    @pytest.mark.parametrize("name", ["a", "night/a"])
+    def test_a_file_may_leave_out_the_sub_folder(self, pairs, tmp_path, name):
+        (tmp_path / "labels.json").write_text(json.dumps({name: [["person", 1, 2, 11, 32]], "other": []}))
+        read = LabelSource(tmp_path / "labels.json").read(pairs)
+        assert list(read) == ["night/a"], "the other pair has no labels"
+
+    @pytest.mark.parametrize(("size", "corners"), [(None, [90, 40, 110, 60]), ((100, 50), [45, 20, 55, 30])])
+    def test_yolo_files_are_relative_to_the_size_at_which_pairs_are_taken(self, pairs, tmp_path, size, corners):
+        (tmp_path / "labels" / "night").mkdir(parents=True)
+        (tmp_path / "labels" / "night" / "a.txt").write_text("0 0.5 0.5 0.1 0.2\n")
+        read = LabelSource(tmp_path / "labels", size).read(pairs)
+        np.testing.assert_allclose(read["night/a"].corners, [corners])
+
+    def test_labels_of_other_pairs_are_named(self, pairs, tmp_path):
+        (tmp_path / "labels.json").write_text('{"c": []}')
+        for path in (tmp_path / "labels.json", tmp_path):
+            with pytest.raises(ValueError, match="has labels of no pair beside"):
+                LabelSource(path).read(pairs)
+
+
 class TestScores:
     @pytest.fixture
     def scores(self):
@@ -103,6 +132,23 @@ class TestScores:
         table = scores([boxes], [labels((0, 0, 20, 40, PERSON), ignored)]).table()
         np.testing.assert_allclose(table[PERSON], 1)
 
+    def test_marks_are_what_precision_and_recall_count(self, scores):
+        boxes = found(
+            (0, 0, 20, 40, PERSON, 0.9),  # right
+            (0, 50, 20, 90, PERSON, 0.2),  # too unsure
+            (50, 0, 70, 40, VEHICLE, 0.8),  # nothing there
+            (80, 0, 100, 40, PERSON, 0.8),  # ignored
+        )
+        marked = labels((1, 0, 20, 40, PERSON), (0, 50, 20, 90, PERSON), (80, 0, 100, 40, IGNORE))
+        some = scores([found(), boxes], [labels(), marked])
+        assert [(m.corners, m.kind, m.state, m.score) for m in some.marks(1)] == [
+            ((0, 0, 20, 40), "person", "found", 0.9),
+            ((0, 50, 20, 90), "person", "missed", 0),
+            ((50, 0, 70, 40), "vehicle", "false", 0.8),
+        ]
+        np.testing.assert_allclose(some.table()[PERSON, 2:], (1, 0.5))
+        assert some.marks(0) == []
+
     def test_the_interval_covers_the_value(self, scores):
         from mmcfusion_ros.evaluation.detection.scores import interval
 
@@ -118,46 +164,70 @@ def test_boxes_of_both_cameras_are_joined_each_object_once():
 
 
 class TestDetectors:
-    @pytest.fixture
-    def yolo(self, tmp_path):
-        """An ONNX file whose output has YOLO's form: one person at (20, 20), 16 x 32, whatever it sees."""
-        onnx = pytest.importorskip("onnx")
-        side = 64
-        rows = np.zeros((1, 84, 64 + 16 + 4), np.float32)
-        rows[0, :5, 3] = 20, 20, 16, 32, 0.75
-        helper, numpy_helper = onnx.helper, onnx.numpy_helper
-        image = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 3, side, side])
-        output = helper.make_tensor_value_info("output0", onnx.TensorProto.FLOAT, list(rows.shape))
-        constants = [
-            numpy_helper.from_array(rows, "rows"),
-            numpy_helper.from_array(np.zeros((), np.float32), "zero"),
-            numpy_helper.from_array(np.array([0, 1, 2, 3], np.int64), "axes"),
-        ]
-        nodes = [
-            helper.make_node("ReduceSum", ["images", "axes"], ["sum"], keepdims=0),
-            helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
-            helper.make_node("Add", ["rows", "nothing"], ["output0"]),
-        ]
-        graph = helper.make_graph(nodes, "yolo", [image], [output], constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-        model.ir_version = 8
-        onnx.save(model, tmp_path / "yolo.onnx")
-        return tmp_path / "yolo.onnx"
-
-    def test_an_onnx_file_of_yolos_form(self, yolo):
-        boxes = load_detector(yolo, threads=1)(np.zeros((32, 64, 3), np.uint8))  # letterboxed, 16 rows down
+    def test_an_onnx_file_of_yolos_form(self, yolo_file):
+        boxes = load_detector(yolo_file, threads=1)(np.zeros((32, 64, 3), np.uint8))  # letterboxed, 16 rows down
         np.testing.assert_allclose(boxes.corners, [[12, 0, 28, 20]])
         assert boxes.kinds.tolist() == [PERSON]
         np.testing.assert_allclose(boxes.scores, [0.75])
 
-    def test_a_grey_image_is_taken_too(self, yolo):
-        assert len(load_detector(yolo, threads=1)(np.zeros((64, 64), np.uint8)).scores) == 1
+    def test_a_grey_image_is_taken_too(self, yolo_file):
+        assert len(load_detector(yolo_file, threads=1)(np.zeros((64, 64), np.uint8)).scores) == 1
 
     def test_what_is_no_detector_is_one_line(self, tmp_path):
-        for name in ("missing.onnx", "weights.pth", "broken.onnx"):
+        for name in (
+            "missing.onnx",
+            "weights.pth",
+            "ssdlite320_mobilenet_v3_large_coco.pth",
+            "notes.txt",
+            "broken.onnx",
+        ):
             if not name.startswith("missing"):
                 (tmp_path / name).write_text("no detector")
             with pytest.raises((ValueError, FileNotFoundError)) as error:
                 load_detector(tmp_path / name)
             assert name in str(error.value)
+            assert "\n" not in str(error.value)
+
+
+class TestTorchvision:
+    NAME = "ssdlite320_mobilenet_v3_large"
+
+    @pytest.fixture(scope="class")
+    def weights(self, tmp_path_factory):
+        """Random ones: there is no network here to get trained ones from."""
+        torch = pytest.importorskip("torch")
+        models = pytest.importorskip("torchvision.models")
+        torch.manual_seed(0)
+        model = models.get_model(self.NAME, weights=None, weights_backbone=None, num_classes=91)
+        for name, parameter in model.head.classification_head.named_parameters():
+            if name.endswith("1.bias"):
+                parameter.data[1::91] += 2  # it sees people everywhere
+        path = tmp_path_factory.mktemp("torchvision") / f"{self.NAME}_coco-a79551df.pth"
+        torch.save(model.state_dict(), path)
+        return path
+
+    def test_a_file_by_its_published_name(self, weights):
+        image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        boxes = load_detector(weights)(image)
+        assert set(boxes.kinds) <= {PERSON, VEHICLE}
+        assert len(boxes.corners) == len(boxes.scores) > 0
+        assert (boxes.corners >= 0).all()
+        assert (boxes.corners <= (160, 120, 160, 120)).all()
+        grey = load_detector(weights)(image[..., 0])
+        assert grey.corners.shape[1] == 4
+
+    def test_safetensors(self, weights, tmp_path):
+        import torch
+        from safetensors.torch import save_file
+
+        save_file(torch.load(weights, weights_only=True), tmp_path / f"{self.NAME}.safetensors")
+        image = np.full((64, 64), 90, np.uint8)
+        both = [load_detector(path)(image) for path in (weights, tmp_path / f"{self.NAME}.safetensors")]
+        np.testing.assert_array_equal(both[0].corners, both[1].corners)
+
+    def test_another_model_or_other_classes_are_one_line(self, weights, tmp_path):
+        for name, said in (("ssd300_vgg16_coco.pth", "not the weights of ssd300_vgg16"), ("best.pth", "no name of")):
+            (tmp_path / name).symlink_to(weights)
+            with pytest.raises(ValueError, match=said) as error:
+                load_detector(Path(tmp_path / name))
             assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Evaluation of folders: tables, files, ranks, stress, people, colour."""
+"""Evaluation of folders: tables, files, ranks, stress, colour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import pytest
 from report_runs import page_data
 
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair, read_rgb
-from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, load_method, summary_markdown
+from mmcfusion_ros.evaluation.evaluate import evaluate, summary_markdown
+from mmcfusion_ros.evaluation.folders import EvaluationOptions
+from mmcfusion_ros.evaluation.methods import load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
 from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, read_peers
@@ -59,7 +61,7 @@ class TestFiles:
         values = np.array([[float(value) for value in row[1:]] for row in rows[1:]])
         np.testing.assert_allclose(values[2], values[:2].mean(axis=0))
         assert result.means["max"] == dict(zip(rows[0][1:], values[2], strict=True))
-        thermal, luminance = read_grey(result.pairs[0])
+        thermal, luminance = read_grey(result.folder.pairs[0])
         assert result.rows["max"][0] == fusion_metrics(thermal, luminance, np.maximum(thermal, luminance))
 
     def test_fused_images_of_every_model(self, folder, tmp_path):
@@ -99,7 +101,7 @@ class TestFiles:
             path.parent.mkdir(parents=True)
             cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8))
         (result,) = evaluate([tmp_path / "LLVIP"], ["max"], tmp_path / "out", PLAIN)
-        assert (tmp_path / "out" / result.name / "max/fused/train/010001.png").is_file()
+        assert (tmp_path / "out" / result.folder.name / "max/fused/train/010001.png").is_file()
 
     def test_several_folders(self, folder, tmp_path):
         copy = tmp_path / "again"
@@ -107,7 +109,7 @@ class TestFiles:
         for part in ("ir", "vi"):
             (copy / part).symlink_to(folder / part)
         results = evaluate([folder, copy], ["max"], tmp_path / "out", PLAIN)
-        assert [result.name for result in results] == ["set/test", f"{tmp_path.name}/again"]
+        assert [result.folder.name for result in results] == ["set/test", f"{tmp_path.name}/again"]
         assert results[0].means == results[1].means
 
 
@@ -139,7 +141,7 @@ class TestPage:
         assert run["title"] == "set/test under noise: max"
 
     def test_the_worst_of_many_have_pictures(self, folder, tmp_path, monkeypatch):
-        monkeypatch.setattr("mmcfusion_ros.evaluation.evaluate.PICTURES", 1)
+        monkeypatch.setattr("mmcfusion_ros.evaluation.folder_page.PICTURES", 1)
         (result,) = evaluate([folder], ["max"], tmp_path / "out", PLAIN)
         (run,) = page_data(tmp_path / "out/set/test/index.html")["runs"]
         worst = int(np.argmin([row["Qabf"] for row in result.rows["max"]]))
@@ -191,7 +193,7 @@ class TestStress:
     def test_input_is_spoilt_and_measured_against_the_clean_sources(self, folder, tmp_path):
         options = EvaluationOptions(stress="noise", seed=3)
         (result,) = evaluate([folder], ["max"], tmp_path / "out", options)
-        thermal, luminance = read_grey(result.pairs[1])
+        thermal, luminance = read_grey(result.folder.pairs[1])
         fused = np.maximum(*degrade("noise", thermal, luminance, 3, "b"))
         assert result.rows["max"][1] == fusion_metrics(thermal, luminance, fused)
         assert "## set/test under noise" in summary_markdown([result], options)
@@ -201,42 +203,12 @@ class TestStress:
             EvaluationOptions(peers=tmp_path / "peers.csv", stress="fog")
 
 
-class TestPeople:
-    def test_cameras_and_models_beside_each_other(self, folder, tmp_path):
-        (folder / "labels").mkdir()
-        for name in ("a", "b"):
-            (folder / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
-        options = EvaluationOptions(detect_people=True)
-        (result,) = evaluate([folder], ["max"], tmp_path / "out", options)
-        assert list(result.people) == ["thermal", "luminance", "max"]
-        assert {row["labelled"] for row in result.people.values()} == {2}
-        assert json.loads((tmp_path / "out/summary.json").read_text())["sets"]["set/test"]["people"] == result.people
-        assert "| people seen in | labelled |" in summary_markdown([result], options)
-
-    def test_spoilt_cameras_are_what_the_detector_sees(self, shared_data, tmp_path):
-        few = tmp_path / "llvip" / "few"
-        for part in ("ir", "vi", "labels"):
-            (few / part).mkdir(parents=True)
-            for path in sorted((shared_data / "llvip/train" / part).iterdir())[:1]:
-                (few / part / path.name).symlink_to(path)
-        clean, dark = (
-            evaluate([few], ["max"], tmp_path / "out", EvaluationOptions(stress=stress, detect_people=True))[0].people
-            for stress in ("", "dark")
-        )
-        assert clean["thermal"] == dark["thermal"]
-        assert clean["luminance"]["contrast"] > dark["luminance"]["contrast"]
-
-    def test_labels_must_be_there(self, folder, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"labels/a\.txt does not exist"):
-            evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(detect_people=True))
-
-
 class TestMedical:
     @pytest.mark.parametrize("folder", ["pet_mri/test", "spect_mri/test"])
     def test_hue_is_kept_and_black_stays_black(self, shared_data, tmp_path, folder):
         (result,) = evaluate([shared_data / folder], ["max"], tmp_path, PLAIN)
         coloured = 0
-        for files in result.pairs:
+        for files in result.folder.pairs:
             source, fused = read_rgb(files.rgb), read_rgb(tmp_path / folder / "max/fused" / f"{files.name}.png")
             hue, saturation, _ = cv2.split(cv2.cvtColor(source, cv2.COLOR_RGB2HSV))
             fused_hue, fused_saturation, _ = cv2.split(cv2.cvtColor(fused, cv2.COLOR_RGB2HSV))
@@ -252,7 +224,7 @@ class TestMedical:
         folder = folder.parent.rename(tmp_path / "pet_mri") / "test"
         models = (str(MODELS / "lite.xml"), "guided")
         (result,) = evaluate([folder], models, tmp_path / "out", EvaluationOptions(precision="float32"))
-        mri, pet = read_grey(result.pairs[0])
+        mri, pet = read_grey(result.folder.pairs[0])
         for model, sources in zip(models, ((pet, mri), (mri, pet)), strict=True):
             method = load_method(model, "float32")
             expected = fusion_metrics(mri, pet, method.fuse(*sources))
@@ -263,7 +235,7 @@ class TestMedical:
 
     def test_ct_is_grey_and_stays_grey(self, shared_data, tmp_path):
         (result,) = evaluate([shared_data / "ct_mri/test"], ["max"], tmp_path, PLAIN)
-        for files in result.pairs:
+        for files in result.folder.pairs:
             fused = read_rgb(tmp_path / "ct_mri/test/max/fused" / f"{files.name}.png")
             thermal, luminance = read_grey(files)
             np.testing.assert_array_equal(fused, np.dstack([np.maximum(thermal, luminance)] * 3))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate
+from mmcfusion_ros.evaluation.evaluate import evaluate
+from mmcfusion_ros.evaluation.folders import EvaluationOptions
 
 CARD = Path(__file__).resolve().parents[1] / "models" / "README.md"
 

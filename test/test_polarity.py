@@ -19,7 +19,9 @@ from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag
 from mmcfusion_ros.evaluation.bags.measures import METRICS
 from mmcfusion_ros.evaluation.bags.options import BagOptions
-from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, load_method
+from mmcfusion_ros.evaluation.evaluate import evaluate
+from mmcfusion_ros.evaluation.folders import EvaluationOptions
+from mmcfusion_ros.evaluation.methods import load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.colour import split_luminance

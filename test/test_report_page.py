@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
+from types import MappingProxyType
 
 import cv2
 import numpy as np
 import pytest
 from report_runs import COLOURS, make_run
 
-from mmcfusion_ros.evaluation.report import Frame, Run, write_report
+from mmcfusion_ros.evaluation.report import Box, Frame, Run, write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -34,8 +36,8 @@ def opened(browser, tmp_path):
     """Opens the page of some runs; at its end the browser must have complained of nothing and loaded nothing."""
 
     @contextmanager
-    def opened(*runs, **options):
-        write_report(tmp_path / "report.html", list(runs))
+    def opened(*runs, boxes=MappingProxyType({}), **options):
+        write_report(tmp_path / "report.html", list(runs), boxes)
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
         context.set_default_timeout(15_000)
         page = context.new_page()
@@ -144,6 +146,62 @@ class TestViewer:
             assert [box["y"] for box in boxes] == [boxes[0]["y"]] * 3
             assert shows(page, 0.15, "thermal")
             assert shows(page, 0.85, "fused")
+
+
+class TestBoxes:
+    FOUND, MISSED, FALSE = (
+        Box(left, 0.6, left + 0.1, 0.9, state, "person", 0.8)
+        for left, state in ((0.1, "found"), (0.45, "missed"), (0.8, "false"))
+    )
+
+    @pytest.fixture
+    def boxes(self):
+        """Of one detector in each image and in two passes, of another nothing anywhere."""
+        thermal, fused = [self.FOUND, self.MISSED], [self.FOUND, self.FALSE, self.FALSE]
+        inputs = {"white hot": thermal, "lite": fused, "two passes": [self.MISSED]}
+        return {f"{i:05}": {name: {"one": each, "two": []} for name, each in inputs.items()} for i in range(11)}
+
+    @pytest.fixture
+    def run(self):
+        return replace(make_run(), seen_as={"thermal": "white hot", "fused": "lite"})
+
+    def captions(self, page):
+        return [re.sub(r"\s+", " ", text) for text in page.locator("#stage figcaption").all_text_contents()]
+
+    def test_each_image_has_its_own(self, opened, run, boxes):
+        with opened(run, boxes=boxes) as page:
+            assert self.captions(page) == [
+                "Thermal1 found, 1 missed, 0 false",
+                "RGB",
+                "Fused1 found, 0 missed, 2 false",
+            ]
+            edges = page.locator("#stage figure:first-child rect.found").evaluate_all(
+                "(all) => all.map((box) => box.getBoundingClientRect().x)"
+            )
+            stage = page.locator("#stage").bounding_box()
+            assert edges == [pytest.approx(stage["x"] + 0.1 * stage["width"], abs=3)]
+
+    def test_all_have_those_of_an_input_or_none(self, opened, run, boxes):
+        with opened(run, boxes=boxes) as page:
+            page.get_by_label("Input").select_option("two passes")
+            assert {text[-26:] for text in self.captions(page)} == {"0 found, 1 missed, 0 false"}
+            page.get_by_label("Detector").select_option("two")
+            assert {text[-26:] for text in self.captions(page)} == {"0 found, 0 missed, 0 false"}
+            page.get_by_label("Input").select_option("nothing")
+            assert self.captions(page) == ["Thermal", "RGB", "Fused"]
+            assert page.locator("#stage rect").count() == 0
+
+    def test_a_frame_without_and_a_page_without(self, opened, run, boxes):
+        with opened(run, boxes=boxes) as page:
+            page.keyboard.press("End")
+            assert self.captions(page) == ["Thermal", "RGB", "Fused"]
+        with opened(run) as page:
+            assert not page.locator("#boxes").is_visible()
+
+    def test_two_runs(self, opened, run, boxes):
+        other = replace(run, seen_as={"fused": "two passes"})
+        with opened(run, other, boxes=boxes) as page:
+            assert self.captions(page) == ["Fused A1 found, 0 missed, 2 false", "Fused B0 found, 1 missed, 0 false"]
 
 
 class TestFrames:

@@ -16,6 +16,12 @@ def image_size(text: str) -> tuple[int, int]:
     return width, height
 
 
+def label_source(text: str) -> tuple[Path, tuple[int, int] | None]:
+    """``FILE`` or ``FILE@WIDTHxHEIGHT``."""
+    path, _, size = text.rpartition("@")
+    return (Path(path), image_size(size)) if path else (Path(text), None)
+
+
 def add_configuration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params-file", type=Path, help="YAML with the node's parameters, such as config/fusion.yaml")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="over the file's")

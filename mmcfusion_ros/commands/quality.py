@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmcfusion_ros.commands.arguments import Commands, image_size
+from mmcfusion_ros.commands.arguments import Commands, image_size, label_source
 from mmcfusion_ros.evaluation.stress import STRESSES
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.models import PURPOSES
@@ -49,17 +49,39 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument("--peers", type=Path, help="CSV with the columns set, method and metrics of other methods")
     parser.add_argument("--stress", choices=STRESSES, default="", help="spoil the input, and measure by the clean one")
     parser.add_argument("--seed", type=int, default=0, help="of the stress")
-    parser.add_argument("--detector", choices=("hog",), help="find the people labelled in labels/NAME.txt (YOLO)")
+    parser.add_argument(
+        "--detector", nargs="+", action="extend", default=[], type=Path, help="files: .xml, .onnx, .param, .pth"
+    )
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=label_source,
+        metavar="LABELS[@WIDTHxHEIGHT]",
+        help="of each folder, for --detector: JSON (COCO's, or boxes by name) or a folder of YOLO files; the pairs are "
+        "taken at this size, if given",
+    )
+    parser.add_argument("--night", type=Path, help="JSON list of names of pairs: count day and night apart too")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--clip", action="store_true", help="each folder is one recording: measure steadiness too")
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.evaluation.evaluate import EvaluationOptions, evaluate, summary_markdown
+    from mmcfusion_ros.evaluation.detection.labels import LabelSource
+    from mmcfusion_ros.evaluation.evaluate import evaluate
+    from mmcfusion_ros.evaluation.folders import EvaluationOptions
 
     evaluation = EvaluationOptions(
-        options.peers, options.stress, options.seed, options.detector == "hog", options.precision, options.clip
+        options.peers,
+        options.stress,
+        options.seed,
+        options.precision,
+        options.clip,
+        tuple(options.detector),
+        tuple(LabelSource(*label) for label in options.labels),
+        options.night,
     )
-    results = evaluate(options.folders, options.model or [*PURPOSES.values()], options.out, evaluation)
-    print(summary_markdown(results, evaluation), end="")
+    evaluate(options.folders, options.model or [*PURPOSES.values()], options.out, evaluation)
+    print((options.out / "summary.md").read_text(), end="")

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcfusion_ros.evaluation.metrics import Image
-from mmcfusion_ros.evaluation.people import Boxes, window
 from mmcfusion_ros.evaluation.rules import Fusion
 
 Mask = NDArray[np.bool_]
 Plane = NDArray[np.float32]
+Boxes = NDArray[np.float64]  # N x 4: left, top, right, bottom in pixels
 
 RADIUS, FAR = 90, 64  # pixels: of the disc, and off its edge
 SOFT = 3  # pixels over which the disc ends
@@ -95,8 +95,9 @@ def texture_kept(thermal: Image, luminance: Image, fused: Image) -> tuple[float,
 
 
 def _inside(image: np.ndarray, box: NDArray[np.float64]) -> Mask:
+    left, top, right, bottom = np.rint(box).astype(int).clip(0)
     mask = np.zeros(image.shape, bool)
-    mask[window(box)] = True
+    mask[top:bottom, left:right] = True
     return mask
 
 

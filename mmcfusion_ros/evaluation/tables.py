@@ -58,12 +58,3 @@ def metrics_table(
             polarity = "black hot" if name in black_hot else "white hot"
             lines.append(f"| {title} | {polarity} | {ranks[name]:.2f} | {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
-
-
-def people_table(people: Mapping[str, Mapping[str, float]]) -> str:
-    """Markdown of the people test, one row a kind of image."""
-    lines = ["| people seen in | labelled | true | false | F1 | contrast-to-noise |", "|---" * 6 + "|"]
-    for name, row in people.items():
-        counts = " | ".join(f"{row[key]:.0f}" for key in ("labelled", "true", "false"))
-        lines.append(f"| {name} | {counts} | {row['F1']:.3f} | {row['contrast']:.2f} |")
-    return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ COCO_CLASSES = {0: "person", 2: "vehicle", 5: "vehicle", 7: "vehicle"}  # of 80;
 LOWEST_SCORE = 0.01
 OVERLAP = 0.65  # of two boxes of one kind, IoU, above which the one of the lower score goes
 BINS = 8  # in which NanoDet gives a distance
+SUFFIXES = ".xml (OpenVINO), .onnx, .param (ncnn), .pth and .safetensors (torchvision)"
 FORMS = "YOLOv8 and 11 (84 x N), YOLOX (N x 85), NanoDet (cls_pred_stride_S and dis_pred_stride_S)"
 
 Plane = NDArray[np.float32]
@@ -51,14 +52,18 @@ def join(a: Found, b: Found, overlap: float = 0.55) -> Found:
 def load_detector(path: Path, threads: int = 0) -> Detector:
     """A function from an ``H x W x 3`` uint8 image, red first, or an ``H x W`` one, to what is found in it.
 
-    ``path`` is an OpenVINO ``.xml``, an ``.onnx`` or an ncnn ``.param`` (with its ``.bin``). Raises
-    ``FileNotFoundError``, or ``ValueError`` naming the file if it is no detector or
-    its outputs have none of ``FORMS``. ``threads``: 0 for all cores.
+    ``path`` is an OpenVINO ``.xml``, an ``.onnx``, an ncnn ``.param`` (with its ``.bin``), or a ``.pth`` or
+    ``.safetensors`` file of one of torchvision's own models. Raises ``FileNotFoundError``, or ``ValueError`` naming
+    the file if it is no detector or its outputs have none of ``FORMS``. ``threads``: 0 for all cores, with ncnn one.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; a detector is a file: .xml, .onnx or .param")
+        raise FileNotFoundError(f"{path} does not exist; a detector is a file: {SUFFIXES}")
+    if path.suffix in (".pth", ".safetensors"):
+        from mmcfusion_ros.evaluation.detection.torchvision_models import load_torchvision
+
+        return load_torchvision(path)
     if path.suffix not in (".xml", ".onnx", ".param"):
-        raise ValueError(f"{path}: no detector; known are .xml (OpenVINO), .onnx, .param (ncnn)")
+        raise ValueError(f"{path}: no detector; known are {SUFFIXES}")
     is_ncnn = path.suffix == ".param"
     network = _NcnnNetwork(path, threads) if is_ncnn else _OpenvinoNetwork(path, threads)
     form = _form_of(network.run(np.zeros((3, network.size, network.size), np.float32)), network.size, is_ncnn)
@@ -217,8 +222,7 @@ class _NcnnNetwork:
         self._focus = "YoloV5Focus" in text
         self._net: Any = ncnn.Net()
         self._net.opt.use_vulkan_compute = False
-        if threads:
-            self._net.opt.num_threads = threads
+        self._net.opt.num_threads = threads or 1  # more of them spin, and beside other processes are far slower
         self._ncnn = ncnn
         if self._net.load_param_mem(text.replace("YoloV5Focus", "Noop       ")) or self._net.load_model(
             str(path.with_suffix(".bin"))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcfusion_ros.data.pair_folder import PairFiles, read_thermal
 from mmcfusion_ros.evaluation.detection.detectors import COCO_CLASSES, KINDS
 
 IGNORE = -1
@@ -30,6 +31,39 @@ class Labels:
     def ignored(self) -> NDArray[np.bool_]:
         """``N``: what a detector may find or miss: of no kind, or too small."""
         return (self.kinds == IGNORE) | (self.corners[:, 3] - self.corners[:, 1] < SMALLEST)
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Labels of a folder of pairs: a JSON file as :func:`read_labels` takes it, or a folder with a YOLO file a pair.
+
+    ``size``: width and height of the images that they are for; None: as the pairs are."""
+
+    path: Path
+    size: tuple[int, int] | None = None
+
+    def read(self, pairs: Sequence[PairFiles]) -> dict[str, Labels]:
+        """By pair name, of the pairs that have labels; in a JSON file a pair's sub-folder may be left out.
+
+        Raises what :func:`read_labels` and :func:`read_yolo` raise, and ``ValueError`` if no pair has labels.
+        """
+        labels = self._read_folder(pairs) if self.path.is_dir() else self._read_file(pairs)
+        if not labels:
+            raise ValueError(f"{self.path} has labels of no pair beside {pairs[0].thermal}; names must be the pairs'")
+        return labels
+
+    def _read_folder(self, pairs: Sequence[PairFiles]) -> dict[str, Labels]:
+        files = [(pair, self.path / f"{pair.name}.txt") for pair in pairs]
+        return {pair.name: read_yolo(file, *self._size_of(pair)) for pair, file in files if file.is_file()}
+
+    def _read_file(self, pairs: Sequence[PairFiles]) -> dict[str, Labels]:
+        known = read_labels(self.path)
+        names = {pair.name: pair.name if pair.name in known else Path(pair.name).name for pair in pairs}
+        return {pair: known[name] for pair, name in names.items() if name in known}
+
+    def _size_of(self, pair: PairFiles) -> tuple[int, int]:
+        height, width = read_thermal(pair.thermal).shape
+        return self.size or (width, height)
 
 
 def read_labels(path: Path) -> dict[str, Labels]:
@@ -54,10 +88,8 @@ def read_labels(path: Path) -> dict[str, Labels]:
 def read_yolo(path: Path, width: int, height: int) -> Labels:
     """A YOLO file, ``class cx cy w h`` a line, relative to the image's size; classes as COCO numbers them (0 to 79).
 
-    Raises ``FileNotFoundError`` or ``ValueError`` naming the file.
+    Raises ``OSError`` or ``ValueError`` naming the file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; each pair needs a YOLO file, an empty one if nothing is there")
     try:
         rows = np.array([line.split() for line in path.read_text().splitlines() if line.strip()], float).reshape(-1, 5)
     except ValueError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,17 @@ SHOWN_SCORE = 0.25  # from which on a box counts for precision and recall
 DRAWS, SEED = 500, 0
 
 Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A box in an image (left, top, right, bottom in pixels): ``state`` is found, missed or false; ``score`` in [0, 1],
+    0 of what was missed."""
+
+    corners: tuple[float, float, float, float]
+    kind: str
+    state: str
+    score: float = 0.0
 
 
 class Scores:
@@ -49,10 +62,31 @@ class Scores:
         chosen = [rng.choice(numbers, len(numbers)) for _ in range(draws)]
         return np.array([_average_precision(self._evaluations[0], some)[:, 0] for some in chosen])
 
+    def marks(self, image: int) -> list[Mark]:
+        """The boxes of an image of ``SHOWN_SCORE`` and more, found or false, and the objects that they miss."""
+        loose = self._evaluations[0]
+        marks = []
+        for k, kind in enumerate(KINDS):
+            if (result := loose.evalImgs[k * self._images + image]) is None:
+                continue
+            hit: set[int] = set()
+            for box, score, match, ignored in zip(
+                result["dtIds"], result["dtScores"], result["dtMatches"][0], result["dtIgnore"][0], strict=True
+            ):
+                if score >= SHOWN_SCORE and not ignored:
+                    hit.add(int(match))
+                    marks.append(Mark(_corners_of(loose.cocoDt.anns[box]), kind, "found" if match else "false", score))
+            for mark, ignored in zip(result["gtIds"], result["gtIgnore"], strict=True):
+                if mark not in hit and not ignored:
+                    marks.append(Mark(_corners_of(loose.cocoGt.anns[mark]), kind, "missed"))
+        return marks
+
 
 def interval(draws: Table) -> Table:
-    """The middle 95 % of ``draws x ...``: ``2 x ...``."""
-    return np.nanpercentile(draws, (2.5, 97.5), axis=0)
+    """The middle 95 % of ``draws x ...``: ``2 x ...``, NaN where all are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nanpercentile(draws, (2.5, 97.5), axis=0)
 
 
 def _marks(labels: Sequence[Labels]) -> list[dict[str, object]]:
@@ -76,6 +110,11 @@ def _boxes(found: Sequence[Found]) -> list[dict[str, object]]:
 def _place(corners: NDArray[np.float64]) -> dict[str, object]:
     left, top, right, bottom = corners.tolist()
     return {"bbox": [left, top, right - left, bottom - top], "area": (right - left) * (bottom - top)}
+
+
+def _corners_of(mark: dict[str, list[float]]) -> tuple[float, float, float, float]:
+    left, top, width, height = mark["bbox"]
+    return left, top, left + width, top + height
 
 
 def _dataset(images: int, marks: list[dict[str, object]]) -> COCO:

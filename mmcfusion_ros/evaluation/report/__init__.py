@@ -2,6 +2,6 @@
 
 from mmcfusion_ros.evaluation.report.page import write_report
 from mmcfusion_ros.evaluation.report.previews import choose_previews, encode_preview, write_preview_video
-from mmcfusion_ros.evaluation.report.run import Frame, Run
+from mmcfusion_ros.evaluation.report.run import Box, Frame, Run
 
-__all__ = ["Frame", "Run", "choose_previews", "encode_preview", "write_preview_video", "write_report"]
+__all__ = ["Box", "Frame", "Run", "choose_previews", "encode_preview", "write_preview_video", "write_report"]

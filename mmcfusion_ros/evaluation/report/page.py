@@ -7,24 +7,38 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from mmcfusion_ros.evaluation.files import write_file
-from mmcfusion_ros.evaluation.report.run import Run
+from mmcfusion_ros.evaluation.report.run import Box, Run
 
 ASSETS = Path(__file__).parent / "assets"
 STYLES = ("uplot/uPlot.min.css", "page.css")
-SCRIPTS = ("uplot/uPlot.iife.min.js", "values.js", "viewer.js", "plots.js", "tables.js", "header.js", "page.js")
+SCRIPTS = (
+    "uplot/uPlot.iife.min.js",
+    "values.js",
+    "boxes.js",
+    "viewer.js",
+    "plots.js",
+    "tables.js",
+    "header.js",
+    "page.js",
+)
 IMAGES = ("thermal", "rgb", "fused")
 SIGNIFICANT_DIGITS = 6
+PLACES = 4  # decimals of a box
+
+FrameBoxes = Mapping[str, Mapping[str, Sequence[Box]]]  # by input and detector
 
 
-def write_report(path: Path, runs: Sequence[Run]) -> None:
+def write_report(path: Path, runs: Sequence[Run], boxes: Mapping[str, FrameBoxes] = MappingProxyType({})) -> None:
     """Writes a page that needs neither network nor other files, and works when it is mailed.
 
     The page shows one run, or compares two; of more it shows the first two, and the reader chooses. Embeds every
-    image that the frames have (the same one once). ``ValueError`` without runs, ``OSError`` if it cannot be written.
+    image that the frames have (the same one once). ``boxes``, by the frames' names, are drawn over the images, of one
+    detector and input at a time. ``ValueError`` without runs, ``OSError`` if it cannot be written.
     """
     if not runs:
         raise ValueError("a report needs at least one run")
@@ -35,7 +49,7 @@ def write_report(path: Path, runs: Sequence[Run]) -> None:
         "style": style,
         "script": script,
         "licence": (ASSETS / "uplot/LICENSE").read_text(encoding="utf-8"),
-        "data": _json(runs),
+        "data": _json(runs, boxes),
     }
     template = (ASSETS / "page.html").read_text(encoding="utf-8")
     page = re.sub(r"{{(\w+)}}", lambda match: parts[match[1]], template)
@@ -47,11 +61,17 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _json(runs: Sequence[Run]) -> str:
+def _json(runs: Sequence[Run], boxes: Mapping[str, FrameBoxes]) -> str:
     """Safe inside a script element, in plain ASCII."""
     images: dict[bytes, int] = {}
     columns = [_columns(run, images) for run in runs]
-    data = {"runs": columns, "images": [base64.b64encode(image).decode() for image in images]}
+    rows = {
+        frame: {
+            name: {detector: [*map(_box, each)] for detector, each in found.items()} for name, found in of_frame.items()
+        }
+        for frame, of_frame in boxes.items()
+    }
+    data = {"runs": columns, "images": [base64.b64encode(image).decode() for image in images], "boxes": rows}
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -76,7 +96,13 @@ def _columns(run: Run, images: dict[bytes, int]) -> dict[str, object]:
         },
         "drops": [(_number(time_s), reason) for time_s, reason in run.drops],
         "problems": run.problems,
+        "seenAs": run.seen_as,
     }
+
+
+def _box(box: Box) -> list[object]:
+    sides = (round(side, PLACES) for side in (box.left, box.top, box.right, box.bottom))
+    return [*sides, box.state, box.kind, round(box.score, 2)]
 
 
 def _number(value: float | None) -> float | None:

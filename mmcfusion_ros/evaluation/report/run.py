@@ -24,11 +24,26 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Box:
+    """What a detector found in an image, or missed: sides as shares of its width and height, in [0, 1]; ``state`` is
+    found, missed or false; ``score`` in [0, 1]."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    state: str
+    kind: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Run:
     """All that a page tells of one run.
 
     ``header`` is what was run, in words: input, model, configuration, machine, versions, hashes. ``drops`` are time in
-    s and reason of each message or pair that was not fused, ``problems`` what could not be processed.
+    s and reason of each message or pair that was not fused, ``problems`` what could not be processed. ``seen_as``
+    names the input of detectors (as the page's boxes have them) that the images show, by thermal, rgb and fused.
     """
 
     title: str
@@ -36,3 +51,4 @@ class Run:
     frames: list[Frame]
     drops: list[tuple[float, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    seen_as: dict[str, str] = field(default_factory=dict)

@@ -3,12 +3,14 @@
 const KINDS = { thermal: "Thermal", rgb: "RGB", fused: "Fused" };
 const PLAY_MS = [60, 600]; // shortest and longest time of a frame while playing
 
-const runs = loadRuns(JSON.parse(byId("data").textContent));
+const data = JSON.parse(byId("data").textContent);
+const runs = loadRuns(data);
 const selected = { a: runs[0], b: runs.length > 1 ? runs[1] : null, frame: 0, metric: "", worstFirst: false };
 let stops = []; // frames in the order in which one steps through them: those with pictures, if any has
 let timer = 0;
 
 const viewer = createViewer();
+const boxes = createBoxes(data.boxes, viewer.redraw);
 const plots = createPlots(jump);
 const worst = createWorstTable(jump, (metric) => {
   selected.metric = metric;
@@ -83,10 +85,18 @@ function layersOf(a, b) {
   const has = (run, kind) => run.images[kind].some((index) => index !== null);
   const ofA = Object.keys(KINDS)
     .filter((kind) => has(a, kind))
-    .map((kind) => ({ label: KINDS[kind], on: !b || kind === "fused", picture: (frame) => a.picture(kind, frame) }));
+    .map((kind) => ({ label: KINDS[kind], on: !b || kind === "fused", ...sight(a, kind, (frame) => frame) }));
   if (!b || !has(b, "fused")) return ofA.map((layer) => ({ ...layer, on: true }));
   if (has(a, "fused")) ofA.at(-1).label = "Fused A";
-  return [...ofA, { label: "Fused B", on: true, picture: (frame) => b.picture("fused", partner(frame)) }];
+  return [...ofA, { label: "Fused B", on: true, ...sight(b, "fused", partner) }];
+}
+
+/** A run's image of a kind, and what detectors find in it; `own` is the run's frame for one of run A. */
+function sight(run, kind, own) {
+  return {
+    picture: (frame) => run.picture(kind, own(frame)),
+    boxes: (frame) => boxes.of(run.names[own(frame)], run.seenAs[kind]),
+  };
 }
 
 function orderStops() {

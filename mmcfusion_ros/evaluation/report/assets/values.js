@@ -1,6 +1,7 @@
 // What the values of a frame mean, how they are written, and small helpers for elements.
 
 const METRIC_UNITS = { EN: "bits", MI: "nats", SD: "grey levels", SF: "grey levels", AG: "grey levels" };
+const COUNTS = ["missed", "false"]; // by detectors, their mean
 const SUFFIX_UNITS = { ms: "ms", s: "s", hz: "Hz", px: "px", mb: "MB", percent: "%" };
 const GROUP_ORDER = ["Skew within a pair", "Latency by stage", "Rates", "Drops by reason, so far"];
 
@@ -8,7 +9,7 @@ const GROUP_ORDER = ["Skew within a pair", "Latency by stage", "Rates", "Drops b
 function describe(key) {
   const [, stem, suffix] = /^(.+)_(ms|s|hz|px|mb|percent)$/.exec(key) ?? [null, key, ""];
   const unit = SUFFIX_UNITS[suffix] ?? METRIC_UNITS[key] ?? "";
-  const largerIsWorse = suffix !== "" && suffix !== "hz";
+  const largerIsWorse = (suffix !== "" && suffix !== "hz") || COUNTS.includes(key);
   return {
     key,
     label: suffix ? stem.replaceAll("_", " ") : key,
@@ -20,6 +21,7 @@ function describe(key) {
 }
 
 function groupOf(stem, key, unit) {
+  if (COUNTS.includes(key)) return "What detectors miss, and their false finds";
   if (unit === "ms") return /skew|offset/.test(stem) ? GROUP_ORDER[0] : GROUP_ORDER[1];
   if (unit === "Hz") return GROUP_ORDER[2];
   if (unit === "bits" || unit === "nats") return "Information";

@@ -2,7 +2,7 @@
 
 const STEP = 2; // percent that an arrow key moves a divider
 
-/** `layers` of `build` are {label, on, picture(frame)}, where picture gives {url, name} or null. */
+/** `layers` of `build` are {label, on, picture(frame), boxes(frame)}; picture gives {url, name} or null, boxes rows or null. */
 function createViewer() {
   const stage = byId("stage");
   let layers = [];
@@ -35,7 +35,9 @@ function createViewer() {
     shown = layers.filter((layer) => layer.on);
     for (const layer of shown) {
       layer.image = element("img", { draggable: false, alt: "" });
-      layer.figure = element("figure", {}, layer.image, element("figcaption", {}, layer.label));
+      layer.view = element("div", { className: "view" }, layer.image);
+      layer.caption = element("figcaption", {}, layer.label);
+      layer.figure = element("figure", {}, layer.view, layer.caption);
     }
     shown.at(-1)?.image.addEventListener("load", ({ target }) => {
       stage.style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
@@ -79,10 +81,9 @@ function createViewer() {
     if (mode !== "divider") return;
     const edges = [0, ...places, 100];
     shown.forEach((layer, i) => {
-      layer.image.style.clipPath = `inset(0 ${100 - edges[i + 1]}% 0 ${edges[i]}%)`;
-      const caption = layer.figure.lastChild;
-      caption.style.left = `${edges[i]}%`;
-      caption.style.maxWidth = `${edges[i + 1] - edges[i]}%`;
+      layer.view.style.clipPath = `inset(0 ${100 - edges[i + 1]}% 0 ${edges[i]}%)`;
+      layer.caption.style.left = `${edges[i]}%`;
+      layer.caption.style.maxWidth = `${edges[i + 1] - edges[i]}%`;
     });
     stage.querySelectorAll("[role='separator']").forEach((node, i) => {
       node.style.left = `${places[i]}%`;
@@ -98,6 +99,9 @@ function createViewer() {
       layer.image.alt = picture ? `${layer.label}, frame ${picture.name}` : "";
       if (picture) layer.image.src = picture.url;
       else layer.image.removeAttribute("src");
+      const rows = picture && layer.boxes(frame);
+      layer.view.replaceChildren(layer.image, ...(rows ? [drawBoxes(rows)] : []));
+      layer.caption.replaceChildren(layer.label, ...(rows ? [element("small", {}, countBoxes(rows))] : []));
     }
   }
 
@@ -133,5 +137,5 @@ function createViewer() {
     arrange();
   });
 
-  return { build, show };
+  return { build, show, redraw: () => show(frame) };
 }
