@@ -26,8 +26,9 @@ def validate(learner: Learner, pairs: Sequence[Pair], measure: Measure) -> tuple
     """
     results: list[dict[str, float]] = []
     rows: list[np.ndarray] = []
+    multiple = learner.average.variant.size_multiple
     for pair in pairs:
-        thermal, visible = (_central_part(image, learner.config.validate_crop) for image in pair)
+        thermal, visible = (_central_part(image, learner.config.validate_crop, multiple) for image in pair)
         inputs = [learner.fabric.to_device(_as_tensor(image)) for image in (thermal, visible)]
         output = learner.average(*inputs)
         fused = (output[0, 0].clamp(0, 1) * 255).round().byte().cpu().numpy()
@@ -40,9 +41,9 @@ def validate(learner: Learner, pairs: Sequence[Pair], measure: Measure) -> tuple
     return means, np.concatenate(rows)
 
 
-def _central_part(image: np.ndarray, side: int) -> np.ndarray:
-    """The whole image with even sides, or its central square of ``side`` pixels."""
-    height, width = (min(side, size) if side else size // 2 * 2 for size in image.shape)
+def _central_part(image: np.ndarray, side: int, multiple: int) -> np.ndarray:
+    """The whole image or its central square of ``side`` pixels, its sides cut to a ``multiple``."""
+    height, width = (min(side or size, size) // multiple * multiple for size in image.shape)
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]
 
