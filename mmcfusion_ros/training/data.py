@@ -15,7 +15,7 @@ from mmcfusion_ros.fusion.pair_folder import PairFiles, find_pairs, read_pair
 from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.training.config import TrainingConfig
 from mmcfusion_ros.training.degradation import degrade
-from mmcfusion_ros.training.variation import disturb, overexpose, vary_tone, whiten_sky
+from mmcfusion_ros.training.variation import disturb, leave_veil, overexpose, vary_tone, whiten_sky
 
 VALIDATION_EVERY = 12
 
@@ -92,6 +92,7 @@ class PairSampler(Dataset[Batch]):
         if rng.random() < config.white_sky:
             thermal, visible = whiten_sky(thermal, visible, rng)
         thermal_in, visible_in = degrade(thermal, visible, config.degradations, rng)
+        visible = leave_veil(thermal, visible, visible_in)
         if config.thermal_polarity == "black_hot":
             thermal_in, thermal = 1 - thermal_in, 1 - thermal
         return thermal_in, visible_in, thermal, visible

@@ -8,13 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSS_WEIGHTS = {
-    "intensity": 4.0,
-    "gradient": 45.0,
-    "structure": 4.0,
-    "fidelity": 2.5,
-    "correlation": 0.5,
-}
+LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 52.0, "structure": 4.0, "fidelity": 2.5, "correlation": 0.5}
 
 
 def sobel(image: Tensor) -> Tensor:

@@ -40,11 +40,23 @@ def whiten_sky(thermal: Image, visible: Image, rng: Generator) -> tuple[Image, I
     return thermal, np.maximum(visible, np.float32(rng.uniform(0.9, 1.0)) * share)
 
 
+def leave_veil(thermal: Image, visible: Image, visible_in: Image) -> Image:
+    """The visible target, with the fog or glare of the input left in it where the thermal image has no structure.
+
+    Nothing there could say what is behind it; and what is flat and bright in both is then kept everywhere, as a sky is.
+    """
+    smooth = cv2.GaussianBlur(thermal, (0, 0), 8)
+    deviation = np.sqrt((cv2.GaussianBlur(thermal * thermal, (0, 0), 8) - smooth * smooth).clip(0))
+    empty = ((np.float32(0.05) - deviation) / np.float32(0.03)).clip(0, 1)
+    veil = cv2.GaussianBlur(visible_in, (0, 0), 2) - visible - np.float32(0.03)
+    return visible + empty * veil.clip(0)
+
+
 def disturb(
     thermal_in: Image, visible_in: Image, thermal: Image, visible: Image, rng: Generator
 ) -> tuple[Image, Image, Image, Image]:
     """Inputs and targets as a camera would give them a moment later: with other noise, or with a hot thing in front."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.65:
         thermal_in, visible_in = (image + _flicker(image.shape, rng) for image in (thermal_in, visible_in))
         return thermal_in.clip(0, 1), visible_in.clip(0, 1), thermal, visible
     height, width = thermal.shape
