@@ -86,7 +86,7 @@ class TestImages:
         a, b = (fuser(thermal, rgb[..., 1]).astype(int) for fuser in (openvino_fuser, torch_fuser))
         assert (np.abs(a - b) > 1).mean() < 1e-3
 
-    @pytest.mark.parametrize(("size", "padded"), [((32, 32), (64, 64)), ((63, 99), (64, 100)), ((64, 100), (64, 100))])
+    @pytest.mark.parametrize(("size", "padded"), [((32, 32), (128, 128)), ((127, 199), (128, 200)), ((128, 200), (128, 200))])
     def test_backend_sees_the_edges_repeated_to_a_size_it_takes(self, size, padded):
         thermal, rgb = scene(*size)
         recorder = Recorder()

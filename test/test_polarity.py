@@ -160,7 +160,7 @@ class TestTraining:
     @pytest.fixture(scope="class")
     def config(self, tmp_path_factory):
         data = [Folder(str(write_pairs(tmp_path_factory.mktemp("pairs"))))]
-        return TrainingConfig(data=data, steps=1, batch=2, crop=64, workers=0, accelerator="cpu", white_sky=1.0)
+        return TrainingConfig(data=data, steps=1, batch=2, crop=128, workers=0, accelerator="cpu", white_sky=1.0)
 
     def test_black_hot_turns_thermal_inputs_targets_and_what_is_held_out(self, config):
         white, dark = PairSampler(config), PairSampler(replace(config, thermal_polarity="black_hot"))

@@ -28,7 +28,7 @@ from mmcfusion_ros.training.train import train
 REPOSITORY = Path(__file__).resolve().parents[1]
 STEPS = 8
 TINY = (
-    *("batch=2", "crop=64", f"steps={STEPS}", "warm_up=2", "learning_rate=3e-5", "degradations.fog=0.5"),
+    *("batch=2", "crop=128", f"steps={STEPS}", "warm_up=2", "learning_rate=3e-5", "degradations.fog=0.5"),
     *("accelerator=cpu", "threads=1", "workers=0"),
 )
 

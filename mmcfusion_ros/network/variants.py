@@ -41,6 +41,7 @@ VARIANTS: dict[str, Variant] = {
         Variant(
             "lite",
             widths=(16, 32, 64, 96),
+            graph=2,
             depths=(1, 1, 1, 1),
             heads=(1, 2, 4, 6),
             mlp_ratios=(4, 4, 4, 4),

@@ -48,8 +48,8 @@ def leave_veil(thermal: Image, visible: Image, visible_in: Image) -> Image:
     smooth = cv2.GaussianBlur(thermal, (0, 0), 8)
     deviation = np.sqrt((cv2.GaussianBlur(thermal * thermal, (0, 0), 8) - smooth * smooth).clip(0))
     empty = ((np.float32(0.05) - deviation) / np.float32(0.03)).clip(0, 1)
-    veil = cv2.GaussianBlur(visible_in, (0, 0), 2) - visible - np.float32(0.03)
-    return visible + empty * veil.clip(0)
+    veil = cv2.GaussianBlur(visible_in - visible, (0, 0), 2) - np.float32(0.05)
+    return np.minimum(visible + empty * veil.clip(0), np.float32(1))
 
 
 def disturb(
