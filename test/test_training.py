@@ -84,7 +84,7 @@ class TestLearner:
     def test_target_is_the_clean_pair(self, tiny):
         """With nothing but noise as input the loss is still that of the targets."""
         learner = learner_of(tiny)
-        noise, targets = torch.rand(2, 2, 1, 64, 64), torch.rand(2, 2, 1, 64, 64)
+        noise, targets = torch.rand(2, 2, 1, 128, 128), torch.rand(2, 2, 1, 128, 128)
         with torch.no_grad():
             expected = learner.total(learner.loss_terms(learner.network(*noise), *targets)).item()
         assert learner.learn((*noise, *targets))["loss"] == pytest.approx(expected, rel=1e-5)
@@ -129,7 +129,7 @@ class TestLearner:
         assert learner.skipped == 1
 
     def test_bad_numbers_without_end_stop_the_run(self, tiny):
-        learner, batch = learner_of(tiny), tuple(torch.full((1, 1, 64, 64), float("inf")) for _ in range(4))
+        learner, batch = learner_of(tiny), tuple(torch.full((1, 1, 128, 128), float("inf")) for _ in range(4))
         for _ in range(MOST_SKIPPED - 1):
             learner.learn(batch)
         with pytest.raises(ValueError, match=f"not finite {MOST_SKIPPED} times in a row; lower learning_rate"):
@@ -216,8 +216,8 @@ class TestValidation:
         learner.config = replace(tiny, validate_crop=128)
         means, _ = validate(learner, [pair], measure)
         assert means["mean"] == pair[0][9, 17]
-        assert sizes == [(144, 160), (128, 128)]
-        assert picture.shape == (1280 * 144 // (3 * 160), 1280)
+        assert sizes == [(147, 163), (128, 128)]
+        assert picture.shape == (1280 * 147 // (3 * 163), 1280)
 
 
 class TestRun:
