@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 
 
-def write_pairs(folder: Path, count: int = 5, size: tuple[int, int] = (80, 96)) -> Path:
+def write_pairs(folder: Path, count: int = 5, size: tuple[int, int] = (144, 160)) -> Path:
     """Warm discs in thermal, stripes in RGB."""
     rng = np.random.default_rng(count)
     rows, columns = np.mgrid[: size[0], : size[1]]
     for part in ("ir", "vi"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        x, y = rng.integers(20, 60, 2)
-        thermal = 30 + 200 * ((columns - x) ** 2 + (rows - y) ** 2 < 150) + rng.normal(0, 2, size)
+        x, y = rng.integers(30, 110, 2)
+        thermal = 30 + 200 * ((columns - x) ** 2 + (rows - y) ** 2 < 450) + rng.normal(0, 2, size)
         visible = 100 + 60 * np.sin(columns / (2 + i)) + rng.normal(0, 2, size)
         cv2.imwrite(str(folder / "ir" / f"{i:02}.png"), np.clip(thermal, 0, 255).astype(np.uint8))
         rgb = np.repeat(np.clip(visible, 0, 255).astype(np.uint8)[..., None], 3, axis=2)

@@ -69,7 +69,7 @@ class TestTools:
 
     def test_train_writes_weights_and_goes_on_where_it_stopped(self, pairs, tmp_path, capsys):
         run = tmp_path / "run"
-        values = ("steps=2", "batch=1", "crop=64", "threads=1", "workers=0", "validate_minutes=0")
+        values = ("steps=2", "batch=1", "crop=128", "threads=1", "workers=0", "validate_minutes=0")
         assert exit_of("train", pairs, "--config", "lite", "--out", run, "--set", *values) == 0
         output = capsys.readouterr().out
         assert "step 1/2  loss " in output
@@ -140,11 +140,11 @@ class TestWrongInput:
             (["train", "{pairs}", "--out", "{tmp}/run", "--set", "crop=63"], ["crop is 63"]),
             (["train", "{pairs}", "--out", "{tmp}/run", "--set", "accelerator=tpu"], ["'tpu'"]),
             (
-                ["train", "{pairs}", "--out", "{tmp}/run", "--set", "crop=64", "teacher=b2"],
+                ["train", "{pairs}", "--out", "{tmp}/run", "--set", "crop=128", "teacher=b2"],
                 ["'b2'", "b1, detect, lite"],
             ),
-            (["train", "--out", "{tmp}/run", "--set", "crop=64", "{pairs}"], ["--set {pairs}", "key=value"]),
-            (["train", "{pairs}", "--out", "{tmp}/junk.pth", "--set", "crop=64", "workers=0"], ["{tmp}/junk.pth"]),
+            (["train", "--out", "{tmp}/run", "--set", "crop=128", "{pairs}"], ["--set {pairs}", "key=value"]),
+            (["train", "{pairs}", "--out", "{tmp}/junk.pth", "--set", "crop=128", "workers=0"], ["{tmp}/junk.pth"]),
             (["train", "--out", "{tmp}/run", "--resume"], ["{tmp}/run", "leave out --resume"]),
             (["evaluate", "{tmp}/nowhere", "--out", "{tmp}/run"], ["{tmp}/nowhere", "not a folder"]),
             (["evaluate", "{tmp}", "--out", "{tmp}/run"], ["{tmp}", "ir + vi", "mri + pet"]),
@@ -159,7 +159,7 @@ class TestWrongInput:
             (["export", "{tmp}/junk.safetensors", "{tmp}/a.xml"], ["{tmp}/junk.safetensors", "not a safetensors file"]),
             (["export", "{weights}", "{tmp}/no/a.xml"], ["{tmp}/no", "not a folder"]),
             (["export", "{weights}", "{tmp}/a.onnx"], [".onnx", "--size"]),
-            (["export", "{weights}", "{tmp}/a.onnx", "--size", "63x64"], ["63x64", "multiples of 2"]),
+            (["export", "{weights}", "{tmp}/a.onnx", "--size", "63x64"], ["63x64", "multiples of 4"]),
             (["export", "{weights}", "{tmp}/a.txt"], [".xml", ".onnx"]),
             (["convert-checkpoint", "{tmp}/no.pth", "{tmp}/a.safetensors"], ["{tmp}/no.pth", "does not exist"]),
             (["convert-checkpoint", "{tmp}/junk.pth", "{tmp}/a.safetensors"], ["{tmp}/junk.pth", "plain tensors"]),

@@ -81,7 +81,7 @@ def test_another_network_is_loaded_while_one_works(on_gpu):
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 2e-3), ("bf16-mixed", 0.05)])
 def test_the_training_step_as_a_graph_learns_as_the_cpu_does(tmp_path, precision, tolerance):
     """Wrong gradients would part the losses within a few steps; rounding does not."""
-    config = TrainingConfig(data=[Folder(str(write_pairs(tmp_path)))], batch=2, crop=64, workers=0, warm_up=1)
+    config = TrainingConfig(data=[Folder(str(write_pairs(tmp_path)))], batch=2, crop=128, workers=0, warm_up=1)
     batches = [PairSampler(config)[step] for step in range(8)]
     on_cpu, on_gpu = replace(config, accelerator="cpu"), replace(config, accelerator="cuda", precision=precision)
     losses = []

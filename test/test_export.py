@@ -56,7 +56,7 @@ class TestOpenVINO:
 
     def test_one_graph_reshapes_to_any_size_and_back(self, backends):
         exported, network = backends
-        for size in ((64, 64), (96, 128), (122, 250), (64, 64), (66, 400)):
+        for size in ((128, 128), (144, 192), (164, 252), (128, 128), (132, 400)):
             images = scene(*size)
             fused = network(*images)
             assert fused.std() > 10
@@ -104,31 +104,31 @@ class TestShippedLite:
         weights, graph = models
         exported = OpenVINOBackend(find_model(graph), "float32", threads=1)
         network = TorchBackend(find_model(weights), "cpu", "float32")
-        for size in ((64, 64), (122, 250)):
+        for size in ((128, 128), (164, 252)):
             assert_same_image(exported(*scene(*size)), network(*scene(*size)))
 
 
 class TestONNX:
     def test_graph_of_one_size_equals_the_network(self, random_lite, tmp_path):
         runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-        export_onnx(random_lite, tmp_path / "a.onnx", height=80, width=112)
+        export_onnx(random_lite, tmp_path / "a.onnx", height=144, width=176)
         assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
         session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
         inputs = {
             name: image[None, None].astype(np.float32) / 255
-            for name, image in zip(("thermal", "luminance"), scene(80, 112), strict=True)
+            for name, image in zip(("thermal", "luminance"), scene(144, 176), strict=True)
         }
         fused = session.run(["fused"], inputs)[0]
         with torch.inference_mode():
             expected = load_network(random_lite)(*map(torch.from_numpy, inputs.values())).numpy()
         np.testing.assert_allclose(fused, expected, atol=1e-4)
 
-    @pytest.mark.parametrize("size", [(81, 112), (80, 62)])
+    @pytest.mark.parametrize("size", [(146, 176), (144, 124)])
     def test_size_that_the_variant_does_not_take(self, random_lite, tmp_path, size):
-        with pytest.raises(ValueError, match=f"{size[1]}x{size[0]}.*lite.*multiples of 2.*64") as caught:
+        with pytest.raises(ValueError, match=f"{size[1]}x{size[0]}.*lite.*multiples of 4.*128") as caught:
             export_onnx(random_lite, tmp_path / "a.onnx", *size)
         assert "\n" not in str(caught.value)
 
     def test_folder_that_does_not_exist(self, random_lite, tmp_path):
         with pytest.raises(OSError, match="nowhere"):
-            export_onnx(random_lite, tmp_path / "nowhere" / "a.onnx", 64, 64)
+            export_onnx(random_lite, tmp_path / "nowhere" / "a.onnx", 128, 128)

@@ -86,7 +86,9 @@ class TestImages:
         a, b = (fuser(thermal, rgb[..., 1]).astype(int) for fuser in (openvino_fuser, torch_fuser))
         assert (np.abs(a - b) > 1).mean() < 1e-3
 
-    @pytest.mark.parametrize(("size", "padded"), [((32, 32), (64, 64)), ((63, 99), (64, 100)), ((64, 100), (64, 100))])
+    @pytest.mark.parametrize(
+        ("size", "padded"), [((32, 32), (128, 128)), ((127, 199), (128, 200)), ((128, 200), (128, 200))]
+    )
     def test_backend_sees_the_edges_repeated_to_a_size_it_takes(self, size, padded):
         thermal, rgb = scene(*size)
         recorder = Recorder()
@@ -335,10 +337,10 @@ class TestFailures:
                 raise RuntimeError("out of memory")
 
             patch.setattr(fuser.backend, "_allocate" if backend == "torch" else "_compile", fail)
-            with pytest.raises(FusionError, match="frame of 96x66: out of memory"):
-                fuser(*scene(66, 96))
+            with pytest.raises(FusionError, match="frame of 200x140: out of memory"):
+                fuser(*scene(140, 200))
         np.testing.assert_array_equal(fuser(*scene(64, 80)), expected)
-        assert fuser(*scene(66, 96)).shape == (66, 96, 3)
+        assert fuser(*scene(140, 200)).shape == (140, 200, 3)
 
 
 class TestReady:
@@ -346,7 +348,7 @@ class TestReady:
 
     def test_openvino_is_for_the_last_sizes(self, random_lite_graph, private_cache):
         fuser = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
-        sizes = [(64, 64 + 16 * i) for i in range(COMPILED_SIZES + 1)]
+        sizes = [(128, 128 + 16 * i) for i in range(COMPILED_SIZES + 1)]
         for size in sizes:
             assert not fuser.backend.is_ready(size)
             fuser(*scene(*size))
@@ -354,11 +356,11 @@ class TestReady:
         assert [fuser.backend.is_ready(size) for size in sizes] == [False] + [True] * COMPILED_SIZES
 
     def test_torch_is_for_the_last_one(self, torch_fuser):
-        for size in ((64, 64), (64, 80)):
+        for size in ((128, 128), (128, 160)):
             torch_fuser(*scene(*size))
-            assert [torch_fuser.backend.is_ready(other) for other in ((64, 64), (64, 80))] == [
-                size == (64, 64),
-                size == (64, 80),
+            assert [torch_fuser.backend.is_ready(other) for other in ((128, 128), (128, 160))] == [
+                size == (128, 128),
+                size == (128, 160),
             ]
 
 

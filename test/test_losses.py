@@ -10,11 +10,13 @@ import torch
 from mmcfusion_ros.training.losses import (
     LOSS_WEIGHTS,
     PAPER_WEIGHTS,
+    bright_and_plain,
     fusion_losses,
     information_fidelity,
     lift_hot,
     paper_losses,
     sobel,
+    unsteadiness,
 )
 
 
@@ -62,11 +64,11 @@ class TestLosses:
         assert sum(paper_losses(image, image, image).values()) == 0
 
     def test_intensity_is_the_mean_distance_to_the_brighter_source(self):
-        thermal, visible = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.5, 0.1]])
+        thermal, visible = torch.tensor([[0.2, 0.4]]), torch.tensor([[0.35, 0.1]])
         shape = (1, 1, 20, 20)
         thermal, visible = (image.repeat(20, 10).reshape(shape) for image in (thermal, visible))
-        terms = fusion_losses(torch.full(shape, 0.6), thermal, visible)
-        assert terms["intensity"].item() == pytest.approx((0.1 + 0.2) / 2)
+        terms = fusion_losses(torch.full(shape, 0.38), thermal, visible)
+        assert terms["intensity"].item() == pytest.approx((0.03 + 0.02) / 2)
 
     def test_intensity_counts_what_is_white_or_hot_more(self):
         thermal, visible = torch.full((1, 1, 20, 20), 0.1), torch.full((1, 1, 20, 20), 0.5)
@@ -82,15 +84,39 @@ class TestLosses:
         assert hot == pytest.approx(5 * grey)
         assert white == pytest.approx(5 * grey)
 
-    def test_what_is_hot_against_its_image_is_lifted_and_nothing_else(self):
-        thermal = torch.full((2, 1, 20, 20), 0.2)
-        thermal[0, 0, 4:8, 4:8] = 0.6
-        (lifted, hot), mean = lift_hot(thermal), thermal[0].mean()
-        assert torch.equal(lifted[1], thermal[1])
-        assert torch.equal(lifted[0] > thermal[0], thermal[0] > 0.5)
-        torch.testing.assert_close(lifted[0, 0, 5, 5], 0.6 + 0.5 * (0.6 - mean))
-        assert torch.equal(hot[0] > 0, thermal[0] > 0.5)
-        assert lift_hot(thermal + 0.4)[0].max() == 1
+    def test_what_is_warm_is_lifted_pixel_by_pixel(self):
+        thermal = torch.tensor([0.2, 0.45, 0.6, 0.7, 0.9]).reshape(1, 1, 1, 5)
+        lifted, hot = lift_hot(thermal)
+        expected = torch.tensor([0.2, 0.45, 0.6 + 0.35 * 0.6 * 0.3, 0.7 + 0.35 * 0.4, 1.0])
+        torch.testing.assert_close(lifted[0, 0, 0], expected)
+        torch.testing.assert_close(hot[0, 0, 0], torch.tensor([0.0, 0.0, 0.6, 1.0, 1.0]))
+
+    def test_a_sky_is_bright_and_plain_in_rgb_and_darker_without_edges_in_thermal(self):
+        thermal, visible = torch.full((1, 1, 40, 120), 0.2), torch.full((1, 1, 40, 120), 0.9)
+        thermal[..., 60:80] = 0.95  # a warm tower
+        visible[..., 100:] = 0.4  # a wall
+        sky = bright_and_plain(thermal, visible)[0, 0, 20]
+        assert sky[5:50].min() == 1
+        assert sky[58:82].max() == 0
+        assert sky[98:].max() == 0
+
+    def test_a_sky_is_held_to_rgb(self):
+        thermal, visible = torch.full((1, 1, 40, 40), 0.2), torch.full((1, 1, 40, 40), 0.9)
+        grey = torch.full_like(visible, 0.5)
+        lost, usual = (fusion_losses(sky - 0.1, thermal, sky)["intensity"].item() for sky in (visible, grey))
+        assert lost == pytest.approx(11 * usual)
+
+    def test_steady_is_what_changes_no_more_than_its_sources_nearby(self):
+        thermal, visible = torch.rand(2, 3, 1, 80, 80)
+        thermal[-1], visible[-1] = thermal[0], visible[0]
+        thermal[-1, :, :10, :10] = 1.0
+        near, far = thermal.clone(), thermal.clone()
+        near[-1, :, 12:20, 12:20] += 0.2
+        far[-1, :, 50:, 50:] += 0.2
+        assert unsteadiness(thermal, thermal, visible) == 0
+        assert unsteadiness(near, thermal, visible) < 0.1 * unsteadiness(far, thermal, visible)
+        share = (30 * 30) / (80 * 80)
+        assert unsteadiness(far, thermal, visible).item() == pytest.approx(0.2 * share, rel=0.15)
 
     def test_fidelity_rises_with_contrast_and_falls_with_noise(self):
         torch.manual_seed(1)
@@ -102,10 +128,10 @@ class TestLosses:
         assert shares[2] == pytest.approx(1, abs=0.01)
 
     def test_gradient_follows_the_sign_of_the_stronger_source(self):
-        ramp = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)
+        ramp = torch.linspace(0, 0.4, 16).expand(1, 1, 16, 16)
         flat = torch.full_like(ramp, 0.3)
         assert fusion_losses(ramp + 0.2, ramp, flat)["gradient"].item() == pytest.approx(0, abs=1e-6)
-        inverted = fusion_losses(1 - ramp, ramp, flat)["gradient"]
+        inverted = fusion_losses(0.4 - ramp, ramp, flat)["gradient"]
         assert inverted > 1.9 * fusion_losses(flat, ramp, flat)["gradient"]
 
     def test_sobel_gives_the_slope_per_pixel(self):

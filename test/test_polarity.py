@@ -146,7 +146,7 @@ class TestMetadata:
 
     def test_onnx_says_it_too(self, black_hot, tmp_path):
         onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-        export_onnx(black_hot, tmp_path / "a.onnx", 64, 64)
+        export_onnx(black_hot, tmp_path / "a.onnx", 128, 128)
         texts = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
         assert (texts["variant"], texts["thermal_polarity"]) == ("lite", "black_hot")
 
@@ -163,7 +163,7 @@ class TestTraining:
     @pytest.fixture(scope="class")
     def config(self, tmp_path_factory):
         data = [Folder(str(write_pairs(tmp_path_factory.mktemp("pairs"))))]
-        return TrainingConfig(data=data, steps=1, batch=2, crop=64, workers=0, accelerator="cpu", white_sky=1.0)
+        return TrainingConfig(data=data, steps=1, batch=2, crop=128, workers=0, accelerator="cpu", white_sky=1.0)
 
     def test_black_hot_turns_thermal_inputs_targets_and_what_is_held_out(self, config):
         white, dark = PairSampler(config), PairSampler(replace(config, thermal_polarity="black_hot"))

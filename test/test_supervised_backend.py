@@ -162,11 +162,11 @@ def test_nan_in_the_output_of_pytorch(random_lite):
     with torch.no_grad():
         for weights in backend._backend._network.parameters():
             weights.fill_(float("inf"))
-    image = np.zeros((64, 64), np.uint8)
+    image = np.zeros((128, 128), np.uint8)
     with pytest.raises(FusionError, match="torch: the network's output in float32 is not finite"):
         backend(image, image)
     backend._retry_s = 0.0
-    assert backend(image, image).shape == (64, 64)
+    assert backend(image, image).shape == (128, 128)
 
 
 def test_the_default_clock_ends_a_pause(machine):

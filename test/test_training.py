@@ -36,7 +36,7 @@ def tiny(tmp_path_factory):
         data=[Folder(str(pairs))],
         steps=6,
         batch=2,
-        crop=64,
+        crop=128,
         warm_up=2,
         degradations=Degradations(thermal_noise=0.5, fog=0.5),
         accelerator="cpu",
@@ -84,7 +84,7 @@ class TestLearner:
     def test_target_is_the_clean_pair(self, tiny):
         """With nothing but noise as input the loss is still that of the targets."""
         learner = learner_of(tiny)
-        noise, targets = torch.rand(2, 2, 1, 64, 64), torch.rand(2, 2, 1, 64, 64)
+        noise, targets = torch.rand(2, 2, 1, 128, 128), torch.rand(2, 2, 1, 128, 128)
         with torch.no_grad():
             expected = learner.total(learner.loss_terms(learner.network(*noise), *targets)).item()
         assert learner.learn((*noise, *targets))["loss"] == pytest.approx(expected, rel=1e-5)
@@ -129,7 +129,7 @@ class TestLearner:
         assert learner.skipped == 1
 
     def test_bad_numbers_without_end_stop_the_run(self, tiny):
-        learner, batch = learner_of(tiny), tuple(torch.full((1, 1, 64, 64), float("inf")) for _ in range(4))
+        learner, batch = learner_of(tiny), tuple(torch.full((1, 1, 128, 128), float("inf")) for _ in range(4))
         for _ in range(MOST_SKIPPED - 1):
             learner.learn(batch)
         with pytest.raises(ValueError, match=f"not finite {MOST_SKIPPED} times in a row; lower learning_rate"):
@@ -208,16 +208,16 @@ class TestValidation:
             sizes.append(thermal.shape)
             return {"mean": thermal[0, 0]}
 
-        image = np.arange(81 * 97, dtype=np.uint32).reshape(81, 97) % 251
+        image = np.arange(147 * 163, dtype=np.uint32).reshape(147, 163) % 251
         pair = (image.astype(np.uint8),) * 2
         learner = learner_of(tiny)
         means, picture = validate(learner, [pair], measure)
         assert means["mean"] == pair[0][0, 0]
-        learner.config = replace(tiny, validate_crop=64)
+        learner.config = replace(tiny, validate_crop=128)
         means, _ = validate(learner, [pair], measure)
-        assert means["mean"] == pair[0][8, 16]
-        assert sizes == [(80, 96), (64, 64)]
-        assert picture.shape == (1280 * 80 // (3 * 96), 1280)
+        assert means["mean"] == pair[0][9, 17]
+        assert sizes == [(147, 163), (128, 128)]
+        assert picture.shape == (1280 * 147 // (3 * 163), 1280)
 
 
 class TestRun:
@@ -229,7 +229,7 @@ class TestRun:
         metadata = read_metadata(finished / "last.safetensors")
         assert metadata["step"] == "6"
         assert metadata["training_data"] == "/".join(Path(tiny.data[0].path).parts[-2:])
-        assert json.loads(metadata["training_config"])["crop"] == 64
+        assert json.loads(metadata["training_config"])["crop"] == 128
         assert str(Path(tiny.data[0].path).parent.parent) not in str(metadata)
         assert json.loads(metadata["validation"])["VIF"] > 0
 

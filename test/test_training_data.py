@@ -19,6 +19,7 @@ from mmcfusion_ros.training.data import VALIDATION_EVERY, PairSampler
 from mmcfusion_ros.training.degradation import degrade
 
 DEGRADATIONS = [field.name for field in fields(Degradations)]
+VEILS = "glare", "fog"
 OF_THERMAL = {"thermal_noise", "thermal_contrast", "misalignment"}
 
 
@@ -29,7 +30,7 @@ def pairs(tmp_path_factory):
 
 def sampler(*folders, **values):
     data = [folder if isinstance(folder, Folder) else Folder(str(folder)) for folder in folders]
-    return PairSampler(TrainingConfig(**{"data": data, "batch": 3, "crop": 64, "steps": 6, "workers": 0} | values))
+    return PairSampler(TrainingConfig(**{"data": data, "batch": 3, "crop": 128, "steps": 6, "workers": 0} | values))
 
 
 class TestBatches:
@@ -37,7 +38,7 @@ class TestBatches:
         batch = sampler(pairs, degradations=Degradations(**dict.fromkeys(DEGRADATIONS, 0.5)))[0]
         assert len(batch) == 4
         for images in batch:
-            assert images.shape == (3, 1, 64, 64)
+            assert images.shape == (3, 1, 128, 128)
             assert images.dtype == torch.float32
             assert images.min() >= 0
             assert images.max() <= 1
@@ -92,9 +93,9 @@ assert all(all(map(torch.equal, batch, data[step])) for step, batch in enumerate
         return tmp_path
 
     def test_crops_are_as_large_as_the_scale_allows(self, ramps):
-        for scale in (1.0, 3.0):
+        for scale in (1.0, 1.8):
             images = sampler(ramps, batch=40, photometric=0.0, crop_scale=scale)[0][2] * 255
-            spans = (images.amax((1, 2, 3)) - images.amin((1, 2, 3)) + 1) / 64
+            spans = (images.amax((1, 2, 3)) - images.amin((1, 2, 3)) + 1) / 128
             assert spans.min() >= 0.95
             assert scale * 0.9 < spans.max() <= scale + 0.05
 
@@ -118,8 +119,16 @@ class TestDegradations:
         worse = sampler(pairs, degradations=Degradations(**{name: 1.0}))[0]
         changed, same = (0, 1) if name in OF_THERMAL else (1, 0)
         assert all(not torch.equal(*images) for images in zip(worse[changed], clean[changed], strict=True))
-        for i in (same, 2, 3):
+        for i in (same, 2) if name in VEILS else (same, 2, 3):
             assert torch.equal(worse[i], clean[i])
+
+    @pytest.mark.parametrize("name", VEILS)
+    def test_a_veil_stays_in_the_target_where_thermal_is_flat(self, pairs, name):
+        clean, worse = (sampler(pairs, degradations=Degradations(**{name: chance}))[0] for chance in (0.0, 1.0))
+        assert (worse[3] >= clean[3]).all()
+        assert (worse[3] > clean[3] + 0.05).any()
+        warm = clean[2] > 0.7
+        assert torch.equal(worse[3][warm], clean[3][warm])
 
     @pytest.mark.parametrize("name", DEGRADATIONS)
     def test_each_does_what_it_says(self, name):
@@ -197,7 +206,7 @@ class TestWrongPairs:
     def test_sizes_that_differ(self, tmp_path):
         write_pairs(tmp_path)
         cv2.imwrite(str(tmp_path / "vi" / "03.png"), np.zeros((80, 97, 3), np.uint8))
-        self.refused(tmp_path, "ir/03.png", "vi/03.png", "96x80", "97x80")
+        self.refused(tmp_path, "ir/03.png", "vi/03.png", "160x144", "97x80")
 
     def test_16_bit_thermal(self, tmp_path):
         write_pairs(tmp_path)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmcfusion_ros.training.variation import overexpose, vary_tone, whiten_sky
+from mmcfusion_ros.training.variation import disturb, leave_veil, overexpose, vary_tone, whiten_sky
 
+RAMP_160 = np.tile(np.linspace(0.2, 0.6, 160, dtype=np.float32), (160, 1))
 RAMP = np.tile(np.linspace(0.2, 0.8, 100, dtype=np.float32), (100, 1))
 
 
@@ -68,3 +69,36 @@ class TestWhiteSky:
             varied, whitened = whiten_sky(stripes, visible, rng)
             np.testing.assert_array_equal(varied, stripes)
             np.testing.assert_array_equal(whitened, visible)
+
+
+class TestVeil:
+    def test_stays_where_thermal_has_no_structure(self, rng):
+        thermal = np.full((160, 160), 0.3, np.float32)
+        thermal[:, 100:] += rng.normal(0, 0.2, (160, 60)).astype(np.float32)
+        target = leave_veil(thermal, RAMP_160, RAMP_160 + np.float32(0.2))
+        assert target.dtype == np.float32
+        np.testing.assert_allclose(target[10:-10, 10:60], RAMP_160[10:-10, 10:60] + 0.15, atol=0.005)
+        np.testing.assert_array_equal(target[:, 110:], RAMP_160[:, 110:])
+
+    def test_dark_input_leaves_the_target_alone(self):
+        flat = np.full((160, 160), 0.3, np.float32)
+        np.testing.assert_array_equal(leave_veil(flat, RAMP_160, RAMP_160 / 4), RAMP_160)
+
+
+class TestDisturbance:
+    def test_is_faint_noise_or_a_hot_disc_in_the_thermal_image(self, rng):
+        kinds = set()
+        for _ in range(40):
+            results = disturb(RAMP, RAMP, RAMP, RAMP, rng)
+            thermal_in, visible_in, thermal, visible = results
+            assert all(image.dtype == np.float32 and 0 <= image.min() <= image.max() <= 1 for image in results)
+            np.testing.assert_array_equal(visible, RAMP)
+            if np.array_equal(thermal, RAMP):
+                kinds.add("noise")
+                assert max((image - RAMP).std() for image in (thermal_in, visible_in)) < 2.1 / 255
+            else:
+                kinds.add("disc")
+                np.testing.assert_array_equal(thermal_in, thermal)
+                np.testing.assert_array_equal(visible_in, RAMP)
+                assert 0.6 < thermal.max() <= 1
+        assert kinds == {"noise", "disc"}

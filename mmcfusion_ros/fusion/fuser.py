@@ -12,6 +12,7 @@ from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.denoising import denoise
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.thermal import in_polarity
+from mmcfusion_ros.network.variants import Variant
 
 LARGEST_SIDE = 4096
 SMALLEST_SIDE = 32
@@ -83,16 +84,17 @@ class Fuser:
         Two ``H x W`` uint8 images with sides of 32 to 4096 pixels, which whoever took them in has checked.
         """
         height, width = thermal.shape
-        variant = self.backend.variant
-        bottom, right = (
-            max(-(-size // variant.size_multiple) * variant.size_multiple, variant.smallest_size) - size
-            for size in (height, width)
-        )
-        if bottom or right:
-            thermal, luminance = (
-                cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE) for image in (thermal, luminance)
-            )
-        return self.backend(thermal, luminance)[:height, :width]
+        padded = (pad(image, self.backend.variant) for image in (thermal, luminance))
+        return self.backend(*padded)[:height, :width]
+
+
+def pad(image: np.ndarray, variant: Variant) -> np.ndarray:
+    """An ``H x W`` image, its lower and right edges repeated up to a size that the variant takes."""
+    bottom, right = (
+        max(-(-size // variant.size_multiple) * variant.size_multiple, variant.smallest_size) - size
+        for size in image.shape
+    )
+    return cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE) if bottom or right else image
 
 
 def check_visible(visible: np.ndarray) -> None:

@@ -20,11 +20,15 @@ def spatial_mean(x: Tensor) -> Tensor:
 
 
 class MultiScaleCascade(nn.Module):
-    """MSC: adds a coarser map to a finer one at three scales: doubled, as it is, and as a whole-image mean."""
+    """MSC: adds a coarser map to a finer one at three scales: doubled, as it is, and as a whole-image mean.
 
-    def __init__(self, coarse_width: int, width: int) -> None:
+    A ``local`` one leaves out the mean, by which what is hot would dim things far from it.
+    """
+
+    def __init__(self, coarse_width: int, width: int, local: bool = False) -> None:
         super().__init__()
         self.project = nn.Conv2d(coarse_width, width, 1)
+        self.local = local
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """``B x C' x h x w`` and ``B x C x H x W`` to ``B x C x H x W``."""
@@ -32,14 +36,19 @@ class MultiScaleCascade(nn.Module):
         fine_at_coarse = resize_like(fine, coarse)
         pooled = F.avg_pool2d(coarse, 2) + F.avg_pool2d(fine_at_coarse, 2)
         merged = coarse + fine_at_coarse + resize_like(pooled, coarse)
-        return resize_like(merged, fine) + fine + spatial_mean(coarse) + spatial_mean(fine)
+        cascaded = resize_like(merged, fine) + fine
+        return cascaded if self.local else cascaded + spatial_mean(coarse) + spatial_mean(fine)
 
 
 class TextureEnhancement(nn.Module):
-    """TEM: a gated branch and a trainable Sobel branch beside the smooth features."""
+    """TEM: a gated branch and a trainable Sobel branch beside the smooth features.
 
-    def __init__(self, width: int) -> None:
+    The gate of a channel is its maximum over the image; in a ``local`` one each pixel is its own gate.
+    """
+
+    def __init__(self, width: int, local: bool = False) -> None:
         super().__init__()
+        self.local = local
         self.smooth = nn.Conv2d(width, width, 3, padding=1)
         self.gated = nn.Conv2d(width, width, 3, padding=1)
         self.sobel = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
@@ -52,7 +61,7 @@ class TextureEnhancement(nn.Module):
         """``B x C x H x W`` to the same shape."""
         texture = F.leaky_relu(self.smooth(x), 0.2)
         gated = self.gated(texture)
-        gated = gated * torch.sigmoid(gated.amax(dim=(-2, -1), keepdim=True))
+        gated = gated * torch.sigmoid(gated if self.local else gated.amax(dim=(-2, -1), keepdim=True))
         edges = self.sobel(texture).abs()
         context = F.leaky_relu(self.context(texture), 0.2)
         context = F.leaky_relu(self.context(context), 0.2)
@@ -62,10 +71,10 @@ class TextureEnhancement(nn.Module):
 class DecoderBlock(nn.Module):
     """MSC, then TEM."""
 
-    def __init__(self, coarse_width: int, width: int) -> None:
+    def __init__(self, coarse_width: int, width: int, local: bool = False) -> None:
         super().__init__()
-        self.cascade = MultiScaleCascade(coarse_width, width)
-        self.enhance = TextureEnhancement(width)
+        self.cascade = MultiScaleCascade(coarse_width, width, local)
+        self.enhance = TextureEnhancement(width, local)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """``B x C' x h x w`` and ``B x C x H x W`` to ``B x C x H x W``."""

@@ -73,7 +73,7 @@ def openvino_graph(weights: Path):  # type: ignore[no-untyped-def] # openvino.Mo
     from openvino.tools.ovc import convert_model
 
     network = load_network(weights)
-    example = torch.zeros(1, 1, 96, 128, dtype=torch.uint8)
+    example = torch.zeros(1, 1, 128, 160, dtype=torch.uint8)
     graph = convert_model(ByteGraph(network), example_input=(example, example))
     for port, name in zip((*graph.inputs, *graph.outputs), ("thermal", "luminance", "fused"), strict=True):
         port.get_tensor().set_names({name})

@@ -19,10 +19,10 @@ class MMCFusion(nn.Module):
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         self.variant = variant
-        widths = variant.widths
-        source_channels = variant.size_multiple**2
-        self.stem_thermal = nn.Conv2d(source_channels, widths[0], 3, padding=1)
-        self.stem_visible = nn.Conv2d(source_channels, widths[0], 3, padding=1)
+        widths, fold = variant.widths, variant.fold
+        self.stem_thermal, self.stem_visible = (
+            nn.Conv2d(1, widths[0], 3, padding=1) if fold == 1 else nn.Conv2d(fold**2, widths[0], 1) for _ in range(2)
+        )
         self.encoder_thermal = PVTv2Encoder(variant)
         self.encoder_visible = PVTv2Encoder(variant)
         self.compensation = nn.ModuleList(
@@ -30,9 +30,9 @@ class MMCFusion(nn.Module):
         )
         fine_widths = (widths[0], *widths[:3])
         self.decoder = nn.ModuleList(
-            DecoderBlock(coarse, fine) for coarse, fine in zip(widths, fine_widths, strict=True)
+            DecoderBlock(coarse, fine, local=fold > 1) for coarse, fine in zip(widths, fine_widths, strict=True)
         )
-        self.head: nn.Module = MixingHead(widths[0]) if variant.half_resolution else PlainHead(widths[0])
+        self.head: nn.Module = PlainHead(widths[0]) if fold == 1 else MixingHead(widths[0], fold)
 
     def forward(self, thermal: Tensor, visible: Tensor) -> Tensor:
         """Two images ``B x 1 x H x W`` in [0, 1] to the fused one, ``B x 1 x H x W``, not yet clipped to [0, 1].
@@ -52,4 +52,4 @@ class MMCFusion(nn.Module):
         return self.head(decoded, thermal, visible)
 
     def _fold(self, image: Tensor) -> Tensor:
-        return F.pixel_unshuffle(image, 2) if self.variant.half_resolution else image
+        return F.pixel_unshuffle(image, self.variant.fold)

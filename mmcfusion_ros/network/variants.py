@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Variant:
     """Everything that fixes the graph of one network.
 
-    ``widths`` are the channels ``C0..C3`` of the four levels. With ``half_resolution`` the network works behind a
-    2x2 space-to-depth stem and its head mixes both sources at full resolution; without it the graph is the paper's.
+    ``widths`` are the channels ``C0..C3`` of the four levels. With ``fold`` 1 the graph is the paper's. With more the
+    network works on images folded ``fold x fold`` into channels, its head mixes both sources at full resolution, and
+    what far parts of an image do to each other is left to the attention of the two coarsest levels.
     """
 
     name: str
@@ -19,17 +20,17 @@ class Variant:
     depths: tuple[int, int, int, int] = (2, 2, 2, 2)
     heads: tuple[int, int, int, int] = (1, 2, 5, 8)
     mlp_ratios: tuple[int, int, int, int] = (8, 8, 4, 4)
-    half_resolution: bool = False
+    fold: int = 1
 
     @property
     def size_multiple(self) -> int:
         """Height and width of the input must be multiples of this many pixels."""
-        return 2 if self.half_resolution else 1
+        return self.fold
 
     @property
     def smallest_size(self) -> int:
         """Height and width of the input must be at least this many pixels: the deepest level is pooled by 2."""
-        return 2 * 16 * self.size_multiple
+        return 2 * 16 * self.fold
 
 
 VARIANTS: dict[str, Variant] = {
@@ -40,10 +41,11 @@ VARIANTS: dict[str, Variant] = {
         Variant(
             "lite",
             widths=(16, 32, 64, 96),
+            graph=2,
             depths=(1, 1, 1, 1),
             heads=(1, 2, 4, 6),
             mlp_ratios=(4, 4, 4, 4),
-            half_resolution=True,
+            fold=4,
         ),
     )
 }

@@ -61,6 +61,7 @@ class TrainingConfig:
     loss_weights: dict[str, float] = field(default_factory=dict)  # in place of those in losses.py
     teacher: str = ""  # variant with shipped weights, or weights file, to distil from
     teacher_weight: float = 1.0
+    steadiness: float = 0.0  # weight of the flicker term, for which each batch gets a disturbed copy of its first pair
 
     steps: int = 8000
     batch: int = 6  # of all devices together

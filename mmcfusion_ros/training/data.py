@@ -15,7 +15,7 @@ from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.training.config import TrainingConfig
 from mmcfusion_ros.training.degradation import degrade
-from mmcfusion_ros.training.variation import overexpose, vary_tone, whiten_sky
+from mmcfusion_ros.training.variation import disturb, leave_veil, overexpose, vary_tone, whiten_sky
 
 VALIDATION_EVERY = 12
 
@@ -48,6 +48,9 @@ class PairSampler(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         rows = [self._sample(step, i) for i in range(self.rank, self.config.batch, self.world)]
+        if self.config.steadiness:
+            rng = np.random.default_rng((self.config.seed, step, self.config.batch + self.rank))
+            rows.append(disturb(*rows[0], rng))
         thermal_in, visible_in, thermal, visible = (
             torch.from_numpy(np.stack(images)).unsqueeze(1) for images in zip(*rows, strict=True)
         )
@@ -89,6 +92,7 @@ class PairSampler(Dataset[Batch]):
         if rng.random() < config.white_sky:
             thermal, visible = whiten_sky(thermal, visible, rng)
         thermal_in, visible_in = degrade(thermal, visible, config.degradations, rng)
+        visible = leave_veil(thermal, visible, visible_in)
         if config.thermal_polarity == "black_hot":
             thermal_in, thermal = 1 - thermal_in, 1 - thermal
         return thermal_in, visible_in, thermal, visible

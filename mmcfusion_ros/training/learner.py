@@ -26,6 +26,7 @@ from mmcfusion_ros.network.variants import get_variant
 from mmcfusion_ros.network.weights import describe, load_network, write_tensors
 from mmcfusion_ros.training.config import LOSSES, TrainingConfig, check_crop, differing_keys
 from mmcfusion_ros.training.data import Batch
+from mmcfusion_ros.training.losses import unsteadiness
 
 MOST_SKIPPED = 50
 
@@ -85,6 +86,8 @@ class Objective(nn.Module):
         with self.fabric.autocast():
             fused = self.network(thermal_in, visible_in).float()
         terms = self.loss_terms(fused, thermal, visible)
+        if "unsteadiness" in self.names:
+            terms["unsteadiness"] = unsteadiness(fused, thermal_in, visible_in)
         if self.teacher:
             with torch.no_grad(), self.fabric.autocast():
                 target = self.teacher(thermal, visible)
@@ -102,6 +105,8 @@ class Learner:
         self.loss_weights = {**weights, **config.loss_weights}
         if config.teacher:
             self.loss_weights["distillation"] = config.teacher_weight
+        if config.steadiness:
+            self.loss_weights["unsteadiness"] = config.steadiness
         network = _new_network(config).to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(
             network.parameters(),
@@ -117,7 +122,8 @@ class Learner:
         trained = network if fabric.world_size == 1 else self.network
         self.objective: nn.Module = Objective(trained, self.teacher, self.loss_terms, list(self.loss_weights), fabric)
         if fabric.device.type == "cuda" and fabric.world_size == 1:  # its thousands of small kernels as one CUDA graph
-            images = torch.rand(4, config.batch, 1, config.crop, config.crop, device=fabric.device)
+            rows = config.batch + bool(config.steadiness)
+            images = torch.rand(4, rows, 1, config.crop, config.crop, device=fabric.device)
             self.objective = torch.cuda.make_graphed_callables(self.objective, tuple(images))  # type: ignore[assignment]
         self.step = self.skipped = self.skipped_in_a_row = 0
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 58.0, "structure": 4.0, "fidelity": 2.5, "correlation": 0.5}
+LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 52.0, "structure": 4.0, "fidelity": 2.5, "correlation": 0.5}
 
 
 def sobel(image: Tensor) -> Tensor:
@@ -71,43 +71,66 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
     return (covariance / ((x * x).mean(dim=(1, 2, 3)) * (y * y).mean(dim=(1, 2, 3)) + 1e-6).sqrt()).mean()
 
 
-def lift_hot(thermal: Tensor, low: float = 1.5, gain: float = 0.5) -> tuple[Tensor, Tensor]:
-    """Thermal images in which what is hot against its image stands out more, not above 1; and how hot, 0 to 1.
+def lift_hot(thermal: Tensor, gain: float = 0.35) -> tuple[Tensor, Tensor]:
+    """Thermal images in which what is warm stands out more, not above 1; and how warm, 0 to 1. Pixel by pixel, so that a
+    hot thing does not change what is far from it."""
+    hot = (4 * (thermal - 0.45)).clamp(0, 1)
+    return (thermal + gain * hot * (thermal - 0.3)).clamp(max=1), hot
 
-    From ``low`` to ``low + 1`` standard deviations over the mean, the distance to the mean grows by up to ``gain``.
-    """
-    distance = thermal - thermal.mean(dim=(1, 2, 3), keepdim=True)
-    deviation = distance.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-    hot = (distance / (deviation + 0.02) - low).clamp(0, 1)
-    return (thermal + gain * hot * distance).clamp(max=1), hot
+
+def bright_and_plain(thermal: Tensor, visible: Tensor, window: int = 9) -> Tensor:
+    """Where the visible image is bright and without a feature and the thermal one darker and without an edge, as a sky
+    is: 0 to 1."""
+
+    def steepest(image: Tensor) -> Tensor:
+        return F.max_pool2d(sobel(image).abs().amax(1, keepdim=True), window, stride=1, padding=window // 2)
+
+    plain = (1.5 - 100 * steepest(visible)).clamp(0, 1) * (1.5 - 20 * steepest(thermal)).clamp(0, 1)
+    return plain * (10 * (visible - 0.6)).clamp(0, 1) * (10 * (visible - thermal)).clamp(0, 1)
 
 
 def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, Tensor]:
     """The terms of the training loss by name, unweighted.
 
-    - ``intensity``: distance to the brighter source, hot things in the thermal image lifted (people stand out); these
+    - ``intensity``: distance to the brighter source, warm things in the thermal image lifted (people stand out); these
       and what is white (a sky is not glare) count five times;
     - ``gradient``: distance of the signed gradient to that of the source with the stronger one (no halos, no
-      inverted edges), hot things lifted here too;
+      inverted edges), warm things lifted here too; where the gradient is small it counts three times (no grid, no noise),
+      and in skies it is the visible image's;
     - ``structure``: local similarity to both sources;
     - ``fidelity``: information of both sources, which asks for their contrast, not only for their pattern;
     - ``correlation``: what fusion adds to one source should look like the other (SCD, Aslantas and Bendes 2015).
     """
     lifted, hot = lift_hot(thermal)
-    weight = 1 + 4 * torch.maximum(hot, (20 * (visible - 0.95)).clamp(0, 1))
+    sky = bright_and_plain(thermal, visible)
+    weight = 1 + 4 * torch.maximum(hot, (20 * (visible - 0.95)).clamp(0, 1)) + 10 * sky
     gradient_thermal, gradient_visible = sobel(lifted), sobel(visible)
-    stronger = torch.where(
-        gradient_thermal.square().sum(1, keepdim=True) > gradient_visible.square().sum(1, keepdim=True),
-        gradient_thermal,
-        gradient_visible,
+    squared_thermal, squared_visible = (
+        gradient.square().sum(1, keepdim=True) for gradient in (gradient_thermal, gradient_visible)
     )
+    stronger = torch.where((squared_thermal > squared_visible) & (sky < 0.5), gradient_thermal, gradient_visible)
+    flat = 1 + 2 * torch.exp(-torch.maximum(squared_thermal, squared_visible) / 0.01**2)
     return {
         "intensity": (weight * (fused - torch.maximum(lifted, visible)).abs()).mean(),
-        "gradient": F.l1_loss(sobel(fused), stronger),
+        "gradient": (flat * (sobel(fused) - stronger).abs()).mean(),
         "structure": 1 - (local_similarity(fused, thermal) + local_similarity(fused, visible)) / 2,
         "fidelity": 1 - (information_fidelity(thermal, fused) + information_fidelity(visible, fused)) / 2,
         "correlation": 1 - (correlation(fused - visible, thermal) + correlation(fused - thermal, visible)) / 2,
     }
+
+
+def unsteadiness(fused: Tensor, thermal: Tensor, visible: Tensor, near: int = 33) -> Tensor:
+    """How much more the last image of a batch differs from the first one in ``fused`` than in its sources nearby.
+
+    The last is to be the first with a little noise, or with a hot thing in it: the one may not flicker more than its
+    sources, the other may not change what is more than ``near // 2`` pixels from it.
+    """
+
+    def change(images: Tensor) -> Tensor:
+        return F.avg_pool2d((images[-1:] - images[:1]).abs(), 7, stride=1, padding=3, count_include_pad=False)
+
+    allowed = F.max_pool2d(torch.maximum(change(thermal), change(visible)), near, stride=1, padding=near // 2)
+    return (change(fused) - allowed).clamp_min(0).mean()
 
 
 def paper_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmcfusion_ros.fusion.fuser import pad
 from mmcfusion_ros.training.data import Pair
 from mmcfusion_ros.training.learner import Learner
 
@@ -26,12 +27,14 @@ def validate(learner: Learner, pairs: Sequence[Pair], measure: Measure) -> tuple
     """
     results: list[dict[str, float]] = []
     rows: list[np.ndarray] = []
+    variant = learner.average.variant
     for pair in pairs:
         thermal, visible = (_central_part(image, learner.config.validate_crop) for image in pair)
-        inputs = [learner.fabric.to_device(_as_tensor(image)) for image in (thermal, visible)]
+        inputs = [learner.fabric.to_device(_as_tensor(pad(image, variant))) for image in (thermal, visible)]
         output = learner.average(*inputs)
-        fused = (output[0, 0].clamp(0, 1) * 255).round().byte().cpu().numpy()
-        loss = learner.total(learner.loss_terms(output, *inputs)).item()
+        height, width = thermal.shape
+        loss = learner.total(learner.loss_terms(*(image[..., :height, :width] for image in (output, *inputs)))).item()
+        fused = (output[0, 0, :height, :width].clamp(0, 1) * 255).round().byte().cpu().numpy()
         results.append({"validation_loss": loss, **measure(thermal, visible, fused)})
         if len(rows) < PICTURES:
             row = np.concatenate((thermal, visible, fused), axis=1)
@@ -41,8 +44,8 @@ def validate(learner: Learner, pairs: Sequence[Pair], measure: Measure) -> tuple
 
 
 def _central_part(image: np.ndarray, side: int) -> np.ndarray:
-    """The whole image with even sides, or its central square of ``side`` pixels."""
-    height, width = (min(side, size) if side else size // 2 * 2 for size in image.shape)
+    """The whole image, or its central square of ``side`` pixels."""
+    height, width = (min(side or size, size) for size in image.shape)
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]
 

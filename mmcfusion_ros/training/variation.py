@@ -38,3 +38,38 @@ def whiten_sky(thermal: Image, visible: Image, rng: Generator) -> tuple[Image, I
     level = np.float32(cv2.mean(thermal, sky)[0] if rng.random() < 0.5 else 0)
     thermal = thermal + np.float32(rng.uniform(0, 1)) * share * (level - thermal)
     return thermal, np.maximum(visible, np.float32(rng.uniform(0.9, 1.0)) * share)
+
+
+def leave_veil(thermal: Image, visible: Image, visible_in: Image) -> Image:
+    """The visible target, with the fog or glare of the input left in it where the thermal image has no structure.
+
+    Nothing there could say what is behind it; and what is flat and bright in both is then kept everywhere, as a sky is.
+    """
+    smooth = cv2.GaussianBlur(thermal, (0, 0), 8)
+    deviation = np.sqrt((cv2.GaussianBlur(thermal * thermal, (0, 0), 8) - smooth * smooth).clip(0))
+    empty = ((np.float32(0.05) - deviation) / np.float32(0.03)).clip(0, 1)
+    veil = cv2.GaussianBlur(visible_in - visible, (0, 0), 2) - np.float32(0.05)
+    return np.minimum(visible + empty * veil.clip(0), np.float32(1))
+
+
+def disturb(
+    thermal_in: Image, visible_in: Image, thermal: Image, visible: Image, rng: Generator
+) -> tuple[Image, Image, Image, Image]:
+    """Inputs and targets as a camera would give them a moment later: with other noise, or with a hot thing in front."""
+    if rng.random() < 0.65:
+        thermal_in, visible_in = (image + _flicker(image.shape, rng) for image in (thermal_in, visible_in))
+        return thermal_in.clip(0, 1), visible_in.clip(0, 1), thermal, visible
+    height, width = thermal.shape
+    centre, radius = (int(rng.integers(width)), int(rng.integers(height))), int(rng.uniform(0.1, 0.4) * width)
+    disc = cv2.GaussianBlur(cv2.circle(np.zeros_like(thermal), centre, radius, 1.0, -1), (0, 0), rng.uniform(0.5, 3))
+    level = np.float32(rng.uniform(0.7, 1))
+    thermal_in, thermal = (image + disc * (level - image) for image in (thermal_in, thermal))
+    return thermal_in, visible_in, thermal, visible
+
+
+def _flicker(shape: tuple[int, ...], rng: Generator) -> Image:
+    """White noise and what a codec makes of it, together up to two grey levels."""
+    white, coarse = rng.standard_normal((2, *shape), dtype=np.float32)
+    coarse = cv2.GaussianBlur(coarse, (0, 0), 2)
+    noise = white + coarse / coarse.std() * np.float32(rng.uniform(0, 2))
+    return noise * np.float32(rng.uniform(0, 2) / 255 / noise.std())
