@@ -1,17 +1,20 @@
 """Trains weights for detectors, through frozen ones: what they find in the fused image is part of the loss.
 
-    PYTHONPATH=. python scripts/train_detect.py ../shared --out runs/detect
+    PYTHONPATH=. python scripts/train_detect.py ../shared --out runs/detect [--resume]
 
-The folder holds ``data/roadscene/train``, ``data/llvip/train`` (halved to 640x512) with labels in ``data/detection``,
-``data/msrs/train``, and ``detectors``. Pairs without labels get the boxes on which both frozen detectors agree. Every
-fourth labelled pair is kept out; the best weights are chosen on those, by a detector that is not trained through.
+The folder holds ``data/roadscene/train``, ``data/llvip/train`` (halved to 640x512) and their labels in
+``data/detection``, ``data/msrs/train``, and ``detectors``. Pairs without labels get the boxes on which both frozen
+detectors, YOLOX and NanoDet, agree. Every fourth labelled pair is kept out; the best weights are chosen on those, by
+YOLO11, which is not trained through.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -24,10 +27,11 @@ from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.detection.detectors import Detector, Found, join, load_detector
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, SMALLEST, Labels, read_labels
 from mmcfusion_ros.evaluation.detection.scores import Scores
-from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
-from mmcfusion_ros.simulation.degradations import add_glare, add_noise, darken, misalign
+from mmcfusion_ros.fusion.colour import daylight, merge_luminance, split_luminance
+from mmcfusion_ros.fusion.fuser import pad
+from mmcfusion_ros.simulation.degradations import Image, add_glare, add_noise, darken, misalign
 from mmcfusion_ros.training.config import Folder, TrainingConfig
-from mmcfusion_ros.training.frozen_detector import FrozenDetector, detection_loss
+from mmcfusion_ros.training.frozen_detector import FrozenDetector, detection_loss, overlap
 from mmcfusion_ros.training.learner import Learner, launch_fabric
 from mmcfusion_ros.training.losses import bright_and_plain, sobel, unsteadiness
 from mmcfusion_ros.training.run import Run
@@ -35,10 +39,14 @@ from mmcfusion_ros.training.train import StopRequest
 from mmcfusion_ros.training.variation import disturb, leave_veil, vary_tone
 
 KEPT_OUT = 4  # every so many of the labelled pairs
-LOSS_WEIGHTS = {"detection": 0.5, "intensity": 2.0, "gradient": 20.0, "unsteadiness": 30.0}
+LOSS_WEIGHTS = {"detection": 2.5, "intensity": 2.0, "gradient": 14.0, "unsteadiness": 30.0}
 RAMP = 800, 1200  # steps: from first to full weight of the detectors
 SIDES = 160, 192, 224, 256  # that detectors see a crop at
+FEW = 6  # objects, which a batch without any counts as
 STEADY_EVERY = 3  # steps
+
+Boxes = tuple[Tensor, Tensor]  # corners N x 4 in pixels, kinds N
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, list[Boxes], Tensor]
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,12 @@ class Sample:
     thermal: np.ndarray
     rgb: np.ndarray
     labels: Labels
+
+    @cached_property
+    def night(self) -> float:
+        """0 by day, 1 in the light of lamps or in the dark."""
+        dark = (60 - split_luminance(self.rgb)[0].mean()) / 30
+        return float(np.clip(max(1 - daylight(self.rgb), dark), 0, 1))
 
 
 def load(folder: Path, labels: Path | None, size: tuple[int, int] | None = None) -> tuple[list[Sample], list[Sample]]:
@@ -66,107 +80,97 @@ def load(folder: Path, labels: Path | None, size: tuple[int, int] | None = None)
     return train, kept_out
 
 
-def agreed(one: Found, other: Found, overlap: float = 0.5, sure: float = 0.3) -> Labels:
-    """Boxes that two detectors share count; those that one alone is sure of are to be ignored."""
-    corners: list[np.ndarray] = []
-    kinds: list[int] = []
-    for found, reference in ((one, other), (other, one)):
-        for box, kind, score in zip(found.corners, found.kinds, found.scores, strict=True):
-            if score < sure or any(_overlap(box, seen) > overlap for seen in corners):
-                continue
-            shared = any(
-                k == kind and s >= sure and _overlap(box, b) > overlap
-                for b, k, s in zip(reference.corners, reference.kinds, reference.scores, strict=True)
-            )
-            corners.append(box)
-            kinds.append(int(kind) if shared else IGNORE)
-    return Labels(np.array(corners).reshape(-1, 4), np.array(kinds, int))
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    common = np.prod((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0))
-    return float(common / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common + 1e-9))
-
-
-def pseudo_labels(sample: Sample, detectors: list[Detector]) -> Labels:
-    """What both detectors find in thermal, white and black hot, and RGB, taken together."""
-    views = (sample.thermal, 255 - sample.thermal, sample.rgb)
+def pseudo_labels(sample: Sample, detectors: Sequence[Detector]) -> Labels:
+    """What two detectors find in thermal, white and black hot, and RGB: what they agree on; what one alone finds is to
+    be ignored."""
     found = []
     for detect in detectors:
-        first, *others = (detect(view) for view in views)
+        first, *others = (detect(view) for view in (sample.thermal, 255 - sample.thermal, sample.rgb))
         for other in others:
             first = join(first, other)
         found.append(first)
     return agreed(*found)
 
 
+def agreed(one: Found, other: Found, same: float = 0.5, sure: float = 0.3) -> Labels:
+    """Boxes of a score of ``sure`` or more; the kind is that of both, where they overlap by ``same`` (IoU)."""
+    corners = np.concatenate((one.corners[one.scores >= sure], other.corners[other.scores >= sure]))
+    kinds = np.concatenate((one.kinds[one.scores >= sure], other.kinds[other.scores >= sure]))
+    by = np.repeat((0, 1), [(found.scores >= sure).sum() for found in (one, other)])
+    overlaps = overlap(torch.from_numpy(corners), torch.from_numpy(corners)).numpy() > same
+    shared = (overlaps & (by[:, None] != by) & (kinds[:, None] == kinds)).any(axis=1)
+    first = ~np.tril(overlaps, -1).any(axis=1)  # of the boxes of one place
+    return Labels(corners[first], np.where(shared, kinds, IGNORE)[first])
+
+
 class Crops:
     """Random crops; item ``step`` depends on the seed and the step alone."""
 
-    def __init__(self, samples: list[list[Sample]], config: TrainingConfig) -> None:
+    def __init__(self, samples: Sequence[Sequence[Sample]], config: TrainingConfig) -> None:
         self.samples, self.config = samples, config
         weights = np.sqrt([len(part) for part in samples])
         self.weights = weights / weights.sum()
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
-        """Thermal and visible inputs and targets (``B x 1 x H x W``; with a disturbed copy of the first at the end every
-        ``STEADY_EVERY`` steps), RGB inputs (``B x 3 x H x W``), and of each image boxes and kinds."""
+    def __getitem__(self, step: int) -> Batch:
+        """Thermal (black hot) and visible inputs and targets (``B x 1 x H x W``; every ``STEADY_EVERY`` steps with a
+        disturbed copy of the first at the end), RGB inputs (``B x 3 x H x W``), boxes of each, and how much night."""
         rng = np.random.default_rng((self.config.seed, step))
-        rows, colours, boxes = [], [], []
-        for _ in range(self.config.batch):
-            row, colour, box = self._crop(rng)
-            rows.append(row)
-            colours.append(colour)
-            boxes.append(box)
+        crops = [self._crop(rng) for _ in range(self.config.batch)]
+        rows = [row for row, *_ in crops]
         if step % STEADY_EVERY == 0:
             rows.append(disturb(*rows[0], rng))
-        images = [
-            torch.from_numpy(np.stack(planes).astype(np.float32)).unsqueeze(1) for planes in zip(*rows, strict=True)
-        ]
-        thermal_in, visible_in, thermal, visible = images
-        rgb = torch.from_numpy(np.stack(colours)).permute(0, 3, 1, 2).contiguous()
-        return 1 - thermal_in, visible_in, 1 - thermal, visible, rgb, boxes
+        thermal_in, visible_in, thermal, visible = (
+            torch.from_numpy(np.stack(planes)).unsqueeze(1) for planes in zip(*rows, strict=True)
+        )
+        rgb = torch.from_numpy(np.stack([colour for _, colour, *_ in crops])).permute(0, 3, 1, 2).contiguous()
+        night = torch.tensor([[[[night]]] for *_, night in crops])
+        return 1 - thermal_in, visible_in, 1 - thermal, visible, rgb, [boxes for *_, boxes, _ in crops], night
 
-    def _crop(self, rng: np.random.Generator) -> tuple[tuple[np.ndarray, ...], np.ndarray, tuple[Tensor, Tensor]]:
+    def _crop(self, rng: np.random.Generator) -> tuple[tuple[Image, Image, Image, Image], Image, Boxes, float]:
         part = self.samples[rng.choice(len(self.samples), p=self.weights)]
         sample = part[rng.integers(len(part))]
         side = self.config.crop
         scale = max(float(np.exp(rng.uniform(np.log(0.7), np.log(1.5)))), (side + 1) / min(sample.thermal.shape))
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         images = [
-            cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+            cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
             for image in (sample.thermal, sample.rgb)
         ]
         height, width = images[0].shape
-        corners, kinds = sample.labels.corners * scale, sample.labels.kinds
-        left, top = rng.integers(width - side + 1), rng.integers(height - side + 1)
+        corners = sample.labels.corners * scale
+        left, top = int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1))
         if len(corners) and rng.random() < 0.85:
             box = corners[rng.integers(len(corners))]
             middle = (box[:2] + box[2:]) / 2 - side * rng.uniform(0.15, 0.85, 2)
             left, top = (int(np.clip(m, 0, size - side)) for m, size in zip(middle, (width, height), strict=True))
         thermal, rgb = (image[top : top + side, left : left + side].astype(np.float32) / 255 for image in images)
-        placed = (corners - (left, top, left, top)).clip(0, side)
-        areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
-        shown = (placed[:, 2:] - placed[:, :2]).prod(axis=1) / np.maximum(areas, 1e-6)
-        kinds = np.where(
-            (shown > 0.6) & (sample.labels.corners[:, 3] - sample.labels.corners[:, 1] >= SMALLEST), kinds, IGNORE
-        )
-        inside = shown > 0.05
-        placed, kinds = placed[inside], kinds[inside]
+        placed, kinds = _inside(corners - (left, top, left, top), sample.labels, side)
         if rng.random() < 0.5:
-            thermal, rgb = thermal[:, ::-1], rgb[:, ::-1]
+            thermal, rgb = np.ascontiguousarray(thermal[:, ::-1]), np.ascontiguousarray(rgb[:, ::-1])
             placed[:, [0, 2]] = side - placed[:, [2, 0]]
-        row, colour = vary(np.ascontiguousarray(thermal), np.ascontiguousarray(rgb), rng)
-        return row, colour, (torch.from_numpy(placed).float(), torch.from_numpy(kinds))
+        row, colour = vary(thermal, rgb, rng)
+        grey = row[1][..., None]
+        colour = grey + np.float32(daylight(sample.rgb)) * (colour - grey)
+        return row, colour, (torch.from_numpy(placed).float(), torch.from_numpy(kinds)), sample.night
 
 
-def vary(thermal: np.ndarray, rgb: np.ndarray, rng: np.random.Generator) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Inputs and targets of other cameras and worse light, and the RGB input."""
+def _inside(corners: np.ndarray, labels: Labels, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Corners and kinds of what a crop shows; less than 60 % of an object, or a small one, is to be ignored."""
+    placed = corners.clip(0, side)
+    areas, shown = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (corners, placed))
+    share = shown / np.maximum(areas, 1e-6)
+    large = labels.corners[:, 3] - labels.corners[:, 1] >= SMALLEST
+    kinds = np.where((share > 0.6) & large, labels.kinds, IGNORE)
+    return placed[share > 0.05], kinds[share > 0.05]
+
+
+def vary(thermal: Image, rgb: Image, rng: np.random.Generator) -> tuple[tuple[Image, Image, Image, Image], Image]:
+    """Inputs and targets (white hot) of other cameras and worse light, and the RGB input."""
     if rng.random() < 0.5:
         thermal = vary_tone(thermal, rng)
     if rng.random() < 0.3:
-        gain = rng.uniform(0.6, 1.3)
-        rgb = np.minimum(np.float32(gain) * rgb, 1)
-    visible = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        rgb = np.minimum(np.float32(rng.uniform(0.6, 1.3)) * rgb, np.float32(1))
+    visible: Image = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
     thermal_in, visible_in, gain = thermal, visible, 1.0
     if rng.random() < 0.1:
         thermal_in = add_noise(thermal_in, rng, sigma=rng.uniform(0, 15 / 255))
@@ -177,33 +181,30 @@ def vary(thermal: np.ndarray, rgb: np.ndarray, rng: np.random.Generator) -> tupl
         visible_in = darken(visible_in, rng, gain=gain, sigma=rng.uniform(0, 6 / 255))
     if rng.random() < 0.12:
         visible_in = add_glare(visible_in, rng, strength=rng.uniform(0.5, 1.0), radius=rng.uniform(0.1, 0.8))
-    gain = np.float32(gain)
-    colour = (gain * rgb + (visible_in - gain * visible)[..., None]).clip(0, 1).astype(np.float32)
-    return (thermal_in, visible_in, thermal, leave_veil(thermal, visible, visible_in)), colour
+    colour = np.float32(gain) * rgb + (visible_in - np.float32(gain) * visible)[..., None]
+    return (thermal_in, visible_in, thermal, leave_veil(thermal, visible, visible_in)), colour.clip(0, 1)
 
 
-def target(thermal: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+def target(thermal: Tensor, visible: Tensor, night: Tensor) -> tuple[Tensor, Tensor]:
     """What a pixel should be, thermal black hot, and where it is sky, 0 to 1.
 
-    By night mostly thermal, by day mostly RGB, by the brightness around; a lamp by night is thermal; a sky is RGB.
+    By day half of both, by night mostly thermal; a lamp in the dark is thermal, a sky is RGB.
     """
     around = F.avg_pool2d(visible, 65, stride=8, padding=32, count_include_pad=False)
     around = F.interpolate(around, size=visible.shape[-2:], mode="bilinear", align_corners=False)
-    share = 0.75 - 0.3 * ((around - 0.25) / 0.3).clamp(0, 1)
     lamp = ((visible - 0.7) / 0.2).clamp(0, 1) * ((0.5 - around) / 0.2).clamp(0, 1)
-    share = torch.maximum(share, 0.95 * lamp)
     sky = bright_and_plain(1 - thermal, visible)
-    share = share * (1 - sky)
+    share = torch.maximum((0.5 + 0.35 * night).expand_as(lamp), 0.95 * lamp) * (1 - sky)
     return share * thermal + (1 - share) * visible, sky
 
 
 class Objective(nn.Module):
-    """From a batch to the terms of ``LOSS_WEIGHTS``."""
+    """From a batch to the terms of ``LOSS_WEIGHTS``; ``step`` is that of the run."""
 
-    def __init__(self, network: nn.Module, detectors: list[FrozenDetector]) -> None:
+    def __init__(self, network: nn.Module, detectors: Sequence[FrozenDetector], ramp: bool) -> None:
         super().__init__()
-        self.network = network
-        self.detectors = detectors  # a list, so that they are no part of what is trained
+        self.network, self.ramp = network, ramp
+        self.detectors = tuple(detectors)  # no modules of this one: they are not trained
         self.step = 0
 
     def forward(
@@ -213,62 +214,58 @@ class Objective(nn.Module):
         thermal: Tensor,
         visible: Tensor,
         rgb: Tensor,
-        boxes: list[tuple[Tensor, Tensor]],
+        boxes: list[Boxes],
+        night: Tensor,
     ) -> tuple[Tensor, ...]:
+        """The unweighted terms, in the order of ``LOSS_WEIGHTS``."""
+        count = len(rgb)
         fused = self.network(thermal_in, visible_in)
-        steady = unsteadiness(fused, thermal_in, visible_in) if len(fused) > len(rgb) else fused.new_zeros(())
-        rows = len(rgb)
-        wanted, sky = target(thermal[:rows], visible[:rows])
-        one, two = sobel(thermal[:rows]), sobel(visible[:rows])
-        squared = [gradient.square().sum(1, keepdim=True) for gradient in (one, two)]
-        stronger = torch.where((squared[0] > squared[1]) & (sky < 0.5), one, two)
+        steady = unsteadiness(fused, thermal_in, visible_in) if len(fused) > count else fused.new_zeros(())
+        fused, thermal, visible = fused[:count], thermal[:count], visible[:count]
+        wanted, sky = target(thermal, visible, night)
+        gradients = sobel(thermal), sobel(visible)
+        squared = [gradient.square().sum(1, keepdim=True) for gradient in gradients]
+        stronger = torch.where((squared[0] > squared[1]) & (sky < 0.5), *gradients)
         flat = 1 + 2 * torch.exp(-torch.maximum(*squared) / 0.01**2)
-        intensity = ((1 + 6 * sky) * (fused[:rows] - wanted).abs()).mean()
-        gradient = (flat * (sobel(fused[:rows]) - stronger).abs()).mean()
-        ramp = min(1.0, max(0.0, (self.step - RAMP[0]) / (RAMP[1] - RAMP[0])))
-        found = fused.new_zeros(())
-        if ramp:
-            found = ramp * self._detected(fused[:rows], visible_in[:rows], rgb, boxes)
+        ramp = min(1.0, max(0.0, (self.step - RAMP[0]) / (RAMP[1] - RAMP[0]))) if self.ramp else 1.0
+        found = ramp * self._found(fused, visible_in[:count], rgb, boxes) if ramp else fused.new_zeros(())
         self.step += 1
-        return found, intensity, gradient, steady
+        intensity = ((1 + 6 * sky) * (fused - wanted).abs()).mean()
+        return found, intensity, (flat * (sobel(fused) - stronger).abs()).mean(), steady
 
-    def _detected(self, fused: Tensor, visible: Tensor, rgb: Tensor, boxes: list[tuple[Tensor, Tensor]]) -> Tensor:
-        image = fused.clamp(0, 1) + 0.05 * (fused - fused.clamp(0, 1))  # what is clipped still learns
-        gain = ((image.detach().clamp(0, 1) + 16 / 255) / (visible + 16 / 255)).clamp(max=1.5)  # as colour.py does
-        image = (image + gain * (rgb - visible)).clamp(0, 1)
-        side = SIDES[self.step // 2 % len(SIDES)]
-        scale = side / image.shape[-1]
-        image = F.interpolate(image, size=(side, side), mode="bilinear", align_corners=False)
-        corners, scores = self.detectors[self.step % 2](image)
-        losses = [
-            detection_loss(corners[i], scores[i], box * scale, _large(kinds, box * scale))
-            for i, (box, kinds) in enumerate(boxes)
-        ]
-        return torch.stack(losses).mean() / 4
+    def _found(self, fused: Tensor, visible: Tensor, rgb: Tensor, boxes: list[Boxes]) -> Tensor:
+        """What the detectors lose on the fused images, in the colours that ``merge_luminance`` gives them."""
+        clipped = fused.clamp(0, 1)
+        gain = ((clipped.detach() + 16 / 255) / (visible + 16 / 255)).clamp(max=1.5)
+        image = clipped + 0.05 * (fused - clipped) + gain * (rgb - visible)  # what is clipped still learns
+        total, objects = fused.new_zeros(()), 0
+        for number, detector in enumerate(self.detectors):
+            side = SIDES[(self.step + 2 * number) % len(SIDES)]
+            scale = side / image.shape[-1]
+            small = F.interpolate(image.clamp(0, 1), size=(side, side), mode="bilinear", align_corners=False)
+            for corners, scores, (box, kinds) in zip(*detector(small), boxes, strict=True):
+                height = scale * (box[:, 3] - box[:, 1])
+                asked = torch.where(height >= 10, kinds, IGNORE)  # pixels, below which it is too small for them
+                total = total + detection_loss(corners, scores, box * scale, asked)
+                objects += int((asked >= 0).sum())
+        return total / (objects + FEW)
 
 
-def _large(kinds: Tensor, boxes: Tensor) -> Tensor:
-    """What is too small for a detector at its input's size is neither asked for nor forbidden."""
-    return torch.where(boxes[:, 3] - boxes[:, 1] >= 10, kinds, IGNORE)
-
-
-def judge(learner: Learner, kept_out: list[Sample], detect: Detector) -> dict[str, float]:
+def judge(learner: Learner, kept_out: Sequence[Sample], detect: Detector) -> dict[str, float]:
     """AP50 of the kept-out pairs by a detector that is not trained through."""
     found = []
-    multiple = learner.average.variant.size_multiple
     for sample in kept_out:
         luminance, _ = split_luminance(sample.rgb)
         height, width = luminance.shape
-        padding = (0, -height % multiple, 0, -width % multiple, cv2.BORDER_REPLICATE)
         inputs = [
-            torch.from_numpy(cv2.copyMakeBorder(image, *padding).astype(np.float32) / 255)[None, None]
+            torch.from_numpy(pad(image, learner.average.variant).astype(np.float32) / 255)[None, None]
             for image in (255 - sample.thermal, luminance)
         ]
         with torch.no_grad():
             fused = learner.average(*inputs)[0, 0, :height, :width].clamp(0, 1)
-        found.append(detect(merge_luminance((fused * 255).round().byte().numpy(), sample.rgb)))
-    table = Scores(found, [sample.labels for sample in kept_out]).table()
-    person, vehicle = table[:, 0]
+        pixels = (fused * 255).round().byte().numpy()
+        found.append(detect(merge_luminance(pixels, sample.rgb, daylight(sample.rgb))))
+    person, vehicle = Scores(found, [sample.labels for sample in kept_out]).table()[:, 0]
     return {"validation_loss": 1 - (person + vehicle) / 2, "person": person, "vehicle": vehicle}
 
 
@@ -278,27 +275,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", default="", help="weights to start from; black hot")
     parser.add_argument("--steps", type=int, default=10000)
-    parser.add_argument("--rate", type=float, default=8e-4)
-    parser.add_argument("--detection", type=float, default=LOSS_WEIGHTS["detection"], help="weight of that term")
+    parser.add_argument("--rate", type=float, default=4e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=8, help="between checkpoints")
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
     data, files = options.shared / "data", options.shared / "detectors"
     through = [files / "yolox-nano.param", files / "nanodet-m-416.param"]
-    parts = [
-        load(data / "roadscene/train", data / "detection/roadscene/labels.json"),
-        load(data / "llvip/train", data / "detection/llvip/labels.json", (640, 512)),
-        load(data / "msrs/train", None),
-    ]
+    parts = {
+        "roadscene/train": load(data / "roadscene/train", data / "detection/roadscene/labels.json"),
+        "llvip/train": load(data / "llvip/train", data / "detection/llvip/labels.json", (640, 512)),
+        "msrs/train": load(data / "msrs/train", None),
+    }
     labellers = [load_detector(path, threads=1) for path in through]
     samples = [
         [s if len(s.labels.kinds) else Sample(s.thermal, s.rgb, pseudo_labels(s, labellers)) for s in train]
-        for train, _ in parts
+        for train, _ in parts.values()
     ]
-    kept_out = [sample for _, out in parts for sample in out]
     config = TrainingConfig(
-        data=[Folder(str(data / name)) for name in ("roadscene/train", "llvip/train", "msrs/train")],
+        data=[Folder(str(data / name)) for name in parts],
         init=options.init,
         thermal_polarity="black_hot",
         steps=options.steps,
@@ -314,16 +309,15 @@ def main() -> None:
     run = Run(options.out, options.resume)
     cv2.setNumThreads(1)
     learner = Learner(config, launch_fabric(config))
-    learner.loss_weights = {**LOSS_WEIGHTS, "detection": options.detection}
-    objective = learner.objective = Objective(learner.network, [FrozenDetector(path).eval() for path in through])
-    if not options.init:
-        with torch.no_grad():
-            learner.network.head.preference.zero_()
+    learner.loss_weights = LOSS_WEIGHTS
+    detectors = [FrozenDetector(path).eval() for path in through]
+    objective = learner.objective = Objective(learner.network, detectors, ramp=not options.init)
     if run.checkpoint.exists():
         learner.resume(run.checkpoint)
-    objective.step = learner.step + 10**6 * bool(options.init)
+    objective.step = learner.step
     run.begin(config, learner.step)
-    detect, crops = load_detector(files / "yolo11n.xml", threads=1), Crops(samples, config)
+    crops, detect = Crops(samples, config), load_detector(files / "yolo11n.xml", threads=1)
+    kept_out = [sample for _, out in parts.values() for sample in out]
     due_at = time.monotonic() + 60 * options.minutes
     with StopRequest() as stop:
         while learner.step < config.steps and not stop.received:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
+from mmcfusion_ros.fusion.colour import daylight, merge_luminance, split_luminance
 
 images = array_shapes(min_dims=2, max_dims=2, max_side=17).flatmap(lambda shape: arrays(np.uint8, (*shape, 3)))
 
@@ -108,3 +108,37 @@ def test_inputs_stay_as_they_were():
     merge_luminance(255 - luminance, colour)
     np.testing.assert_array_equal(luminance, before[0])
     np.testing.assert_array_equal(colour, before[1])
+
+
+@pytest.mark.parametrize("saturation", [0.0, 0.5, 1.0])
+def test_saturation_scales_the_colour_and_leaves_the_luminance(saturation):
+    rgb = np.full((8, 8, 3), (150, 90, 60), np.uint8)
+    merged = merge_luminance(np.full((8, 8), 120, np.uint8), rgb, saturation)[0, 0]
+    gain = saturation * (120 + 16) / (105 + 16)  # the luminance of that colour is 105
+    np.testing.assert_allclose(merged, [120 + gain * 45, 120 - gain * 15, 120 - gain * 45], atol=1)
+
+
+class TestDaylight:
+    """Of random colours around a grey, as a street has them, with a cast over all of it."""
+
+    @staticmethod
+    def street(cast):
+        colours = np.random.default_rng(0).normal(110, 25, (160, 240, 3)) * (1 + np.array(cast))
+        return colours.clip(0, 255).astype(np.uint8)
+
+    def test_a_grey_world_is_in_daylight(self):
+        assert daylight(self.street((0, 0, 0))) == 1
+        assert daylight(np.full((40, 40, 3), 90, np.uint8)) == 1
+
+    def test_sodium_lamps_are_none(self):
+        assert daylight(self.street((0.1, 0.05, -0.3))) == 0
+
+    def test_it_fades_with_the_cast(self):
+        shares = [daylight(self.street((0, 0, -blue))) for blue in (0.04, 0.09, 0.11, 0.3)]
+        assert shares == sorted(shares, reverse=True)
+        assert 0 < shares[2] < shares[1] < 1
+
+    def test_one_coloured_thing_is_no_cast(self):
+        image = self.street((0, 0, 0))
+        image[60:90, 60:90] = (200, 30, 30)
+        assert daylight(image) == 1

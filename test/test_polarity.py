@@ -112,7 +112,7 @@ class TestPipeline:
         white, dark = (pipeline(fuser, BESIDE) for fuser in fusers)
         dark(thermal, rgb, StageClock())
         fused = fusers[0].fuse_clean(dark.pair.seen_by(fusers[0]), dark.pair.clean)
-        np.testing.assert_array_equal(dark.pair.coloured(fused), white(thermal, rgb, StageClock()))
+        np.testing.assert_array_equal(dark.pair.coloured(fused, white.fuser), white(thermal, rgb, StageClock()))
 
     @pytest.mark.parametrize("shape", [None, (64, 96)])
     def test_thermal_alone_is_as_the_weights_expect_it(self, fusers, shape):

@@ -112,7 +112,7 @@ def _measure(
             for method in methods:
                 sources = files.in_roles(*seen) if method.is_network else seen
                 fused[method.name] = method.fuse(*sources)
-                coloured[method.name] = merge_luminance(fused[method.name], rgb)
+                coloured[method.name] = method.colourise(fused[method.name], rgb)
                 rows[method.name].append(fusion_metrics(*method.reference(files, *clean), fused[method.name]))
             if judge:
                 judge.add(seen[0], merge_luminance(seen[1], rgb), coloured, folder.labels[files.name])

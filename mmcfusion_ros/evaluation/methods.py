@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from mmcfusion_ros.data.pair_folder import PairFiles
 from mmcfusion_ros.evaluation.rules import RULES, Fusion
+from mmcfusion_ros.fusion.colour import merge_luminance
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.thermal import in_polarity
@@ -25,6 +27,7 @@ class Method:
     origin: dict[str, object]
     is_network: bool = False
     thermal_polarity: str = "white_hot"
+    colourise: Callable[[np.ndarray, np.ndarray | None], np.ndarray] = merge_luminance  # of luminance and colour
 
     def reference(self, files: PairFiles, thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A pair as the result is measured against it: the thermal image as the network got it."""
@@ -49,4 +52,4 @@ def load_method(model: str, precision: str = "auto") -> Method:
     }
     path = Path(model)
     name = "/".join(path.resolve().with_suffix("").parts[-2:]) if path.suffix else model
-    return Method(name, fuser.fuse_luminance, origin, is_network=True, thermal_polarity=backend.thermal_polarity)
+    return Method(name, fuser.fuse_luminance, origin, True, backend.thermal_polarity, fuser.colourise)

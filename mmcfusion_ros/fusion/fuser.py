@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.backends import Backend, create_backend
-from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
+from mmcfusion_ros.fusion.colour import daylight, merge_luminance, split_luminance
 from mmcfusion_ros.fusion.denoising import denoise
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.thermal import in_polarity
@@ -63,7 +63,7 @@ class Fuser:
         """
         check_visible(visible)
         luminance, colour = split_luminance(visible)
-        return merge_luminance(self.fuse_luminance(thermal, luminance), colour)
+        return self.colourise(self.fuse_luminance(thermal, luminance), colour)
 
     def fuse_luminance(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
         """Two ``H x W`` uint8 images, the thermal one white hot, to the fused one."""
@@ -77,6 +77,13 @@ class Fuser:
     def as_expected(self, thermal: np.ndarray) -> np.ndarray:
         """A white-hot ``H x W`` uint8 image in the polarity that the weights expect, or such a one to white hot."""
         return in_polarity(thermal, self.backend.thermal_polarity)
+
+    def colourise(self, fused: np.ndarray, colour: np.ndarray | None) -> np.ndarray:
+        """The fused luminance with the colours of the visible image, as :func:`split_luminance` gives them; for weights
+        made for detectors (black hot) without those of lamps (:func:`daylight`), with which detectors find less."""
+        for_detectors = self.backend.thermal_polarity == "black_hot"
+        saturation = daylight(colour) if for_detectors and colour is not None else 1.0
+        return merge_luminance(fused, colour, saturation)
 
     def fuse_clean(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
         """The network alone: what :meth:`clean` and :meth:`as_expected` gave, registered, to the fused image.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmcfusion_ros.alignment.refinement import Refiner
-from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
+from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.errors import FrozenThermalError
 from mmcfusion_ros.fusion.frozen import FROZEN_POLICIES, FrozenDetector
 from mmcfusion_ros.fusion.fuser import Fuser, check_visible
@@ -52,9 +52,9 @@ class RegisteredPair:
         """The thermal image as that fuser's network is to get it."""
         return blend(fuser.as_expected(self.thermal), self.clean, self.weight)
 
-    def coloured(self, fused: np.ndarray) -> np.ndarray:
-        """What a network made of the pair, ``H x W`` uint8, as an image like the visible one."""
-        return merge_luminance(blend(fused, self.luminance, self.weight), self.colour)
+    def coloured(self, fused: np.ndarray, fuser: Fuser) -> np.ndarray:
+        """What the network of that fuser made of the pair, ``H x W`` uint8, as an image like the visible one."""
+        return fuser.colourise(blend(fused, self.luminance, self.weight), self.colour)
 
 
 class FusionPipeline:
@@ -133,7 +133,7 @@ class FusionPipeline:
         clock.lap("registration")
         fused = self.fuser.fuse_clean(self.registered, clean)
         clock.lap("network")
-        fused = self.pair.coloured(fused)
+        fused = self.pair.coloured(fused, self.fuser)
         clock.lap("colour")
         return fused
 

@@ -34,7 +34,8 @@ class PVTv2Encoder(nn.Module):
         self.stages = transformer.stages
         if variant.fold > 1:
             for stage in self.stages[:2]:
-                stage.blocks = nn.ModuleList(LocalBlock(block.mlp) for block in stage.blocks)
+                blocks: nn.ModuleList = stage.blocks  # type: ignore[assignment]
+                stage.blocks = nn.ModuleList(LocalBlock(block.mlp) for block in blocks)  # type: ignore[arg-type]
             _drop_normalisation(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -83,8 +83,8 @@ def _squared_norm(gradient: Tensor) -> Tensor:
 
 
 def folded_sobel(fold: int) -> Tensor:
-    """Kernels ``2n x n x 3 x 3`` with ``n = fold**2`` that do to an image folded by ``pixel_unshuffle(image, fold)`` what
-    Sobel's kernels do to the image, in slope per pixel: n horizontal, then n vertical responses."""
+    """Kernels ``2n x n x 3 x 3`` with ``n = fold**2`` that do to an image folded by ``pixel_unshuffle(image, fold)``
+    what Sobel's kernels do to the image, in slope per pixel: n horizontal, then n vertical responses."""
     horizontal = -torch.tensor(SOBEL_KERNEL) / 8
     folded = torch.zeros(2, fold**2, fold**2, 3, 3)
     for row, column, down, right in product(range(fold), range(fold), range(3), range(3)):

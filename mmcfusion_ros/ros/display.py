@@ -86,7 +86,7 @@ class Display:
 
     def _fuse(self, pair: RegisteredPair) -> np.ndarray:
         self._fuser = self._fuser or self._settings.display_fuser()
-        return pair.coloured(self._fuser.fuse_clean(pair.seen_by(self._fuser), pair.clean))
+        return pair.coloured(self._fuser.fuse_clean(pair.seen_by(self._fuser), pair.clean), self._fuser)
 
     def _failed(self, problem: str) -> None:
         if problem != self.problem and not self._closed:

@@ -63,10 +63,10 @@ class NcnnNetwork(nn.Module):
         values: dict[str, Tensor] = {}
         for kind, inputs, outputs, options in self.layers:
             x = [values.pop(name) for name in inputs] or [image]
-            values |= dict(zip(outputs, self._apply(kind, x, outputs, options), strict=True))
+            values |= dict(zip(outputs, self._outputs_of(kind, x, outputs, options), strict=True))
         return values
 
-    def _apply(self, kind: str, x: list[Tensor], outputs: list[str], options: dict[int, str]) -> list[Tensor]:
+    def _outputs_of(self, kind: str, x: list[Tensor], outputs: list[str], options: dict[int, str]) -> list[Tensor]:
         if kind.startswith("Convolution"):
             weight, bias = (getattr(self, f"{options[-1]}_{part}") for part in ("weight", "bias"))
             stride, padding, groups = (int(options.get(key, default)) for key, default in ((3, 1), (4, 0), (7, 1)))
@@ -110,7 +110,10 @@ def _shuffle(x: Tensor) -> Tensor:
 
 
 class FrozenDetector(nn.Module):
-    """``form``: yolox or nanodet."""
+    """A detector by its ncnn file, whose name has ``yolox`` or ``nanodet`` in it; ``ValueError`` for others."""
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -123,8 +126,8 @@ class FrozenDetector(nn.Module):
         self.register_buffer("deviation", deviation)
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
-        """``B x 3 x H x W`` in [0, 1], red first, sides multiples of 32, to ``B x N x 4`` corners in pixels and ``B x N x
-        2`` scores in [0, 1] of person and vehicle."""
+        """``B x 3 x H x W`` in [0, 1], red first, sides multiples of 32, to ``B x N x 4`` corners in pixels and
+        ``B x N x 2`` scores in [0, 1] of person and vehicle."""
         size = rgb.shape[-2:]
         normalised = (rgb - self.mean) / self.deviation
         outputs = self.network(normalised if self.form == "yolox" else normalised.flip(1))
@@ -167,8 +170,8 @@ def overlap(one: Tensor, other: Tensor) -> Tensor:
 def detection_loss(corners: Tensor, scores: Tensor, boxes: Tensor, kinds: Tensor, best: int = 3) -> Tensor:
     """How badly one image is detected: ``N x 4`` corners and ``N x 2`` scores against ``M x 4`` labelled boxes.
 
-    ``kinds``: of each label 0 (person), 1 (vehicle) or -1 (neither asked for nor forbidden). The ``best`` predictions for
-    a label should have a high score and lie on it; what lies on no label should have a low score.
+    ``kinds``: of each label 0 (person), 1 (vehicle) or -1 (neither asked for nor forbidden). The ``best`` predictions
+    for a label should have a high score and lie on it; what lies on no label should have a low score.
     """
     overlaps = overlap(corners, boxes) if len(boxes) else corners.new_zeros(len(corners), 0)
     total = corners.new_zeros(())

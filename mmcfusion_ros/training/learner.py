@@ -7,7 +7,7 @@ import ctypes
 import json
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from mmcfusion_ros.network.safetensors_header import read_header
 from mmcfusion_ros.network.variants import get_variant
 from mmcfusion_ros.network.weights import describe, load_network, write_tensors
 from mmcfusion_ros.training.config import LOSSES, TrainingConfig, check_crop, differing_keys
-from mmcfusion_ros.training.data import Batch
 from mmcfusion_ros.training.losses import unsteadiness
 
 MOST_SKIPPED = 50
@@ -127,8 +126,8 @@ class Learner:
             self.objective = torch.cuda.make_graphed_callables(self.objective, tuple(images))  # type: ignore[assignment]
         self.step = self.skipped = self.skipped_in_a_row = 0
 
-    def learn(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step; returns the loss, its terms and the norm of the gradient, the mean of all processes.
+    def learn(self, batch: Sequence[Any]) -> dict[str, float]:
+        """One optimiser step with what the objective takes (a ``Batch``); returns the loss, its terms and the norm of the gradient, the mean of all processes.
 
         If one of them is not finite, weights, average and optimiser stay as they are; ``ValueError`` after
         ``MOST_SKIPPED`` such steps in a row.

@@ -72,8 +72,8 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
 
 
 def lift_hot(thermal: Tensor, gain: float = 0.35) -> tuple[Tensor, Tensor]:
-    """Thermal images in which what is warm stands out more, not above 1; and how warm, 0 to 1. Pixel by pixel, so that a
-    hot thing does not change what is far from it."""
+    """Thermal images in which what is warm stands out more, not above 1; and how warm, 0 to 1. Pixel by pixel, so that
+    a hot thing does not change what is far from it."""
     hot = (4 * (thermal - 0.45)).clamp(0, 1)
     return (thermal + gain * hot * (thermal - 0.3)).clamp(max=1), hot
 
@@ -95,8 +95,8 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
     - ``intensity``: distance to the brighter source, warm things in the thermal image lifted (people stand out); these
       and what is white (a sky is not glare) count five times;
     - ``gradient``: distance of the signed gradient to that of the source with the stronger one (no halos, no
-      inverted edges), warm things lifted here too; where the gradient is small it counts three times (no grid, no noise),
-      and in skies it is the visible image's;
+      inverted edges), warm things lifted here too; where the gradient is small it counts three times (no grid, no
+      noise), and in skies it is the visible image's;
     - ``structure``: local similarity to both sources;
     - ``fidelity``: information of both sources, which asks for their contrast, not only for their pattern;
     - ``correlation``: what fusion adds to one source should look like the other (SCD, Aslantas and Bendes 2015).
