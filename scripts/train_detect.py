@@ -14,7 +14,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 import cv2
@@ -68,7 +68,8 @@ def load(folder: Path, labels: Path | None, size: tuple[int, int] | None = None)
     """The pairs to train on, and those kept out; the labels of those without are empty."""
     known = read_labels(labels) if labels else {}
     nothing = Labels(np.zeros((0, 4)), np.zeros(0, int))
-    train, kept_out = [], []
+    train: list[Sample] = []
+    kept_out: list[Sample] = []
     for files in find_pairs(folder):
         thermal, rgb = read_pair(files)
         if rgb.ndim == 2:
@@ -83,13 +84,11 @@ def load(folder: Path, labels: Path | None, size: tuple[int, int] | None = None)
 def pseudo_labels(sample: Sample, detectors: Sequence[Detector]) -> Labels:
     """What two detectors find in thermal, white and black hot, and RGB: what they agree on; what one alone finds is to
     be ignored."""
-    found = []
-    for detect in detectors:
-        first, *others = (detect(view) for view in (sample.thermal, 255 - sample.thermal, sample.rgb))
-        for other in others:
-            first = join(first, other)
-        found.append(first)
-    return agreed(*found)
+    one, other = (
+        reduce(join, (detect(view) for view in (sample.thermal, 255 - sample.thermal, sample.rgb)))
+        for detect in detectors
+    )
+    return agreed(one, other)
 
 
 def agreed(one: Found, other: Found, same: float = 0.5, sure: float = 0.3) -> Labels:
@@ -128,7 +127,7 @@ class Crops:
 
     def _crop(self, rng: np.random.Generator) -> tuple[tuple[Image, Image, Image, Image], Image, Boxes, float]:
         part = self.samples[rng.choice(len(self.samples), p=self.weights)]
-        sample = part[rng.integers(len(part))]
+        sample = part[int(rng.integers(len(part)))]
         side = self.config.crop
         scale = max(float(np.exp(rng.uniform(np.log(0.7), np.log(1.5)))), (side + 1) / min(sample.thermal.shape))
         interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

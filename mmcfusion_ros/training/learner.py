@@ -127,7 +127,8 @@ class Learner:
         self.step = self.skipped = self.skipped_in_a_row = 0
 
     def learn(self, batch: Sequence[Any]) -> dict[str, float]:
-        """One optimiser step with what the objective takes (a ``Batch``); returns the loss, its terms and the norm of the gradient, the mean of all processes.
+        """One optimiser step with what the objective takes (a ``Batch``); returns the loss, its terms and the norm of
+        the gradient, the mean of all processes.
 
         If one of them is not finite, weights, average and optimiser stay as they are; ``ValueError`` after
         ``MOST_SKIPPED`` such steps in a row.
