@@ -134,7 +134,7 @@ class TestDaylight:
         assert daylight(self.street((0.1, 0.05, -0.3))) == 0
 
     def test_it_fades_with_the_cast(self):
-        shares = [daylight(self.street((0, 0, -blue))) for blue in (0.04, 0.09, 0.11, 0.3)]
+        shares = [daylight(self.street((0, 0, -blue))) for blue in (0.04, 0.12, 0.15, 0.5)]
         assert shares == sorted(shares, reverse=True)
         assert 0 < shares[2] < shares[1] < 1
 

@@ -68,7 +68,7 @@ def pair(height=64, width=96):
     """Thermal ``H x W`` with a warm disc, and RGB."""
     rows, columns = np.mgrid[:height, :width]
     thermal = 40 + 180 * ((columns - 50) ** 2 + (rows - 30) ** 2 < 150)
-    rgb = np.dstack([120 + 60 * np.sin(columns / (4 + i)) for i in range(3)])
+    rgb = np.dstack([120 + 60 * np.sin((columns + 9 * i) / 5) for i in range(3)])
     return thermal.astype(np.uint8), rgb.astype(np.uint8)
 
 
@@ -92,6 +92,14 @@ class TestFuser:
         np.testing.assert_array_equal(dark(thermal, rgb), white(255 - thermal, rgb))
         assert (dark(thermal, rgb) != white(thermal, rgb)).mean() > 0.1
         assert "thermal black hot" in str(dark)
+
+    def test_detectors_do_not_get_the_colours_of_lamps(self, fusers):
+        thermal, rgb = pair()
+        by_lamps = (rgb * [1.0, 0.8, 0.3]).astype(np.uint8)
+        white, dark = (fuser(thermal, by_lamps).astype(int) for fuser in fusers)
+        assert np.ptp(dark, axis=2).max() == 0
+        assert np.ptp(white, axis=2).max() > 30
+        assert np.ptp(fusers[1](thermal, rgb).astype(int), axis=2).max() > 30
 
 
 class TestPipeline:

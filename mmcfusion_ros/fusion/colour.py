@@ -12,8 +12,8 @@ from mmcfusion_ros.fusion.bands import bands
 ONE = 1 << 13  # a gain of 1 in int16
 LARGEST_GAIN = 1.5
 DARK = 16  # grey levels: darker ones have no colour that could be trusted with a larger gain
-DAYLIGHT, LAMPS = 0.04, 0.1  # casts: of daylight no more than that, of lamps no less
-EVERY = 8  # pixel that a cast is looked for in
+DAYLIGHT, LAMPS = 0.08, 0.14  # casts: of daylight no more than that, of lamps no less
+SMALLER = 8  # times, the image that a cast is looked for in
 
 
 def split_luminance(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -30,9 +30,10 @@ def daylight(colour: np.ndarray) -> float:
     By the cast of the whole image (a grey world has none): the mean of (channel - Y) / (Y + 16), as the length of a
     vector. Lamps turn all that they shine on yellow or green, and detectors know such colours from few photographs.
     """
-    some = colour[::EVERY, ::EVERY].astype(np.float32)
-    luminance = split_luminance(some)[0][..., None]
-    cast = float(np.linalg.norm(((some - luminance) / (luminance + DARK)).mean(axis=(0, 1))))
+    height, width = (max(1, side // SMALLER) for side in colour.shape[:2])
+    small = cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    luminance = split_luminance(small)[0][..., None]
+    cast = float(np.linalg.norm(((small - luminance) / (luminance + DARK)).mean(axis=(0, 1))))
     return min(max((LAMPS - cast) / (LAMPS - DAYLIGHT), 0.0), 1.0)
 
 
