@@ -39,11 +39,11 @@ from mmcfusion_ros.training.train import StopRequest
 from mmcfusion_ros.training.variation import disturb, leave_veil, vary_tone
 
 KEPT_OUT = 4  # every so many of the labelled pairs
-LOSS_WEIGHTS = {"detection": 2.5, "intensity": 2.0, "gradient": 14.0, "unsteadiness": 30.0}
+LOSS_WEIGHTS = {"detection": 4.0, "intensity": 2.0, "gradient": 14.0, "unsteadiness": 400.0}
 RAMP = 800, 1200  # steps: from first to full weight of the detectors
 SIDES = 160, 192, 224, 256  # that detectors see a crop at
 FEW = 6  # objects, which a batch without any counts as
-STEADY_EVERY = 3  # steps
+STEADY_EVERY = 2  # steps
 
 Boxes = tuple[Tensor, Tensor]  # corners N x 4 in pixels, kinds N
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, list[Boxes], Tensor]
@@ -142,7 +142,9 @@ class Crops:
             box = corners[rng.integers(len(corners))]
             middle = (box[:2] + box[2:]) / 2 - side * rng.uniform(0.15, 0.85, 2)
             left, top = (int(np.clip(m, 0, size - side)) for m, size in zip(middle, (width, height), strict=True))
-        thermal, rgb = (image[top : top + side, left : left + side].astype(np.float32) / 255 for image in images)
+        thermal, rgb = (
+            (image[top : top + side, left : left + side] / np.float32(255)).astype(np.float32) for image in images
+        )
         placed, kinds = _inside(corners - (left, top, left, top), sample.labels, side)
         if rng.random() < 0.5:
             thermal, rgb = np.ascontiguousarray(thermal[:, ::-1]), np.ascontiguousarray(rgb[:, ::-1])

@@ -282,7 +282,7 @@ def test_rgb_goes_out_while_the_backend_is_made_anew(fault, figure):
         rig.wait(lambda: len(rig.fused) > first + 4, rig.publish)
         figure("backend made anew for seconds: longest gap of the output, s", gap_s(rig, first))
         rig.wait(lambda: rig.values().get("mode") == "RGB_ONLY", rig.publish)
-        assert "openvino: CUDA out of memory; the network has been loading for 64x64 for" in rig.problem()
+        assert "openvino: CUDA out of memory; the network has been loading for 128x128 for" in rig.problem()
         assert rig.statuses[-1].level == b"\1"
         assert any("dropped a frame (network_busy): the network has been" in line for line in rig.warnings())
         for transition in ("deactivate", "activate"):
@@ -304,9 +304,9 @@ def test_the_watchdog_says_that_a_network_is_loading(fault):
         fault(RuntimeError("CUDA out of memory"))
         try:
             rig.wait(rig.errors, rig.publish)
-            assert rig.errors()[0].startswith("the network has been loading for 64x64 for ")
+            assert rig.errors()[0].startswith("the network has been loading for 128x128 for ")
             rig.wait(lambda: rig.statuses[-1].level == b"\2", rig.publish)
-            assert rig.problem().count("loading for 64x64") == 1
+            assert rig.problem().count("loading for 128x128") == 1
         finally:
             done.set()
 

@@ -81,7 +81,9 @@ def test_finds_what_ncnn_finds(name, shared_data):
     for kind in range(2):
         of_kind = found.kinds == kind
         best = int(scores[0, :, kind].argmax())
-        assert scores[0, best, kind].item() == pytest.approx(found.scores[of_kind].max(), abs=0.05)  # ncnn rounds to 16 bits
+        assert scores[0, best, kind].item() == pytest.approx(
+            found.scores[of_kind].max(), abs=0.05
+        )  # ncnn rounds to 16 bits
         if scores[0, best, kind] < 0.4:
             continue
         theirs = torch.from_numpy(found.corners[of_kind][found.scores[of_kind].argmax()])

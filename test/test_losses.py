@@ -111,7 +111,7 @@ class TestLosses:
         thermal[-1], visible[-1] = thermal[0], visible[0]
         thermal[-1, :, :10, :10] = 1.0
         near, far = thermal.clone(), thermal.clone()
-        near[-1, :, 12:20, 12:20] += 0.2
+        near[-1, :, 11:14, 11:14] += 0.2
         far[-1, :, 50:, 50:] += 0.2
         assert unsteadiness(thermal, thermal, visible) == 0
         assert unsteadiness(near, thermal, visible) < 0.1 * unsteadiness(far, thermal, visible)

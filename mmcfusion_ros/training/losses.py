@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 52.0, "structure": 4.0, "fidelity": 2.5, "correlation": 0.5}
+LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 58.0, "structure": 4.0, "fidelity": 2.5, "correlation": 0.5}
 
 
 def sobel(image: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
     - ``intensity``: distance to the brighter source, warm things in the thermal image lifted (people stand out); these
       and what is white (a sky is not glare) count five times;
     - ``gradient``: distance of the signed gradient to that of the source with the stronger one (no halos, no
-      inverted edges), warm things lifted here too; where the gradient is small it counts three times (no grid, no
+      inverted edges), warm things lifted here too; where the gradient is small it counts twice (no grid, no
       noise), and in skies it is the visible image's;
     - ``structure``: local similarity to both sources;
     - ``fidelity``: information of both sources, which asks for their contrast, not only for their pattern;
@@ -109,7 +109,7 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
         gradient.square().sum(1, keepdim=True) for gradient in (gradient_thermal, gradient_visible)
     )
     stronger = torch.where((squared_thermal > squared_visible) & (sky < 0.5), gradient_thermal, gradient_visible)
-    flat = 1 + 2 * torch.exp(-torch.maximum(squared_thermal, squared_visible) / 0.01**2)
+    flat = 1 + torch.exp(-torch.maximum(squared_thermal, squared_visible) / 0.01**2)
     return {
         "intensity": (weight * (fused - torch.maximum(lifted, visible)).abs()).mean(),
         "gradient": (flat * (sobel(fused) - stronger).abs()).mean(),
@@ -119,7 +119,7 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
     }
 
 
-def unsteadiness(fused: Tensor, thermal: Tensor, visible: Tensor, near: int = 33) -> Tensor:
+def unsteadiness(fused: Tensor, thermal: Tensor, visible: Tensor, near: int = 9) -> Tensor:
     """How much more the last image of a batch differs from the first one in ``fused`` than in its sources nearby.
 
     The last is to be the first with a little noise, or with a hot thing in it: the one may not flicker more than its
