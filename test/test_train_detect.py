@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 
-from train_detect import STEADY_EVERY, Crops, Sample, agreed, target  # noqa: E402
+from train_detect import STEADY_EVERY, Crops, Sample, agreed, target
 
-from mmcfusion_ros.evaluation.detection.detectors import Found  # noqa: E402
-from mmcfusion_ros.evaluation.detection.labels import IGNORE, Labels  # noqa: E402
-from mmcfusion_ros.training.config import TrainingConfig  # noqa: E402
+from mmcfusion_ros.evaluation.detection.detectors import Found
+from mmcfusion_ros.evaluation.detection.labels import IGNORE, Labels
+from mmcfusion_ros.training.config import TrainingConfig
 
 
 def found(*boxes):
