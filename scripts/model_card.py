@@ -17,6 +17,7 @@ from mmcfusion_ros.evaluation.folders import EvaluationOptions, FolderResult
 from mmcfusion_ros.evaluation.rules import RULES
 from mmcfusion_ros.evaluation.stress import STRESSES
 from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table
+from mmcfusion_ros.fusion.models import PURPOSES
 
 CARD = Path(__file__).parents[1] / "models" / "README.md"
 WITH_PEERS = ("tno/test", "roadscene/test", "msrs/test", "pet_mri/test")
@@ -109,7 +110,7 @@ def main() -> None:
     make = {
         "quality": lambda: quality(data, models, options.peers or data / "../design/peers.csv", out / "quality"),
         "robustness": lambda: robustness(data, models, out / "stress"),
-        "detectors": lambda: detectors(data, models, out / "detectors"),
+        "detectors": lambda: detectors(data, list(dict.fromkeys((*PURPOSES.values(), *models))), out / "detectors"),
         "pictures": lambda: pictures(models),
     }
     tables = "\n".join(make[part]() for part in options.parts)

@@ -91,9 +91,9 @@ def test_the_network_gets_both_images_denoised(denoises):
     recorder = Recorder()
     fuser = Fuser(recorder, denoises=denoises)
     fuser(thermal, luminance)
-    np.testing.assert_array_equal(recorder.images, expected)
+    np.testing.assert_array_equal([image[:120] for image in recorder.images], expected)
     FusionPipeline(fuser, ThermalScaler(), Registration())(thermal, luminance, StageClock())
-    np.testing.assert_array_equal(recorder.images, expected)
+    np.testing.assert_array_equal([image[:120] for image in recorder.images], expected)
 
 
 def test_a_small_thermal_image_is_denoised_before_it_is_enlarged():

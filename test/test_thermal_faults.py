@@ -276,6 +276,9 @@ class TestFrozen:
 
             as_expected = clean
 
+            def colourise(self, fused, colour):
+                return fused
+
             def fuse_clean(self, thermal, luminance):
                 self.fused += 1
                 return thermal
