@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
-from mmcfusion_ros.evaluation.detection.detectors import Detector, Found, join, load_detector
+from mmcfusion_ros.evaluation.detection.detectors import load_detector
+from mmcfusion_ros.evaluation.detection.found import Detector, Found, join
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, SMALLEST, Labels, read_labels
 from mmcfusion_ros.evaluation.detection.scores import Scores
 from mmcfusion_ros.fusion.colour import daylight, merge_luminance, split_luminance

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mmcfusion_ros.data.pair_folder import PairFiles
-from mmcfusion_ros.evaluation.detection.detectors import Found, join, load_detector
+from mmcfusion_ros.evaluation.detection.detectors import load_detector
+from mmcfusion_ros.evaluation.detection.found import Found, join
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, Labels, LabelSource, read_labels, read_yolo
 
 PERSON, VEHICLE = 0, 1

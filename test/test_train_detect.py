@@ -15,7 +15,7 @@ pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 
 from train_detect import STEADY_EVERY, Crops, Sample, agreed, target
 
-from mmcfusion_ros.evaluation.detection.detectors import Found
+from mmcfusion_ros.evaluation.detection.found import Found
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, Labels
 from mmcfusion_ros.training.config import TrainingConfig
 

@@ -12,41 +12,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-KINDS = ("person", "vehicle")
+from mmcfusion_ros.evaluation.detection.found import KINDS, OVERLAP, Detector, Found
+
 COCO_CLASSES = {0: "person", 2: "vehicle", 5: "vehicle", 7: "vehicle"}  # of 80; 2, 5 and 7 are car, bus and truck
 LOWEST_SCORE = 0.01
-OVERLAP = 0.65  # of two boxes of one kind, IoU, above which the one of the lower score goes
 BINS = 8  # in which NanoDet gives a distance
 SUFFIXES = ".xml (OpenVINO), .onnx, .param (ncnn), .pth and .safetensors (torchvision)"
 FORMS = "YOLOv8 and 11 (84 x N), YOLOX (N x 85), NanoDet (cls_pred_stride_S and dis_pred_stride_S)"
 
 Plane = NDArray[np.float32]
 Outputs = Mapping[str, Plane]
-Detector = Callable[[np.ndarray], "Found"]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a detector found in an image: ``N x 4`` corners (left, top, right, bottom) in pixels, ``N`` indices of
-    ``KINDS``, ``N`` scores in [0, 1]."""
-
-    corners: NDArray[np.float64]
-    kinds: NDArray[np.int64]
-    scores: NDArray[np.float64]
-
-    def suppressed(self, overlap: float) -> Found:
-        """Without the boxes that overlap one of their kind and of a higher score by more than that (IoU)."""
-        sizes = self.corners[:, 2:] - self.corners[:, :2]
-        boxes = np.hstack((self.corners[:, :2], sizes))
-        indices = cv2.dnn.NMSBoxesBatched(boxes.tolist(), self.scores.tolist(), self.kinds.tolist(), 0.0, overlap)
-        kept = np.asarray(indices, int).reshape(-1)
-        return Found(self.corners[kept], self.kinds[kept], self.scores[kept])
-
-
-def join(a: Found, b: Found, overlap: float = 0.55) -> Found:
-    """The boxes of two images of one scene, each object once."""
-    corners, kinds = np.concatenate((a.corners, b.corners)), np.concatenate((a.kinds, b.kinds))
-    return Found(corners, kinds, np.concatenate((a.scores, b.scores))).suppressed(overlap)
 
 
 def load_detector(path: Path, threads: int = 0) -> Detector:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcfusion_ros.evaluation.detection.detectors import Found, join, load_detector
+from mmcfusion_ros.evaluation.detection.detectors import load_detector
+from mmcfusion_ros.evaluation.detection.found import Found, join
 from mmcfusion_ros.evaluation.detection.labels import Labels
 from mmcfusion_ros.evaluation.detection.results import DetectionResult
 from mmcfusion_ros.evaluation.detection.scores import Scores

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcfusion_ros.data.pair_folder import PairFiles, read_thermal
-from mmcfusion_ros.evaluation.detection.detectors import COCO_CLASSES, KINDS
+from mmcfusion_ros.evaluation.detection.detectors import COCO_CLASSES
+from mmcfusion_ros.evaluation.detection.found import KINDS
 
 IGNORE = -1
 SMALLEST = 16  # pixels of height, below which an object is ignored

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mmcfusion_ros.evaluation.detection.detectors import KINDS
+from mmcfusion_ros.evaluation.detection.found import KINDS
 from mmcfusion_ros.evaluation.detection.labels import Labels
 from mmcfusion_ros.evaluation.detection.scores import MEASURES, Mark, Scores, Table, interval
 

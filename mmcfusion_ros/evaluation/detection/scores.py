@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mmcfusion_ros.evaluation.detection.detectors import KINDS, Found
+from mmcfusion_ros.evaluation.detection.found import KINDS, Found
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, Labels
 
 MEASURES = ("AP50", "AP50:95", "precision", "recall")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from mmcfusion_ros.evaluation.detection.detectors import KINDS
+from mmcfusion_ros.evaluation.detection.found import KINDS
 from mmcfusion_ros.evaluation.detection.results import MEAN, DetectionResult, Row
 from mmcfusion_ros.evaluation.detection.scores import MEASURES, SHOWN_SCORE
 

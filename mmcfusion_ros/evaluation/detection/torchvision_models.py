@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torchvision.models import detection, get_model, list_models
 
-from mmcfusion_ros.evaluation.detection.detectors import KINDS, OVERLAP, Detector, Found
+from mmcfusion_ros.evaluation.detection.found import KINDS, OVERLAP, Detector, Found
 
 CLASSES = 91  # COCO's own numbers, with gaps
 KIND_OF_CLASS = {1: "person", 3: "vehicle", 6: "vehicle", 8: "vehicle"}  # car, bus, truck
