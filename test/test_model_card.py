@@ -18,7 +18,7 @@ def card_row(folder_name, model):
     lines = tables.split(f"### {folder_name}:")[1].split("\n### ")[0].splitlines()
     header, *rows = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines if line.startswith("|"))
     (row,) = (row for row in rows if row[0] == f"**{model}**")
-    return {name: float(value) for name, value in zip(header[2:], row[2:], strict=True)}
+    return {name: float(value) for name, value in zip(header[3:], row[3:], strict=True)}
 
 
 def test_shipped_lite_gives_the_figures_of_the_card(shared_data, tmp_path, private_cache):
