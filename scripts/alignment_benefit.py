@@ -20,7 +20,7 @@ from alignment_bars import FOLDERS, luminance_pairs
 
 from mmcfusion_ros.alignment.find import align, corners, same_view, transformed
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
-from mmcfusion_ros.data.pair_folder import find_pairs
+from mmcfusion_ros.data.pair_folder import find_pairs, read_thermal
 from mmcfusion_ros.evaluation.metrics import correlation, mutual_information
 from mmcfusion_ros.fusion.registration import Registration
 
@@ -70,9 +70,9 @@ def misaligned(data: Path, pairs: int) -> None:
     print("| pair | before | after, affine | after, homography | best homography |\n|---|---|---|---|---|")
     rows = []
     for files in find_pairs(folder)[:pairs]:
-        rgb = _grey(files.rgb)
+        rgb = read_thermal(files.rgb)
         name = files.rgb.stem
-        thermal = _grey(folder / "ir_warp" / files.thermal.name)
+        thermal = read_thermal(folder / "ir_warp" / files.thermal.name)
         truth = _true_positions(np.load(folder / "flow" / f"{name}.npz")["flow"], thermal.shape)
         grid = np.indices(thermal.shape)[::-1].reshape(2, -1).T.astype(np.float64)
         inside = ((truth >= 0) & (truth <= np.array(thermal.shape[::-1]) - 1)).all(axis=1)
@@ -85,13 +85,6 @@ def misaligned(data: Path, pairs: int) -> None:
         rows.append(errors)
         print(f"| {name} | " + " | ".join(f"{error:.2f}" for error in errors) + " |", flush=True)
     print("| mean | " + " | ".join(f"{error:.2f}" for error in np.mean(rows, axis=0)) + " |")
-
-
-def _grey(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise ValueError(f"{path} cannot be read")
-    return image
 
 
 def _true_positions(flow: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -34,6 +34,7 @@ from mmcfusion_ros.commands.arguments import image_size
 from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.evaluation.fixed_rate import percentiles
 from mmcfusion_ros.fusion.models import find_model
+from mmcfusion_ros.fusion.torch_backend import captured
 from mmcfusion_ros.network.export import export_onnx
 from mmcfusion_ros.network.mmcfusion import MMCFusion
 from mmcfusion_ros.network.weights import load_network
@@ -80,14 +81,8 @@ def eager(network: Network) -> Fuse:
 def cuda_graph(network: Network) -> Fuse:
     """As the node runs it, without the copies."""
     _needs_cuda(network)
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            network.graph(*network.pair)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        fused = network.graph(*network.pair)
+    fused = torch.empty_like(network.pair[0])
+    graph = captured(lambda: fused.copy_(network.graph(*network.pair)))
 
     def replay() -> Tensor:
         graph.replay()

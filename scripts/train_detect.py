@@ -23,18 +23,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
+from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.evaluation.detection.detectors import load_detector
 from mmcfusion_ros.evaluation.detection.found import Detector, Found, join
+from mmcfusion_ros.evaluation.detection.frozen import FrozenDetector, detection_loss, overlap
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, SMALLEST, Labels, read_labels
 from mmcfusion_ros.evaluation.detection.scores import Scores
+from mmcfusion_ros.evaluation.folders import Folder
 from mmcfusion_ros.fusion.colour import daylight, merge_luminance, split_luminance
 from mmcfusion_ros.fusion.fuser import pad
+from mmcfusion_ros.network.export import to_bytes
 from mmcfusion_ros.simulation.degradations import Image, add_glare, add_noise, darken, misalign
-from mmcfusion_ros.training.config import Folder, TrainingConfig
-from mmcfusion_ros.training.frozen_detector import FrozenDetector, detection_loss, overlap
+from mmcfusion_ros.training.config import Folder as TrainingFolder
+from mmcfusion_ros.training.config import TrainingConfig
 from mmcfusion_ros.training.learner import Learner, launch_fabric
-from mmcfusion_ros.training.losses import bright_and_plain, sobel, unsteadiness
+from mmcfusion_ros.training.losses import bright_and_plain, gradient_distance, unsteadiness
 from mmcfusion_ros.training.run import Run
 from mmcfusion_ros.training.train import StopRequest
 from mmcfusion_ros.training.variation import disturb, leave_veil, vary_tone
@@ -59,10 +62,15 @@ class Sample:
     labels: Labels
 
     @cached_property
+    def saturation(self) -> float:
+        """That of the colours that detectors are to get."""
+        return daylight(self.rgb)
+
+    @cached_property
     def night(self) -> float:
         """0 by day, 1 in the light of lamps or in the dark."""
         dark = (60 - split_luminance(self.rgb)[0].mean()) / 30
-        return float(np.clip(max(1 - daylight(self.rgb), dark), 0, 1))
+        return float(np.clip(max(1 - self.saturation, dark), 0, 1))
 
 
 def load(folder: Path, labels: Path | None, size: tuple[int, int] | None = None) -> tuple[list[Sample], list[Sample]]:
@@ -71,12 +79,10 @@ def load(folder: Path, labels: Path | None, size: tuple[int, int] | None = None)
     nothing = Labels(np.zeros((0, 4)), np.zeros(0, int))
     train: list[Sample] = []
     kept_out: list[Sample] = []
-    for files in find_pairs(folder):
-        thermal, rgb = read_pair(files)
-        if rgb.ndim == 2:
-            rgb = cv2.merge([rgb] * 3)
-        if size:
-            thermal, rgb = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (thermal, rgb))
+    pairs = find_pairs(folder)
+    reader = Folder(folder.name, pairs, size=size)
+    for files in pairs:
+        thermal, rgb = reader.read(files)
         out = files.name in known and sorted(known).index(files.name) % KEPT_OUT == 0
         (kept_out if out else train).append(Sample(thermal, rgb, known.get(files.name, nothing)))
     return train, kept_out
@@ -152,7 +158,7 @@ class Crops:
             placed[:, [0, 2]] = side - placed[:, [2, 0]]
         row, colour = vary(thermal, rgb, rng)
         grey = row[1][..., None]
-        colour = grey + np.float32(daylight(sample.rgb)) * (colour - grey)
+        colour = grey + np.float32(sample.saturation) * (colour - grey)
         return row, colour, (torch.from_numpy(placed).float(), torch.from_numpy(kinds)), sample.night
 
 
@@ -225,15 +231,11 @@ class Objective(nn.Module):
         steady = unsteadiness(fused, thermal_in, visible_in) if len(fused) > count else fused.new_zeros(())
         fused, thermal, visible = fused[:count], thermal[:count], visible[:count]
         wanted, sky = target(thermal, visible, night)
-        gradients = sobel(thermal), sobel(visible)
-        squared = [gradient.square().sum(1, keepdim=True) for gradient in gradients]
-        stronger = torch.where((squared[0] > squared[1]) & (sky < 0.5), *gradients)
-        flat = 1 + 2 * torch.exp(-torch.maximum(*squared) / 0.01**2)
         ramp = min(1.0, max(0.0, (self.step - RAMP[0]) / (RAMP[1] - RAMP[0]))) if self.ramp else 1.0
         found = ramp * self._found(fused, visible_in[:count], rgb, boxes) if ramp else fused.new_zeros(())
         self.step += 1
         intensity = ((1 + 6 * sky) * (fused - wanted).abs()).mean()
-        return found, intensity, (flat * (sobel(fused) - stronger).abs()).mean(), steady
+        return found, intensity, gradient_distance(fused, thermal, visible, sky, flat=2.0), steady
 
     def _found(self, fused: Tensor, visible: Tensor, rgb: Tensor, boxes: list[Boxes]) -> Tensor:
         """What the detectors lose on the fused images, in the colours that ``merge_luminance`` gives them."""
@@ -264,9 +266,8 @@ def judge(learner: Learner, kept_out: Sequence[Sample], detect: Detector) -> dic
             for image in (255 - sample.thermal, luminance)
         ]
         with torch.no_grad():
-            fused = learner.average(*inputs)[0, 0, :height, :width].clamp(0, 1)
-        pixels = (fused * 255).round().byte().numpy()
-        found.append(detect(merge_luminance(pixels, sample.rgb, daylight(sample.rgb))))
+            pixels = to_bytes(learner.average(*inputs))[0, 0, :height, :width].numpy()
+        found.append(detect(merge_luminance(pixels, sample.rgb, sample.saturation)))
     person, vehicle = Scores(found, [sample.labels for sample in kept_out]).table()[:, 0]
     return {"validation_loss": 1 - (person + vehicle) / 2, "person": person, "vehicle": vehicle}
 
@@ -295,7 +296,7 @@ def main() -> None:
         for train, _ in parts.values()
     ]
     config = TrainingConfig(
-        data=[Folder(str(data / name)) for name in parts],
+        data=[TrainingFolder(str(data / name)) for name in parts],
         init=options.init,
         thermal_polarity="black_hot",
         steps=options.steps,

@@ -75,8 +75,8 @@ class CameraEvents:
         yield from self._flush()
 
     def _take(self, recorded: Recorded) -> None:
-        stream, of_info = self._streams.get(recorded.topic), self._info_streams.get(recorded.topic)
-        name = stream or {"rgb": "camera_info", "thermal": "thermal_info"}[of_info or "rgb"]
+        stream = self._streams.get(recorded.topic)
+        name = stream or ("camera_info" if self._info_streams[recorded.topic] == "rgb" else "thermal_info")
         self._events.append(Arrived(f"{name}_in", self._now_ns))
         try:
             message = read_message(recorded.data, self._types[recorded.topic])

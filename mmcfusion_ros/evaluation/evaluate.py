@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +12,7 @@ from tqdm import tqdm
 
 from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.evaluation.clips import ClipTest, clip_table
-from mmcfusion_ros.evaluation.files import write_file
+from mmcfusion_ros.evaluation.files import csv_text, write_file
 from mmcfusion_ros.evaluation.folder_page import write_folder_page
 from mmcfusion_ros.evaluation.folders import (
     EvaluationOptions,
@@ -129,14 +127,9 @@ def _measure(
 
 def _write_rows(result: FolderResult, out: Path) -> None:
     for method, mean in result.means.items():
-        table = io.StringIO()
-        writer = csv.DictWriter(table, ["image", *mean])
-        writer.writeheader()
-        writer.writerows(
-            {"image": files.name, **row} for files, row in zip(result.folder.pairs, result.rows[method], strict=True)
-        )
-        writer.writerow({"image": "mean", **mean})
-        write_file(out / result.folder.name / method / "metrics.csv", table.getvalue())
+        images = [*(files.name for files in result.folder.pairs), "mean"]
+        rows = [{"image": image, **row} for image, row in zip(images, [*result.rows[method], mean], strict=True)]
+        write_file(out / result.folder.name / method / "metrics.csv", csv_text(rows))
 
 
 def _write_summary(
@@ -163,6 +156,6 @@ def _write_summary(
         "detection": detection.rows if detection else [],
     }
     if detection:
-        write_file(out / "detection.csv", detection.csv())
+        write_file(out / "detection.csv", csv_text(detection.rows))
     write_file(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
     write_file(out / "summary.md", summary_markdown(results, options, detection))

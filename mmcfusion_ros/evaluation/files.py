@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +19,15 @@ def write_file(path: Path, content: str | bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OSError(f"{path} could not be written: {error.strerror}") from error
+
+
+def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """A CSV table of rows that have the columns of the first one."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [*rows[0]])
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -86,17 +88,19 @@ class TorchBackend:
         self._finite = torch.zeros((), dtype=torch.bool, device=self._device)
         self._graph = None
         if pin:
-            self._capture()
+            self._graph = captured(self._fuse)
         self._shape = shape
 
-    def _capture(self) -> None:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                self._fuse()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread's network may be at work
-            self._fuse()
-        self._graph = graph
+
+def captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    """What ``work`` does on the GPU as one graph, to be replayed; PyTorch wants it done a few times before."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread's network may be at work
+        work()
+    return graph

@@ -89,6 +89,16 @@ def bright_and_plain(thermal: Tensor, visible: Tensor, window: int = 9) -> Tenso
     return plain * (10 * (visible - 0.6)).clamp(0, 1) * (10 * (visible - thermal)).clamp(0, 1)
 
 
+def gradient_distance(fused: Tensor, thermal: Tensor, visible: Tensor, sky: Tensor, flat: float = 1.0) -> Tensor:
+    """Mean distance of the signed gradient to that of the source with the stronger one, in a ``sky`` (over .5) to that
+    of the visible image. Where both are small it counts ``1 + flat`` times: no grid, no noise."""
+    gradients = sobel(thermal), sobel(visible)
+    squared = [gradient.square().sum(1, keepdim=True) for gradient in gradients]
+    stronger = torch.where((squared[0] > squared[1]) & (sky < 0.5), *gradients)
+    weight = 1 + flat * torch.exp(-torch.maximum(*squared) / 0.01**2)
+    return (weight * (sobel(fused) - stronger).abs()).mean()
+
+
 def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, Tensor]:
     """The terms of the training loss by name, unweighted.
 
@@ -104,15 +114,9 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
     lifted, hot = lift_hot(thermal)
     sky = bright_and_plain(thermal, visible)
     weight = 1 + 4 * torch.maximum(hot, (20 * (visible - 0.95)).clamp(0, 1)) + 10 * sky
-    gradient_thermal, gradient_visible = sobel(lifted), sobel(visible)
-    squared_thermal, squared_visible = (
-        gradient.square().sum(1, keepdim=True) for gradient in (gradient_thermal, gradient_visible)
-    )
-    stronger = torch.where((squared_thermal > squared_visible) & (sky < 0.5), gradient_thermal, gradient_visible)
-    flat = 1 + torch.exp(-torch.maximum(squared_thermal, squared_visible) / 0.01**2)
     return {
         "intensity": (weight * (fused - torch.maximum(lifted, visible)).abs()).mean(),
-        "gradient": (flat * (sobel(fused) - stronger).abs()).mean(),
+        "gradient": gradient_distance(fused, lifted, visible, sky),
         "structure": 1 - (local_similarity(fused, thermal) + local_similarity(fused, visible)) / 2,
         "fidelity": 1 - (information_fidelity(thermal, fused) + information_fidelity(visible, fused)) / 2,
         "correlation": 1 - (correlation(fused - visible, thermal) + correlation(fused - thermal, visible)) / 2,

@@ -17,6 +17,8 @@ from mmcfusion_ros.evaluation.detection.found import KINDS, OVERLAP, Detector, F
 COCO_CLASSES = {0: "person", 2: "vehicle", 5: "vehicle", 7: "vehicle"}  # of 80; 2, 5 and 7 are car, bus and truck
 LOWEST_SCORE = 0.01
 BINS = 8  # in which NanoDet gives a distance
+YOLOX_MEAN, YOLOX_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red first, of 1
+NANODET_MEAN, NANODET_FACTOR = (103.53, 116.28, 123.675), (0.017429, 0.017507, 0.017125)  # blue first, of 255
 SUFFIXES = ".xml (OpenVINO), .onnx, .param (ncnn), .pth and .safetensors (torchvision)"
 FORMS = "YOLOv8 and 11 (84 x N), YOLOX (N x 85), NanoDet (cls_pred_stride_S and dis_pred_stride_S)"
 
@@ -111,15 +113,13 @@ def _prepare_yolox(image: np.ndarray, size: int) -> tuple[Plane, NDArray, NDArra
 def _prepare_yolox_ncnn(image: np.ndarray, size: int) -> tuple[Plane, NDArray, NDArray]:
     """Normalised, as the files of ncnn's examples want it."""
     tensor, scale, corner = _letterbox(image, size, 114, centred=False)
-    mean, deviation = (np.array(v, np.float32)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, deviation = (np.array(v, np.float32)[:, None, None] for v in (YOLOX_MEAN, YOLOX_DEVIATION))
     return ((tensor / 255 - mean) / deviation).astype(np.float32), scale, corner
 
 
 def _prepare_nanodet(image: np.ndarray, size: int) -> tuple[Plane, NDArray, NDArray]:
     tensor, scale, corner = _letterbox(image[..., ::-1], size, 0, centred=True)
-    mean, factor = (
-        np.array(v, np.float32)[:, None, None] for v in ((103.53, 116.28, 123.675), (0.017429, 0.017507, 0.017125))
-    )
+    mean, factor = (np.array(v, np.float32)[:, None, None] for v in (NANODET_MEAN, NANODET_FACTOR))
     return ((tensor - mean) * factor).astype(np.float32), scale, corner
 
 

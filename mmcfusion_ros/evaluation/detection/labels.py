@@ -63,8 +63,10 @@ class LabelSource:
         return {pair: known[name] for pair, name in names.items() if name in known}
 
     def _size_of(self, pair: PairFiles) -> tuple[int, int]:
+        if self.size:
+            return self.size
         height, width = read_thermal(pair.thermal).shape
-        return self.size or (width, height)
+        return width, height
 
 
 def read_labels(path: Path) -> dict[str, Labels]:

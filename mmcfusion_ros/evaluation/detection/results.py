@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,14 +44,6 @@ class DetectionResult:
         where there is nothing to find.
         """
         return [row for subset in self.subsets for row in self._rows_of(subset)]
-
-    def csv(self) -> str:
-        """The rows as a file."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [*self.rows[0]])
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return text.getvalue()
 
     def marks(self, number: int) -> dict[str, dict[str, list[Mark]]]:
         """What detectors found and missed in a pair, by input and detector."""

@@ -14,10 +14,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-KINDS = {"person": (0,), "vehicle": (2, 5, 7)}  # and their classes of COCO
-MEANS = {"yolox": (0.485, 0.456, 0.406), "nanodet": (0.4501, 0.4561, 0.4052)}  # of red, green, blue in [0, 1]
-DEVIATIONS = {"yolox": (0.229, 0.224, 0.225), "nanodet": (0.2290, 0.2240, 0.2250)}
-BINS = 8  # of NanoDet's distances
+from mmcfusion_ros.evaluation.detection.detectors import (
+    BINS,
+    COCO_CLASSES,
+    NANODET_FACTOR,
+    NANODET_MEAN,
+    YOLOX_DEVIATION,
+    YOLOX_MEAN,
+)
+from mmcfusion_ros.evaluation.detection.found import KINDS
+
+CLASSES_OF_KIND = [[number for number, name in COCO_CLASSES.items() if name == kind] for kind in KINDS]
+NORMAL = {  # mean and deviation of red, green and blue in [0, 1]
+    "yolox": (YOLOX_MEAN, YOLOX_DEVIATION),
+    "nanodet": ([m / 255 for m in reversed(NANODET_MEAN)], [1 / (255 * f) for f in reversed(NANODET_FACTOR)]),
+}
 
 ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
     0: lambda x: x,
@@ -98,7 +109,7 @@ SIMPLE: dict[str, Callable[[list[Tensor], dict[int, str]], Tensor]] = {
     "Concat": lambda x, options: torch.cat(x, dim=2 if x[0].dim() == 3 else 1),
     "Interp": lambda x, options: _interpolate(x[0], options),
     "Pooling": lambda x, options: F.max_pool2d(x[0], int(options[1]), int(options.get(2, 1)), int(options.get(3, 0))),
-    "ShuffleChannel": lambda x, _: F.channel_shuffle(x[0], 2) if not x[0].requires_grad else _shuffle(x[0]),
+    "ShuffleChannel": lambda x, _: _shuffle(x[0]),
     "Reshape": lambda x, _: x[0].flatten(2),
     "Permute": lambda x, _: x[0].transpose(1, 2),
 }
@@ -117,11 +128,11 @@ class FrozenDetector(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.form = next((form for form in MEANS if form in path.stem), "")
+        self.form = next((form for form in NORMAL if form in path.stem), "")
         if not self.form:
-            raise ValueError(f"{path}: not named for one of {', '.join(MEANS)}")
+            raise ValueError(f"{path}: not named for one of {', '.join(NORMAL)}")
         self.network = NcnnNetwork(path)
-        mean, deviation = (torch.tensor(values[self.form])[:, None, None] for values in (MEANS, DEVIATIONS))
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in NORMAL[self.form])
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation)
 
@@ -132,7 +143,7 @@ class FrozenDetector(nn.Module):
         normalised = (rgb - self.mean) / self.deviation
         outputs = self.network(normalised if self.form == "yolox" else normalised.flip(1))
         corners, scores = _decode_yolox(outputs, size) if self.form == "yolox" else _decode_nanodet(outputs, size)
-        return corners, torch.stack([scores[..., list(classes)].amax(-1) for classes in KINDS.values()], dim=-1)
+        return corners, torch.stack([scores[..., classes].amax(-1) for classes in CLASSES_OF_KIND], dim=-1)
 
 
 def _cells(size: torch.Size, stride: int) -> Tensor:
