@@ -26,7 +26,7 @@ from mmcfusion_ros.evaluation.methods import Method, load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.pictures import write_image
 from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table, read_peers
-from mmcfusion_ros.fusion.colour import merge_luminance
+from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.network.hashes import sha256_of
 
@@ -103,8 +103,8 @@ def _measure(
     clip = ClipTest()
     for files in tqdm(folder.pairs, desc=folder.name, unit="pair", disable=None):
         thermal, rgb = folder.read(files)
-        seen = under_stress(thermal, rgb, files.name, options)
-        clean = under_stress(thermal, rgb, files.name, EvaluationOptions())
+        clean = thermal, split_luminance(rgb)[0]
+        seen = under_stress(*clean, files.name, options)
         fused, coloured = {}, {}
         try:
             for method in methods:

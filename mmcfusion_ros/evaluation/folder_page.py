@@ -13,7 +13,7 @@ from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.evaluation.folders import EvaluationOptions, FolderResult, under_stress
 from mmcfusion_ros.evaluation.methods import Method
 from mmcfusion_ros.evaluation.report import Box, Frame, Run, choose_previews, encode_preview, write_report
-from mmcfusion_ros.fusion.colour import merge_luminance
+from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 
 if TYPE_CHECKING:  # needs pycocotools
     from mmcfusion_ros.evaluation.detection.results import DetectionResult
@@ -44,7 +44,7 @@ def write_folder_page(
     for i in seen:
         files = folder.pairs[i]
         thermal, rgb = folder.read(files)
-        spoilt, luminance = under_stress(thermal, rgb, files.name, options)
+        spoilt, luminance = under_stress(thermal, split_luminance(rgb)[0], files.name, options)
         pictures[i] = encode_preview(spoilt), encode_preview(merge_luminance(luminance, rgb))
         if marks:
             boxes[files.name] = _boxes(marks[i], thermal.shape[:2])

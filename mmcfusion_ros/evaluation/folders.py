@@ -13,7 +13,6 @@ import numpy as np
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_pair
 from mmcfusion_ros.evaluation.detection.labels import Labels, LabelSource
 from mmcfusion_ros.evaluation.stress import degrade
-from mmcfusion_ros.fusion.colour import split_luminance
 
 
 @dataclass(frozen=True)
@@ -101,10 +100,9 @@ def open_folders(paths: Sequence[Path], options: EvaluationOptions) -> list[Fold
 
 
 def under_stress(
-    thermal: np.ndarray, rgb: np.ndarray, name: str, options: EvaluationOptions
+    thermal: np.ndarray, luminance: np.ndarray, name: str, options: EvaluationOptions
 ) -> tuple[np.ndarray, np.ndarray]:
     """Thermal and luminance, ``H x W`` uint8, as the methods get them."""
-    luminance, _ = split_luminance(rgb)
     return degrade(options.stress, thermal, luminance, options.seed, name) if options.stress else (thermal, luminance)
 
 
