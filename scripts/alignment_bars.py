@@ -22,7 +22,7 @@ import numpy as np
 from mmcfusion_ros.alignment.find import ImagePair, align, corners, transformed
 from mmcfusion_ros.calibration.recording import spread
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 
 FOLDERS = ("roadscene/test", "llvip/train", "msrs/test", "video/140746", "video/140815")
 BAR = 3.0  # pixels of 640; an error beyond is a lost estimate

@@ -29,7 +29,7 @@ from std_msgs.msg import Header
 
 import mmcfusion_ros
 from mmcfusion_ros.ros.fusion_node import SUCCESS, FusionNode
-from mmcfusion_ros.ros.image_messages import image_message
+from mmcfusion_ros.stream.messages import fill_image
 from mmcfusion_ros.stream.parameter_files import load_values
 
 PACKAGE = str(Path(mmcfusion_ros.__file__).parent) + os.sep
@@ -92,7 +92,7 @@ class Cameras(Node):
             header = Header(stamp=self.get_clock().now().to_msg())
             for publisher, channels in zip(self._publishers_of, ((), (3,)), strict=True):
                 pixels = self._rng.integers(0, 256, (*SIZE, *channels), dtype=np.uint8)
-                publisher.publish(image_message(pixels, "rgb8" if channels else "mono8", header))
+                publisher.publish(fill_image(Image(header=header), pixels, "rgb8" if channels else "mono8"))
             wait_end = time.monotonic() + 1.0
             while self.arrived == before and time.monotonic() < wait_end:
                 self._executor.spin_once(timeout_sec=0.05)

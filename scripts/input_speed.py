@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.evaluation.benchmark import processor_name
-from mmcfusion_ros.fusion.denoising import denoise
+from mmcfusion_ros.fusion.conditions import denoise
 from mmcfusion_ros.fusion.palette import Palette
 from mmcfusion_ros.fusion.registration import Registration, blend
 from mmcfusion_ros.fusion.thermal import MODES, ThermalOptions, ThermalScaler

@@ -29,7 +29,7 @@ def main() -> None:
     panels = []
     for plane in PLANES_M:
         warped, weight = Registration(rig_calibration(rig, plane)).warp(thermal, luminance.shape)
-        warped = blend(warped, luminance, weight)
+        warped = warped if weight is None else blend(warped, luminance, weight)
         overlay = np.ascontiguousarray(np.dstack([warped, luminance, warped])[PART])
         text = f"plane at {plane:g} m" if np.isfinite(plane) else "plane far away"
         cv2.putText(overlay, text, (10, 26), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)

@@ -9,11 +9,11 @@ import numpy as np
 
 from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image
 from mmcfusion_ros.fusion import Fuser
-from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 from mmcfusion_ros.simulation.rig import RigOptions, rig_frames
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.tools.demo import rig_parameters
 
 PANEL = (400, 300)
@@ -31,7 +31,7 @@ def row(fuser: Fuser, night: bool) -> np.ndarray:
     pipeline = FusionPipeline(fuser, ThermalScaler(scaling), Registration(THERMAL_TO_RGB))
     frames = rig_frames(RigOptions(night=night, thermal_rate_hz=1.0, rgb_rate_hz=1.0))
     images = {frame.camera: frame.image for frame in islice(frames, 2 * SECONDS, 2 * SECONDS + 2)}
-    fused = pipeline(images["thermal"], images["rgb"], StageClock())
+    fused = pipeline(images["thermal"], images["rgb"]).image
     thermal, _ = pipeline.registration.warp(pipeline.scaler(images["thermal"]), images["rgb"].shape[:2])
     return side_by_side(thermal, images["rgb"], fused, PANEL)
 

@@ -21,7 +21,7 @@ from mmcfusion_ros.evaluation.detection.found import KINDS
 from mmcfusion_ros.evaluation.detection.labels import read_labels
 from mmcfusion_ros.evaluation.methods import Method, load_method
 from mmcfusion_ros.evaluation.metrics import Image
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 
 PEOPLE = {
     "msrs/test": ("00028N",),

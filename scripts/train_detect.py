@@ -30,8 +30,7 @@ from mmcfusion_ros.evaluation.detection.frozen import FrozenDetector, detection_
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, SMALLEST, Labels, read_labels
 from mmcfusion_ros.evaluation.detection.scores import Scores
 from mmcfusion_ros.evaluation.folders import Folder
-from mmcfusion_ros.fusion.colour import daylight, merge_luminance, split_luminance
-from mmcfusion_ros.fusion.fuser import pad
+from mmcfusion_ros.fusion.fuser import daylight, merge_luminance, pad, split_luminance
 from mmcfusion_ros.network.export import to_bytes
 from mmcfusion_ros.simulation.degradations import Image, add_glare, add_noise, darken, misalign
 from mmcfusion_ros.training.config import Folder as TrainingFolder

@@ -8,7 +8,7 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.simulation.rig import RigOptions, rig_frames
 

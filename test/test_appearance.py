@@ -14,7 +14,7 @@ import pytest
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.appearance import FAR, RADIUS, dimming, disc_centres, sky_area, texture_kept, with_disc
 from mmcfusion_ros.evaluation.rules import average, maximum
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 
 HEIGHT, WIDTH = 480, 640
 PERSON = np.array([[300, 200, 340, 300]])

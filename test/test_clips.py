@@ -13,7 +13,7 @@ from mmcfusion_ros.evaluation.clips import ClipTest, Step, clip_table
 from mmcfusion_ros.evaluation.evaluate import evaluate, summary_markdown
 from mmcfusion_ros.evaluation.folders import EvaluationOptions
 from mmcfusion_ros.evaluation.rules import average, maximum
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 
 SHAPE = (120, 160)
 GREY = np.full(SHAPE, 90, np.uint8)

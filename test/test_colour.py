@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mmcfusion_ros.fusion.colour import daylight, merge_luminance, split_luminance
+from mmcfusion_ros.fusion.fuser import daylight, merge_luminance, split_luminance
 
 images = array_shapes(min_dims=2, max_dims=2, max_side=17).flatmap(lambda shape: arrays(np.uint8, (*shape, 3)))
 

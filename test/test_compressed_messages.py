@@ -15,9 +15,8 @@ pytest.importorskip("sensor_msgs", reason="sensor_msgs is not installed")
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from mmcfusion_ros.ros.image_messages import compressed_message
 from mmcfusion_ros.stream import messages
-from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage, fill_compressed, rgb_from_message, thermal_from_message
 
 READERS = [thermal_from_message, rgb_from_message]
 
@@ -175,7 +174,7 @@ def test_damage_gives_an_image_or_bad_image(extension, position, garbage):
 def test_round_trip(format, shape):
     header = Header(frame_id="camera")
     image = smooth(*shape)
-    message = compressed_message(image, header, format, quality=95)
+    message = fill_compressed(CompressedImage(header=header), image, format, quality=95)
     assert message.header is header
     np.testing.assert_allclose(rgb_from_message(message), image, atol=0 if format == "png" else 12)
     start = f"rgb8; {format} compressed bgr8" if len(shape) == 3 else f"mono8; {format} compressed "
@@ -184,11 +183,11 @@ def test_round_trip(format, shape):
 
 def test_16_bit_round_trip():
     counts = noise(20, 31, dtype=np.uint16)
-    np.testing.assert_array_equal(thermal_from_message(compressed_message(counts, Header(), "png")), counts)
+    np.testing.assert_array_equal(thermal_from_message(fill_compressed(CompressedImage(), counts, "png")), counts)
 
 
 def test_lower_quality_is_smaller():
-    sizes = [len(compressed_message(noise(48, 64, 3), Header(), quality=quality).data) for quality in (30, 90)]
+    sizes = [len(fill_compressed(CompressedImage(), noise(48, 64, 3), quality=quality).data) for quality in (30, 90)]
     assert sizes[0] < sizes[1]
 
 
@@ -198,4 +197,4 @@ def test_lower_quality_is_smaller():
 )
 def test_array_that_cannot_be_compressed(image, format):
     with pytest.raises(ValueError, match=format):
-        compressed_message(image, Header(), format)
+        fill_compressed(CompressedImage(), image, format)

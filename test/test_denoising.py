@@ -10,13 +10,12 @@ from test_fuser import Recorder
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
-from mmcfusion_ros.fusion.colour import split_luminance
-from mmcfusion_ros.fusion.denoising import WINDOW, denoise, noise_level
-from mmcfusion_ros.fusion.fuser import Fuser
-from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.fusion.conditions import WINDOW, denoise, noise_level
+from mmcfusion_ros.fusion.fuser import Fuser, split_luminance
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.stream.settings import Settings
 
 
@@ -125,7 +124,7 @@ class TestRealPairs:
             luminance, _ = split_luminance(rgb)
             spoilt = degrade(stress, thermal, luminance, 0, files.name)
             for row, fuser in zip(rows, fusers, strict=True):
-                row.append(fusion_metrics(thermal, luminance, fuser.fuse_luminance(*spoilt)))
+                row.append(fusion_metrics(thermal, luminance, fuser(*spoilt)))
         before, after = ({name: np.mean([m[name] for m in row]) for name in row[0]} for row in rows)
         assert after["VIF"] > before["VIF"]
         assert after["Qabf"] > before["Qabf"]

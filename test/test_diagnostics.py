@@ -7,8 +7,9 @@ from test_health import Watch
 
 pytest.importorskip("diagnostic_msgs", reason="the ROS messages are not installed")
 
-from mmcfusion_ros.ros.diagnostics import ERROR, OK, STALE, WARN, InputMonitor
 from mmcfusion_ros.ros.log_throttle import LogThrottle
+
+from mmcfusion_ros.ros.diagnostics import ERROR, OK, STALE, WARN, InputMonitor
 
 
 @pytest.fixture

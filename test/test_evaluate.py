@@ -22,7 +22,7 @@ from mmcfusion_ros.evaluation.methods import load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
 from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, read_peers
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 from mmcfusion_ros.network.hashes import sha256_of
 
 MODELS = Path(__file__).resolve().parents[1] / "models"

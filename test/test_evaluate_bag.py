@@ -46,9 +46,9 @@ from mmcfusion_ros.evaluation.bags.outputs import COLUMNS, ReportFrames
 from mmcfusion_ros.evaluation.bags.writing import header_message, ros_type
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
-from mmcfusion_ros.fusion.pipeline import StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.pipeline import StageClock
 from mmcfusion_ros.stream.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -17,11 +17,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_helpers import Bench, Rig
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.resources import package_file
-from mmcfusion_ros.ros.image_messages import compressed_message
+from mmcfusion_ros.stream.messages import fill_compressed
 
 BIG = 2**32 - 1
 
@@ -362,8 +361,8 @@ def test_compressed_rubbish_and_bombs(figure):
         rig.thermal = rig.node.create_publisher(CompressedImage, "thermal/image_raw/compressed", 10)
         rig.rgb = rig.node.create_publisher(CompressedImage, "rgb/image_raw/compressed", 10)
         rig.start()
-        thermal = compressed_message(pixels_of(thermal_image()), Header(), "png")
-        rgb = compressed_message(pixels_of(rgb_image()), Header(), "jpeg")
+        thermal = fill_compressed(CompressedImage(), pixels_of(thermal_image()), "png")
+        rgb = fill_compressed(CompressedImage(), pixels_of(rgb_image()), "jpeg")
         rig.fuse(thermal, rgb)
         png, jpeg = bytes(thermal.data), bytes(rgb.data)
         bomb = png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:]

@@ -17,15 +17,14 @@ from safetensors.torch import load_file
 
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion import backends
-from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
-from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.fuser import Fuser, merge_luminance, split_luminance
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.openvino_backend import COMPILED_SIZES
-from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.variants import get_variant
+from mmcfusion_ros.stream.pipeline import FusionPipeline, StageClock
 
 SIZES = [(32, 32), (33, 57), (64, 64), (101, 203), (32, 4096)]
 
@@ -421,7 +420,7 @@ def test_openvino_path_imports_no_torch(random_lite_graph):
 import sys
 import numpy as np
 from mmcfusion_ros.fusion import Fuser
-from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 fused = Fuser.from_pretrained({str(random_lite_graph)!r}, threads=1)(*np.full((2, 64, 64), 90, np.uint8))
 assert fused.shape == (64, 64)
 print(sorted({{"torch", "timm", "safetensors", "rclpy"}} & set(sys.modules)))

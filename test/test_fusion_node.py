@@ -10,10 +10,9 @@ import cv2
 import numpy as np
 import pytest
 from camera_messages import HEIGHT, WIDTH, pixels_of, rgb_image, stamp_ns
+from mmcfusion_ros.ros.inputs import Inputs
 from ros_helpers import Bench, NodeProcess, Rig, RunningNode
 from sensor_msgs.msg import Image
-
-from mmcfusion_ros.ros.inputs import Inputs
 
 IMAGE_TOPICS = {"thermal/image_raw", "rgb/image_raw", "rgb/camera_info"}
 

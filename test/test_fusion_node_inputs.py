@@ -9,10 +9,9 @@ from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, ramp, rgb_image
 from diagnostic_msgs.msg import DiagnosticStatus
 from ros_helpers import Bench
 from sensor_msgs.msg import CompressedImage
-from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.errors import FusionError
-from mmcfusion_ros.ros.image_messages import compressed_message
+from mmcfusion_ros.stream.messages import fill_compressed
 
 FAULTY = (
     ("bad_encoding", {"encoding": "no_such_encoding"}),
@@ -57,13 +56,13 @@ def test_compressed_inputs():
         rig.rgb = rig.node.create_publisher(CompressedImage, "rgb/image_raw/compressed", 10)
         rig.start()
         rig.wait(lambda: f"no message on {rig.namespace}/thermal/image_raw/compressed" in rig.problem())
-        thermal = compressed_message(ramp(seed=3).astype(np.uint16) * 40 + 20_000, Header(), "png")
-        rgb = compressed_message(pixels_of(rgb_image()), Header(), "jpeg")
+        thermal = fill_compressed(CompressedImage(), ramp(seed=3).astype(np.uint16) * 40 + 20_000, "png")
+        rgb = fill_compressed(CompressedImage(), pixels_of(rgb_image()), "jpeg")
         fused = rig.fuse(thermal, rgb)
         assert (fused.height, fused.width, fused.encoding) == (HEIGHT, WIDTH, "rgb8")
         rgb.data = rgb.data[:100]
         rig.wait(lambda: dropped(rig, "bad_data"), lambda: rig.publish(thermal, rgb))
-        rig.fuse(thermal, compressed_message(pixels_of(rgb_image()), Header(), "jpeg"))
+        rig.fuse(thermal, fill_compressed(CompressedImage(), pixels_of(rgb_image()), "jpeg"))
 
 
 @pytest.mark.parametrize("camera", ["thermal", "rgb"])

@@ -12,9 +12,8 @@ pytest.importorskip("sensor_msgs", reason="sensor_msgs is not installed")
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from mmcfusion_ros.ros.image_messages import image_message
 from mmcfusion_ros.stream import messages
-from mmcfusion_ros.stream.messages import BadImage, BitDepth, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage, BitDepth, fill_image, rgb_from_message, thermal_from_message
 
 READERS = [thermal_from_message, rgb_from_message]
 GREY_8, GREY_16 = ("mono8", "8UC1"), ("mono16", "16UC1")
@@ -248,7 +247,7 @@ def test_written_as_cv_bridge_does(bridge, encoding):
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     wire = {"rgb8": rgb, "bgr8": rgb[..., ::-1].copy(), "mono8": grey}.get(encoding, counts)
     image = rgb if encoding in ("rgb8", "bgr8", "mono8") else counts
-    assert image_message(image, encoding, Header()) == bridge.cv2_to_imgmsg(wire, encoding)
+    assert fill_image(Image(), image, encoding) == bridge.cv2_to_imgmsg(wire, encoding)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -256,14 +255,14 @@ def test_written_as_cv_bridge_does(bridge, encoding):
 def test_8_bit_round_trip(encoding, size):
     header = Header(frame_id="camera")
     rgb, grey = noise(*size, 3), noise(*size)
-    message = image_message(rgb, encoding, header)
+    message = fill_image(Image(header=header), rgb, encoding)
     assert message.header is header
     assert (message.encoding, message.height, message.width) == (encoding, *size)
     assert len(message.data) == message.height * message.step
     luminance = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     np.testing.assert_array_equal(rgb_from_message(message), luminance if encoding == "mono8" else rgb)
     np.testing.assert_array_equal(thermal_from_message(message), luminance)
-    again = rgb_from_message(image_message(grey, encoding, header))
+    again = rgb_from_message(fill_image(Image(header=header), grey, encoding))
     np.testing.assert_array_equal(again, grey if encoding == "mono8" else cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB))
 
 
@@ -271,7 +270,7 @@ def test_8_bit_round_trip(encoding, size):
 def test_16_bit_round_trip(encoding):
     counts = noise(9, 13, dtype=np.uint16)
     for array in (counts, counts[:, ::2]):
-        np.testing.assert_array_equal(thermal_from_message(image_message(array, encoding, Header())), array)
+        np.testing.assert_array_equal(thermal_from_message(fill_image(Image(), array, encoding)), array)
 
 
 @pytest.mark.parametrize(
@@ -288,4 +287,4 @@ def test_16_bit_round_trip(encoding):
 )
 def test_array_that_does_not_suit_the_encoding(image, encoding):
     with pytest.raises(ValueError, match=encoding):
-        image_message(image, encoding, Header())
+        fill_image(Image(), image, encoding)

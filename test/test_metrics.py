@@ -17,7 +17,7 @@ from mmcfusion_ros.evaluation.metrics import (
     spatial_frequency,
     visual_information_fidelity,
 )
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 
 NAMES = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM")
 SUMS = ("EN", "SD", "SF", "AG", "MI", "SCD", "CC", "VIF", "Qabf", "SSIM", "SSIM_cdd")

@@ -9,11 +9,11 @@ import weakref
 
 import numpy as np
 import pytest
+from mmcfusion_ros.fusion.network_thread import NetworkThread
+from mmcfusion_ros.fusion.supervised_backend import SupervisedBackend
 from waiting import WAIT_S, wait_until
 
 from mmcfusion_ros.fusion.errors import FusionError, NetworkBusy
-from mmcfusion_ros.fusion.network_thread import NetworkThread
-from mmcfusion_ros.fusion.supervised_backend import SupervisedBackend
 from mmcfusion_ros.network.variants import get_variant
 
 

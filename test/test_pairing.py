@@ -67,7 +67,7 @@ class Run:
         return self.keep(self.pairer.add(stream, stamp, item, arrival, clock), arrival)  # type: ignore[arg-type]
 
     def poll_until(self, now: int) -> None:
-        while (deadline := self.pairer.next_deadline_ns()) is not None and deadline <= now:
+        while (deadline := self.pairer.deadline_ns) is not None and deadline <= now:
             self.keep(self.pairer.poll(deadline), deadline)
 
     def keep(self, pairs: list[Pair[Any]], now: int) -> list[Pair[Any]]:
@@ -270,9 +270,9 @@ def test_without_a_prediction_the_very_next_nanosecond_counts() -> None:
 def test_a_pair_waits_no_longer_than_max_wait() -> None:
     run = Run(options(max_wait_ns=30 * MS))
     run.add("thermal", START, START)
-    assert run.pairer.next_deadline_ns() is None
+    assert run.pairer.deadline_ns is None
     run.add("rgb", START + 10 * MS, START + 12 * MS)
-    assert run.pairer.next_deadline_ns() == START + 42 * MS
+    assert run.pairer.deadline_ns == START + 42 * MS
     assert run.pairer.poll(START + 42 * MS - 1) == []
     assert [pair.skew_ns for pair in run.keep(run.pairer.poll(START + 42 * MS), 0)] == [10 * MS]
     run.add("thermal", START + 12 * MS, START + 50 * MS)  # nearer, but too late: its RGB frame is gone
@@ -283,12 +283,12 @@ def test_a_pair_waits_no_longer_than_max_wait() -> None:
 def test_a_frame_waits_for_a_partner_no_longer_than_max_age() -> None:
     run = Run(options(max_age_ns=100 * MS))
     run.add("rgb", START, START)
-    assert run.pairer.next_deadline_ns() == START + 100 * MS
+    assert run.pairer.deadline_ns == START + 100 * MS
     run.pairer.poll(START + 100 * MS - 1)
     assert run.drops() == {}
     run.pairer.poll(START + 100 * MS)
     assert run.drops() == {"unpaired_rgb": 1}
-    assert run.pairer.next_deadline_ns() is None
+    assert run.pairer.deadline_ns is None
 
 
 @pytest.mark.parametrize("late", ["thermal", "rgb"])

@@ -24,13 +24,12 @@ from mmcfusion_ros.evaluation.folders import EvaluationOptions
 from mmcfusion_ros.evaluation.methods import load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.fusion.calibration import Calibration
-from mmcfusion_ros.fusion.colour import split_luminance
-from mmcfusion_ros.fusion.fuser import Fuser
-from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.fusion.fuser import Fuser, split_luminance
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.export import export_onnx, export_openvino
 from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.stream.settings import Settings
 from mmcfusion_ros.training.config import Folder, TrainingConfig
 from mmcfusion_ros.training.data import PairSampler

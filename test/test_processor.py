@@ -9,16 +9,16 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from camera_messages import header, rgb_image, thermal_image
+from mmcfusion_ros.ros.processor import Processor
 
-from mmcfusion_ros.fusion.frozen import FrozenDetector
-from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.fusion.conditions import FrozenDetector
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
-from mmcfusion_ros.ros.processor import Processor
 from mmcfusion_ros.ros.worker import LoneFrame
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.mode import ModeSwitch
 from mmcfusion_ros.stream.pairing import Pair
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 
 MS = 1_000_000
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mmcfusion_ros.fusion.bands import PIXELS, bands
-from mmcfusion_ros.fusion.quantiles import SAMPLES, ordered_sample, quantile
+from mmcfusion_ros.fusion.conditions import PIXELS, SAMPLES, bands, ordered_sample, quantile
 
 
 @given(arrays(st.sampled_from([np.uint8, np.uint16, np.float32]), st.integers(1, 40), elements=st.integers(0, 255)))

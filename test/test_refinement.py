@@ -13,11 +13,11 @@ from mmcfusion_ros.alignment import refinement
 from mmcfusion_ros.alignment.find import corners, transformed
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.calibration import Calibration
-from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 
 KNOCK = moved(0.8, 1.0, (6, -4), (480, 640))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mmcfusion_ros.data.pair_folder import find_pairs, read_rgb, read_thermal
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.rules import RULES, guided_filter
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 
 PEERS = {"average": "Average", "max": "Max", "laplacian": "LapPyr", "guided": "GFF"}
 COLUMNS = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM", "SSIM_cdd", "CC")

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mmcfusion_ros.fusion.supervised_backend import SupervisedBackend
 
 from mmcfusion_ros.fusion.errors import BackendError, BackendGivenUp, FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
-from mmcfusion_ros.fusion.supervised_backend import SupervisedBackend
 from mmcfusion_ros.network.variants import get_variant
 
 IMAGE = np.full((32, 32), 7, np.uint8)

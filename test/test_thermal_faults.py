@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmcfusion_ros.fusion.bad_pixels import FRAMES_BETWEEN_LOOKS, LOOKS_TO_LEARN, BadPixels
+from mmcfusion_ros.fusion.conditions import FRAMES_BETWEEN_LOOKS, LOOKS_TO_LEARN, BadPixels, FrozenDetector
 from mmcfusion_ros.fusion.errors import FrozenThermalError
-from mmcfusion_ros.fusion.frozen import FrozenDetector
 from mmcfusion_ros.fusion.palette import PALETTES, Palette
-from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
+from mmcfusion_ros.stream.pipeline import FusionPipeline, StageClock
 
 BACKGROUND, PERSON, NOISE = 29_000, 30_600, 5.0
 

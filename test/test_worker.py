@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mmcfusion_ros.stream.pair_filter import PairFilter
 from waiting import WAIT_S, wait_until
 
 from mmcfusion_ros.ros.worker import LoneFrame, NewestPairWorker
-from mmcfusion_ros.stream.pair_filter import PairFilter
 from mmcfusion_ros.stream.pairing import Pair, PairingOptions
 
 MS = 1_000_000

@@ -8,8 +8,7 @@ from typing import Any
 
 from mmcfusion_ros.bags.reading import Bag, Recorded, read_message
 from mmcfusion_ros.bags.topics import CameraTopics, Topic
-from mmcfusion_ros.stream.pair_filter import stamp_ns
-from mmcfusion_ros.stream.pairing import Pair, Pairer, PairingOptions, Stream
+from mmcfusion_ros.stream.pairing import Pair, Pairer, PairingOptions, Stream, stamp_ns
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class CameraEvents:
 
     def _wait_until(self, time_ns: int | None) -> Iterator[Event]:
         """Polls whenever a wait ends before the next message; without one, until nothing waits."""
-        while (due := self._pairer.next_deadline_ns()) is not None and (time_ns is None or due < time_ns):
+        while (due := self._pairer.deadline_ns) is not None and (time_ns is None or due < time_ns):
             self._now_ns = max(self._now_ns, due)
             self._add(self._pairer.poll(self._now_ns))
             yield from self._flush()

@@ -13,11 +13,10 @@ from mmcfusion_ros.bags.events import CameraEvents, Paired
 from mmcfusion_ros.bags.reading import Bag, read_message
 from mmcfusion_ros.bags.topics import Topic, find_cameras
 from mmcfusion_ros.calibration.recording import StampedFrame, ThermalAndRgb, spread
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.stream.messages import BadImage, BitDepth, rgb_from_message, thermal_from_message
-from mmcfusion_ros.stream.pair_filter import stamp_ns
-from mmcfusion_ros.stream.pairing import Pair, PairingOptions
+from mmcfusion_ros.stream.pairing import Pair, PairingOptions, stamp_ns
 
 
 class BagRecording:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_rgb, read_thermal
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 
 ThermalAndRgb = tuple[np.ndarray, np.ndarray]

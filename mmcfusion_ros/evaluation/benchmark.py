@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
+import time
+from array import array
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from mmcfusion_ros.evaluation.energy import EnergyMeter
 from mmcfusion_ros.evaluation.fixed_rate import at_fixed_rate, percentiles
 from mmcfusion_ros.fusion.fuser import Fuser, check_size
-from mmcfusion_ros.fusion.pipeline import FusionPipeline, StageClock
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
+from mmcfusion_ros.stream.messages import fill_image
+from mmcfusion_ros.stream.pairing import Pair
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 
 WARM_UP = 5
 FASTEST_HZ = 1000
@@ -26,8 +31,7 @@ def benchmark(
 ) -> dict[str, object]:
     """Fuses random 16-bit thermal and rgb8 frames from message to message.
 
-    ``stages`` holds p50 and p95 of each stage in ms, one frame after the other; ``decode`` and ``encode`` (ROS
-    messages) are there only where ROS 2 is installed. ``fixed_rates`` is what :func:`at_fixed_rate` gives for as many
+    ``stages`` holds p50 and p95 of each stage in ms, one frame after the other. ``fixed_rates`` is what :func:`at_fixed_rate` gives for as many
     pairs at each rate. ``ValueError`` for a size that the fuser does not take, no frames, or a rate that is none.
     """
     if frames < 1:
@@ -58,33 +62,22 @@ def benchmark(
     }
 
 
-def _message_to_message(pipeline: FusionPipeline, thermal: np.ndarray, rgb: np.ndarray):  # type: ignore[no-untyped-def]
-    try:
-        from std_msgs.msg import Header
+def _message_to_message(
+    pipeline: FusionPipeline, thermal: np.ndarray, rgb: np.ndarray
+) -> Callable[[], dict[str, float]]:
+    thermal_message, rgb_message = (
+        fill_image(SimpleNamespace(data=array("B"), is_bigendian=0), image, encoding)
+        for image, encoding in ((thermal, "16UC1"), (rgb, "rgb8"))
+    )
+    pair = Pair(thermal_message, rgb_message, 0, 0, 0)
 
-        from mmcfusion_ros.ros.image_messages import image_message
-        from mmcfusion_ros.stream.messages import rgb_from_message, thermal_from_message
-    except ImportError:
+    def run() -> dict[str, float]:
+        result = pipeline.fuse(pair)
+        fill_image(SimpleNamespace(data=array("B")), result.image, "rgb8")
+        result.moments["encode"] = time.perf_counter()
+        return result.milliseconds()
 
-        def run_arrays() -> dict[str, float]:
-            clock = StageClock()
-            pipeline(thermal, rgb, clock)
-            return clock.finish()
-
-        return run_arrays
-    thermal_message = image_message(thermal, "16UC1", Header())
-    rgb_message = image_message(rgb, "rgb8", Header())
-
-    def run_messages() -> dict[str, float]:
-        clock = StageClock()
-        images = thermal_from_message(thermal_message), rgb_from_message(rgb_message)
-        clock.lap("decode")
-        fused = pipeline(*images, clock)
-        image_message(fused, "rgb8", Header())
-        clock.lap("encode")
-        return clock.finish()
-
-    return run_messages
+    return run
 
 
 def machine() -> dict[str, object]:

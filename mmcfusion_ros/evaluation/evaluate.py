@@ -26,8 +26,8 @@ from mmcfusion_ros.evaluation.methods import Method, load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.pictures import write_image
 from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table, read_peers
-from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import FusionError
+from mmcfusion_ros.fusion.fuser import merge_luminance, split_luminance
 from mmcfusion_ros.network.hashes import sha256_of
 
 if TYPE_CHECKING:  # needs pycocotools

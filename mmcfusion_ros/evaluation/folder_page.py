@@ -13,7 +13,7 @@ from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.evaluation.folders import EvaluationOptions, FolderResult, under_stress
 from mmcfusion_ros.evaluation.methods import Method
 from mmcfusion_ros.evaluation.report import Box, Frame, Run, choose_previews, encode_preview, write_report
-from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
+from mmcfusion_ros.fusion.fuser import merge_luminance, split_luminance
 
 if TYPE_CHECKING:  # needs pycocotools
     from mmcfusion_ros.evaluation.detection.results import DetectionResult

@@ -10,8 +10,7 @@ import numpy as np
 
 from mmcfusion_ros.data.pair_folder import PairFiles
 from mmcfusion_ros.evaluation.rules import RULES, Fusion
-from mmcfusion_ros.fusion.colour import merge_luminance
-from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.fuser import Fuser, merge_luminance
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.network.hashes import sha256_of
@@ -52,4 +51,4 @@ def load_method(model: str, precision: str = "auto") -> Method:
     }
     path = Path(model)
     name = "/".join(path.resolve().with_suffix("").parts[-2:]) if path.suffix else model
-    return Method(name, fuser.fuse_luminance, origin, True, backend.thermal_polarity, fuser.colourise)
+    return Method(name, fuser, origin, True, backend.thermal_polarity, fuser.colourise)

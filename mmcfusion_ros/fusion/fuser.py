@@ -1,30 +1,55 @@
-"""A pair of images in, the fused image out."""
+"""A pair of images in, the fused image out; luminance and colour, apart and together (ITU-R BT.601, full range)."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.backends import Backend, create_backend
-from mmcfusion_ros.fusion.colour import daylight, merge_luminance, split_luminance
-from mmcfusion_ros.fusion.denoising import denoise
+from mmcfusion_ros.fusion.conditions import bands, denoise
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
+from mmcfusion_ros.fusion.network import Network
+from mmcfusion_ros.fusion.registration import blend
 from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.network.variants import Variant
 
 LARGEST_SIDE = 4096
 SMALLEST_SIDE = 32
 
+ONE = 1 << 13  # a gain of 1 in int16
+LARGEST_GAIN = 1.5
+DARK = 16  # grey levels: darker ones have no colour that could be trusted with a larger gain
+DAYLIGHT, LAMPS = 0.08, 0.14  # casts: of daylight no more than that, of lamps no less
+SMALLER = 8  # times, the image that a cast is looked for in
+
+
+@dataclass(frozen=True, eq=False)
+class RegisteredPair:
+    """A pair on the RGB pixel grid, as any fuser can take it; images of ``H x W`` uint8.
+
+    ``thermal`` is white hot, ``clean`` the luminance without noise, ``colour`` as ``split_luminance`` gives it,
+    ``weight`` the share of thermal as ``Registration.warp`` gives it.
+    """
+
+    thermal: np.ndarray
+    clean: np.ndarray
+    luminance: np.ndarray
+    colour: np.ndarray | None = None
+    weight: np.ndarray | None = None
+
 
 class Fuser:
     """Fuses registered pairs with one network on one backend; if it ``denoises``, noisy images go through
-    :func:`~mmcfusion_ros.fusion.denoising.denoise` before.
+    :func:`~mmcfusion_ros.fusion.conditions.denoise` before.
 
     Thermal images are white hot for everyone; for weights that expect black hot they are turned over here."""
 
-    def __init__(self, backend: Backend, reason: str = "as configured", denoises: bool = True) -> None:
+    def __init__(self, backend: Backend | Network, reason: str = "as configured", denoises: bool = True) -> None:
         self.backend = backend
         self.reason = reason
         self.denoises = denoises
@@ -63,20 +88,29 @@ class Fuser:
         """
         check_visible(visible)
         luminance, colour = split_luminance(visible)
-        return self.colourise(self.fuse_luminance(thermal, luminance), colour)
+        if thermal.dtype != np.uint8:
+            raise ValueError(f"thermal image of {thermal.dtype}; it must be uint8, scale 16-bit counts first")
+        if thermal.ndim != 2 or thermal.shape != luminance.shape:
+            raise ValueError(f"thermal {thermal.shape} and luminance {luminance.shape} must have one shape H x W")
+        clean = denoise if self.denoises else lambda image: image
+        return self.fuse(RegisteredPair(clean(thermal), clean(luminance), luminance, colour), {})[0]
 
-    def fuse_luminance(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
-        """Two ``H x W`` uint8 images, the thermal one white hot, to the fused one."""
-        _check(thermal, luminance)
-        return self.fuse_clean(self.as_expected(self.clean(thermal)), self.clean(luminance))
-
-    def clean(self, image: np.ndarray) -> np.ndarray:
-        """An ``H x W`` uint8 image without the noise that the network is not to get."""
-        return denoise(image) if self.denoises else image
-
-    def as_expected(self, thermal: np.ndarray) -> np.ndarray:
-        """A white-hot ``H x W`` uint8 image in the polarity that the weights expect, or such a one to white hot."""
-        return in_polarity(thermal, self.backend.thermal_polarity)
+    def fuse(self, pair: RegisteredPair, moments: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+        """A pair, whose size whoever took it in has checked, to the fused image, like the visible one, and to the
+        thermal image as the network got it, ``H x W`` uint8. ``moments`` gets the end of stage ``network``."""
+        backend, variant, (height, width) = self.backend, self.backend.variant, pair.clean.shape
+        thermal, luminance = in_polarity(pair.thermal, backend.thermal_polarity), pair.clean
+        if pair.weight is not None:
+            thermal = blend(thermal, luminance, pair.weight)
+        multiple, smallest = variant.size_multiple, variant.smallest_size
+        if height % multiple or width % multiple or min(height, width) < smallest:
+            fused = backend(pad(thermal, variant), pad(luminance, variant))[:height, :width]
+        else:
+            fused = backend(thermal, luminance)
+        moments["network"] = time.perf_counter()
+        if pair.weight is not None:
+            fused = blend(fused, pair.luminance, pair.weight)
+        return self.colourise(fused, pair.colour), thermal
 
     def colourise(self, fused: np.ndarray, colour: np.ndarray | None) -> np.ndarray:
         """The fused luminance with the colours of the visible image, as :func:`split_luminance` gives them; for weights
@@ -84,15 +118,6 @@ class Fuser:
         for_detectors = self.backend.thermal_polarity == "black_hot"
         saturation = daylight(colour) if for_detectors and colour is not None else 1.0
         return merge_luminance(fused, colour, saturation)
-
-    def fuse_clean(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
-        """The network alone: what :meth:`clean` and :meth:`as_expected` gave, registered, to the fused image.
-
-        Two ``H x W`` uint8 images with sides of 32 to 4096 pixels, which whoever took them in has checked.
-        """
-        height, width = thermal.shape
-        padded = (pad(image, self.backend.variant) for image in (thermal, luminance))
-        return self.backend(*padded)[:height, :width]
 
 
 def pad(image: np.ndarray, variant: Variant) -> np.ndarray:
@@ -119,9 +144,45 @@ def check_size(width: int, height: int) -> None:
         raise ValueError(f"image of {width}x{height}: sides must be {SMALLEST_SIDE} to {LARGEST_SIDE}")
 
 
-def _check(thermal: np.ndarray, luminance: np.ndarray) -> None:
-    check_visible(luminance)
-    if thermal.dtype != np.uint8:
-        raise ValueError(f"thermal image of {thermal.dtype}; it must be uint8, scale 16-bit counts first")
-    if thermal.ndim != 2 or thermal.shape != luminance.shape:
-        raise ValueError(f"thermal {thermal.shape} and luminance {luminance.shape} must have one shape H x W")
+def split_luminance(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """``H x W x 3`` uint8, red first, to its luminance ``H x W`` uint8 and its colour for ``merge_luminance``.
+
+    The colour is the image itself. A grey image, ``H x W``, is its own luminance and has no colour.
+    """
+    return (image, None) if image.ndim == 2 else (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), image)
+
+
+def daylight(colour: np.ndarray) -> float:
+    """How far the colours of an ``H x W x 3`` uint8 image, red first, are those of daylight and not of lamps: 0 to 1.
+
+    By the cast of the whole image (a grey world has none): the mean of (channel - Y) / (Y + 16), as the length of a
+    vector. Lamps turn all that they shine on yellow or green, and detectors know such colours from few photographs.
+    """
+    height, width = (max(1, side // SMALLER) for side in colour.shape[:2])
+    small = cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    luminance = split_luminance(small)[0][..., None]
+    cast = float(np.linalg.norm(((small - luminance) / (luminance + DARK)).mean(axis=(0, 1))))
+    return min(max((LAMPS - cast) / (LAMPS - DAYLIGHT), 0.0), 1.0)
+
+
+def merge_luminance(luminance: np.ndarray, colour: np.ndarray | None, saturation: float = 1.0) -> np.ndarray:
+    """``H x W`` uint8 luminance F and a colour of the same size to ``H x W x 3`` uint8, red first.
+
+    Each channel is F + g (channel - Y), where Y is the luminance that the colour had and g = (F + 16) / (Y + 16) scales
+    its saturation along: at most 1.5, and never so that a channel is clipped; all times ``saturation``, 0 to 1. Where
+    F = Y the colour comes out as it was; elsewhere within 1 of that formula. Without colour the luminance is returned
+    as it is.
+    """
+    if colour is None:
+        return luminance
+    merged = np.empty_like(colour)
+    one = saturation * ONE
+    for band in bands(luminance.shape):
+        f, y = (plane.astype(np.int16) for plane in (luminance[band], cv2.cvtColor(colour[band], cv2.COLOR_RGB2GRAY)))
+        differences = [channel - y for channel in cv2.split(colour[band])]
+        _, gain = cv2.threshold(cv2.divide(f + DARK, y + DARK, scale=one), LARGEST_GAIN * one, 0, cv2.THRESH_TRUNC)
+        for room, needed in ((255 - f, reduce(np.maximum, differences)), (f, -reduce(np.minimum, differences))):
+            # In 64ths, with a little more room than needed, so that where none is needed there is no limit.
+            gain = np.minimum(gain, cv2.divide(64 * room + 2, 64 * needed + 1, scale=ONE))
+        cv2.merge([(f + cv2.multiply(gain, d, scale=1 / ONE)).astype(np.uint8) for d in differences], merged[band])
+    return merged

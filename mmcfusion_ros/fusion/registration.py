@@ -31,6 +31,7 @@ class Registration:
             calibration = Calibration(homography=calibration)
         self.calibration = calibration
         self._correction: np.ndarray | None = None
+        self._same_view = calibration.kind == "identity"
         self._maps = lru_cache(maxsize=2)(self._build_maps)
 
     def corrected(self, correction: np.ndarray) -> Registration:
@@ -38,6 +39,7 @@ class Registration:
         registration = Registration(self.calibration)
         correction = as_homography(correction)
         registration._correction = correction if self._correction is None else correction @ self._correction
+        registration._same_view = False
         return registration
 
     def prepare(self, thermal_shape: Shape, rgb_shape: Shape) -> None:
@@ -77,10 +79,6 @@ class Registration:
             f"registration is identity, but the thermal image is {sizes[0]} and the RGB image {sizes[1]}: of another "
             "shape, so hardly of the same field of view; run mmcfusion calibrate"
         ]
-
-    @property
-    def _same_view(self) -> bool:
-        return self.calibration.kind == "identity" and self._correction is None
 
     def _build_maps(self, thermal_shape: Shape, rgb_shape: Shape) -> _Maps:
         (thermal_height, thermal_width), (height, width) = thermal_shape, rgb_shape
@@ -141,14 +139,12 @@ class _Maps:
     doubts: list[str]
 
 
-def blend(image: np.ndarray, luminance: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+def blend(image: np.ndarray, luminance: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """``image`` where ``weight`` is 255, ``luminance`` where it is 0, a mixture between; all ``H x W`` uint8.
 
     Before the network it keeps the border of the thermal image from being seen as an edge, after it it passes the
-    RGB camera's luminance through. Without a weight ``image`` is returned as it is.
+    RGB camera's luminance through.
     """
-    if weight is None:
-        return image
     rest = cv2.bitwise_not(weight)
     return cv2.add(cv2.multiply(image, weight, scale=1 / 255), cv2.multiply(luminance, rest, scale=1 / 255))
 

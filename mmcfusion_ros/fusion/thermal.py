@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mmcfusion_ros.fusion.bad_pixels import BadPixels
+from mmcfusion_ros.fusion.conditions import BadPixels, ordered_sample, quantile
 from mmcfusion_ros.fusion.palette import Palette
-from mmcfusion_ros.fusion.quantiles import ordered_sample, quantile
 from mmcfusion_ros.network.metadata import POLARITIES
 
 DEAD, SATURATED = 0, 65535
@@ -145,7 +144,7 @@ class ThermalScaler:
             thermal = self.bad_pixels(thermal)
         if thermal.dtype == np.uint16:
             thermal = self._scale(thermal)
-        return in_polarity(thermal, self.options.polarity)
+        return thermal if self.options.polarity == "white_hot" else in_polarity(thermal, self.options.polarity)
 
     def problems(self) -> list[str]:
         """What looks wrong in the last frame, in words."""

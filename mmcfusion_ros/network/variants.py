@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,12 @@ class Variant:
     mlp_ratios: tuple[int, int, int, int] = (8, 8, 4, 4)
     fold: int = 1
 
-    @property
+    @cached_property
     def size_multiple(self) -> int:
         """Height and width of the input must be multiples of this many pixels."""
         return self.fold
 
-    @property
+    @cached_property
     def smallest_size(self) -> int:
         """Height and width of the input must be at least this many pixels: the deepest level is pooled by 2."""
         return 2 * 16 * self.fold

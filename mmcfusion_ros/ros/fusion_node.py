@@ -23,14 +23,14 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
 from mmcfusion_ros.fusion.errors import one_line
-from mmcfusion_ros.fusion.network_thread import NetworkThread
-from mmcfusion_ros.fusion.pipeline import FusionPipeline
-from mmcfusion_ros.ros.diagnostics import status_message
-from mmcfusion_ros.ros.fusing import Fusing
+from mmcfusion_ros.fusion.network import Network
+from mmcfusion_ros.ros.diagnostics import node_status
 from mmcfusion_ros.ros.memory import give_back, return_free_memory
 from mmcfusion_ros.ros.node_parameters import check_changes, declare_parameters, read_parameters
 from mmcfusion_ros.ros.outputs import Outputs
+from mmcfusion_ros.ros.session import Session
 from mmcfusion_ros.stream.mode import Mode
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -65,11 +65,11 @@ class FusionNode(LifecycleNode):
         declare_parameters(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         self._pipeline: FusionPipeline | None = None
-        self._network: NetworkThread | None = None
-        self._released: Callable[[], NetworkThread | None] = lambda: None
+        self._network: Network | None = None
+        self._released: Callable[[], Network | None] = lambda: None
         self._outputs: Outputs | None = None
-        self._fusing: Fusing | None = None
-        self._failure = ""  # why the node is not configured, or will not be any more
+        self._session: Session | None = None
+        self._failure = ""  # why the node is not configured, or will not be again
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         self._mode = self.create_publisher(String, "~/mode", LATCHED)
         self._tell_mode("NONE")
@@ -87,11 +87,10 @@ class FusionNode(LifecycleNode):
         try:
             self._settings = Settings(read_parameters(self))
             self._settings.pairing()
-            backend = self._settings.backend()
-            self._pipeline = self._settings.pipeline(backend)
-            self._pipeline.fuser.backend = self._network = NetworkThread(
-                backend, self._settings.number("watchdog_timeout"), self._settings.number("stall_timeout")
-            )
+            self._network = self._settings.network()
+            self._pipeline = self._settings.pipeline(self._network)
+            self._network.frame_limit_s = self._settings.number("watchdog_timeout")
+            self._network.loading_limit_s = self._settings.number("stall_timeout")
             self._outputs = Outputs(self, self._settings)
         except Exception as error:
             self._failure = f"cannot configure: {one_line(error)}"
@@ -101,8 +100,8 @@ class FusionNode(LifecycleNode):
         self._failure = ""
         give_back()
         self.get_logger().info(f"configured: model {self._settings.model}: {self._pipeline.fuser}")
-        if backend.warning:
-            self.get_logger().warning(backend.warning)
+        if self._network.warning:
+            self.get_logger().warning(self._network.warning)
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -113,7 +112,7 @@ class FusionNode(LifecycleNode):
         try:
             super().on_activate(state)
             self._pipeline.reset()
-            self._fusing = Fusing(
+            self._session = Session(
                 self,
                 self._settings,
                 self._pipeline,
@@ -166,9 +165,9 @@ class FusionNode(LifecycleNode):
         super().destroy_node()
 
     def _stop(self, timeout_s: float) -> None:
-        if self._fusing:
-            self._fusing.close(timeout_s)  # where it raises, on_error tries again
-            self._fusing = None
+        if self._session:
+            self._session.close(timeout_s)  # where it raises, on_error tries again
+            self._session = None
 
     def _release(self, patience_s: float = SHORT_PATIENCE_S) -> None:
         """A network that is still at a frame after that time is freed when its thread is done with it."""
@@ -190,35 +189,25 @@ class FusionNode(LifecycleNode):
         self._given_up.trigger()
 
     def _give_up(self) -> None:
-        if self._fusing:
+        if self._session:
             self._publish_diagnostics()
             self.trigger_deactivate()
 
     def _watch(self) -> None:
-        if self._fusing and self._fusing.watch():
+        if self._session and self._session.watch():
             self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
         values: dict[str, str] = {}
         problems, failure, device = ["not configured"], self._failure, ""
-        if self._pipeline and self._network:
-            backend, device = self._pipeline.fuser.backend, self._pipeline.fuser.backend.device
-            values = {
-                "model": self._settings.model,
-                "thermal_polarity": backend.thermal_polarity,
-                "backend": backend.name,
-                "device": device,
-                "precision": backend.precision,
-                "backend_reason": self._network.reason,
-                "backend_warning": backend.warning,
-                "registration": self._settings.text("registration.type"),
-            }
-            problems = ["configured, not active"]
-        if self._fusing:
-            more, problems, stuck = self._fusing.report()
+        if self._pipeline:
+            values = {"model": self._settings.model, **self._pipeline.state()}
+            device, problems = values["device"], ["configured, not active"]
+        if self._session:
+            more, problems, stuck = self._session.report()
             values, failure = values | more, failure or stuck
-        status = status_message(self.get_fully_qualified_name(), device, problems, values, failure)
-        inputs = self._fusing.input_statuses(self.get_fully_qualified_name()) if self._fusing else []
+        status = node_status(self.get_fully_qualified_name(), device, problems, values, failure)
+        inputs = self._session.input_statuses() if self._session else []
         message = DiagnosticArray(status=[status, *inputs])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -1,99 +1,257 @@
-"""One thread that computes: it takes the newest work and never lets a queue grow."""
+"""The way of a frame through the node: paired by the thread that spins it, fused and published by another one."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from mmcfusion_ros.stream.mode import Source
-from mmcfusion_ros.stream.pair_filter import PairFilter
-from mmcfusion_ros.stream.pairing import Pair, Stream
+import numpy as np
+from rclpy.clock import Clock
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from mmcfusion_ros.fusion.errors import BackendGivenUp, FrozenThermalError, one_line
+from mmcfusion_ros.fusion.fuser import check_size
+from mmcfusion_ros.ros.display import Display
+from mmcfusion_ros.ros.outputs import Outputs
+from mmcfusion_ros.stream.camera_info import sent_size
+from mmcfusion_ros.stream.health import Health
+from mmcfusion_ros.stream.messages import BadImage, drop_reason, fill_compressed, fill_image
+from mmcfusion_ros.stream.mode import ModeSwitch, Source
+from mmcfusion_ros.stream.pairing import (
+    MAX_BACKWARD_NS,
+    LoneFrame,
+    Pair,
+    Pairer,
+    PairingOptions,
+    Stream,
+    stamp_ns,
+)
+from mmcfusion_ros.stream.pipeline import FusionPipeline, Result
+
+Job = Pair[Any] | LoneFrame[Any]
 
 
-@dataclass(frozen=True)
-class LoneFrame:
-    """A message that goes out without a partner; ``time_ns`` is its stamp by the RGB camera's clock."""
+class FrameWorker:
+    """One thread that fuses the newest pair, and the newest frame of each camera that goes out alone: in turns, if they
+    come faster than they are processed. What a newer one replaces before its turn is superseded.
 
-    stream: Stream
-    message: Any
-    time_ns: int
-
-
-Job = Pair[Any] | LoneFrame
-
-
-def source_of(job: Job) -> Source:
-    """The camera of a lone frame, or ``pair``."""
-    return job.stream if isinstance(job, LoneFrame) else "pair"
-
-
-class NewestPairWorker:
-    """Calls ``process`` with the newest pair of a filter, whose waits it also ends when they are due, and the newest
-    lone frame of each camera: in turns, if they come faster than they are processed.
-
-    What a newer pair or frame replaces before it was taken goes to ``superseded``. ``process`` must not raise.
+    While nobody subscribes to an output, images are only looked at, for the diagnostics and the mode. ``clock`` is that
+    of the stamps; ``on_given_up(reason)`` is called once the backend will not be tried again.
     """
 
-    def __init__(self, pairs: PairFilter, process: Callable[[Job], None], superseded: Callable[[Job], object]) -> None:
-        self._pairs = pairs
-        self._process = process
-        self._superseded = superseded
-        self._condition = threading.Condition()
-        self._newest: dict[Source, Job] = {}
-        self._awake = False
-        self._stopping = False
+    def __init__(
+        self,
+        pairing: PairingOptions,
+        clock: Clock,
+        pipeline: FusionPipeline,
+        outputs: Outputs,
+        modes: ModeSwitch,
+        health: Health,
+        display: Display,
+        on_given_up: Callable[[str], object],
+    ) -> None:
+        self._pairer: Pairer[Any] = Pairer(pairing)
+        self._clock, self._pipeline, self._outputs, self._modes = clock, pipeline, outputs, modes
+        self._health, self._display, self._on_given_up = health, display, on_given_up
+        self._condition = threading.Condition()  # for the pairer and what waits
+        self._waiting: dict[Source, Job] = {}
+        self._stopping = self._wanted = False
         self._busy_since_s: float | None = None
+        self._last: tuple[Source | None, int] = (None, 0)  # from what the last image was made, and its stamp
+        self.camera_info: CameraInfo | None = None  # the RGB camera's last one
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
-        pairs.registerPairCallback(self.put)
 
     def start(self) -> None:
         """Begins to work."""
         self._thread.start()
 
-    def stop(self, timeout_s: float | None = None) -> bool:
-        """Ends after the work at hand; False if that takes longer than the timeout."""
+    def stop(self) -> None:
+        """Nothing more is published; the thread ends after the work at hand."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Waits for that; False if it takes longer than the timeout."""
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
-
-    def wake(self) -> None:
-        """A message came: the next deadline of the filter may have changed."""
-        with self._condition:
-            self._awake = True
-            self._condition.notify()
-
-    def put(self, job: Job) -> None:
-        """Takes the place of what waits from the same source."""
-        source = source_of(job)
-        with self._condition:
-            replaced = self._newest.get(source)
-            self._newest[source] = job
-            self._condition.notify()
-        if replaced:
-            self._superseded(replaced)
 
     def busy_s(self) -> float:
         """For how long it has been at the work at hand; 0 if there is none."""
         since_s = self._busy_since_s
         return 0.0 if since_s is None else time.monotonic() - since_s
 
+    def subscribers(self) -> int:
+        """How many listen to any of the topics; where nobody does, nothing needs to be fused."""
+        return sum(publisher.get_subscription_count() for publisher in self._outputs.publishers.values())
+
+    def drops(self) -> Counter[str]:
+        """Frames that the pairing dropped, by name, as of now."""
+        with self._condition:
+            return self._pairer.drops.copy()
+
+    def take(self, message: Any, stream: Stream) -> None:
+        """An image message of one camera, of any transport."""
+        stamp = stamp_ns(message)
+        with self._condition:
+            deadline_ns = self._pairer.deadline_ns
+            pairs = self._pairer.add(stream, stamp, message, time.monotonic_ns(), self._clock.now().nanoseconds)
+            accepted = self._pairer.newest.get(stream) is message
+            superseded = len(pairs) - 1 + ("pair" in self._waiting)
+            if pairs:
+                self._waiting["pair"] = pairs[-1]
+            if pairs or deadline_ns != self._pairer.deadline_ns:
+                self._condition.notify()
+        self._health.received(stream, len(pairs))
+        self._modes.arrived(*[stream][:accepted], *["pair"][: len(pairs)])  # type: ignore[arg-type]
+        if pairs and superseded:
+            self._health.lost("superseded", superseded)
+        if accepted and self._modes.mode != "FUSED" and self._modes.wants(stream):
+            self._take_alone(message, stream, stamp)
+
+    def _take_alone(self, message: Any, stream: Stream, stamp: int) -> None:
+        offset_ns = self._pairer.options.thermal_offset_ns if stream == "thermal" else 0
+        with self._condition:
+            replaced = stream in self._waiting
+            self._waiting[stream] = LoneFrame(stream, message, stamp, stamp + offset_ns)
+            self._condition.notify()
+        if replaced:
+            self._health.lost("superseded")
+
     def _run(self) -> None:
         while not self._stopping:
-            deadline_ns = self._pairs.next_deadline_ns()
-            timeout_s = None if deadline_ns is None else max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)
             with self._condition:
-                self._condition.wait_for(lambda: self._newest or self._awake or self._stopping, timeout_s)
-                job = self._newest.pop(next(iter(self._newest))) if self._newest else None
-                self._awake = False
-            if job and not self._stopping:
+                while not self._waiting and not self._stopping:
+                    deadline_ns = self._pairer.deadline_ns
+                    left_s = None if deadline_ns is None else (deadline_ns - time.monotonic_ns()) / 1e9
+                    if left_s is not None and left_s <= 0:
+                        break
+                    self._condition.wait(left_s)
+                job = self._waiting.pop(next(iter(self._waiting))) if self._waiting else None
+            if self._stopping:
+                return
+            if job:
                 self._busy_since_s = time.monotonic()
                 self._process(job)
                 self._busy_since_s = None
             else:
-                self._pairs.poll()
+                self._end_waits()
+
+    def _end_waits(self) -> None:
+        with self._condition:
+            pairs = self._pairer.poll(time.monotonic_ns())
+            if pairs:
+                self._waiting["pair"] = pairs[-1]
+        if pairs:
+            self._health.count("pairs", len(pairs))
+            if pairs[1:]:
+                self._health.lost("superseded", len(pairs) - 1)
+            self._modes.arrived("pair")
+
+    def _process(self, job: Job) -> None:
+        """Never raises."""
+        rested, self._wanted = not self._wanted, self.subscribers() > 0
+        if rested and self._wanted:
+            self._pipeline.scaler.reset()  # the scene may have changed
+        try:
+            if isinstance(job, LoneFrame):
+                result = self._pipeline.alone(job, self._rgb_size())
+                self._modes.succeeded(job.stream)
+            else:
+                result = self._pipeline.fuse(job, self._wanted)
+                if result.source == "pair":
+                    self._modes.succeeded("rgb", "thermal", "pair")
+                else:
+                    self._modes.succeeded("rgb")
+                    self._modes.frozen()
+            published = self._wanted and self._publish(job, result)
+        except Exception as error:
+            if not self._stopping:
+                self._drop(job, error)
+            return
+        if published:
+            skew_ms = job.skew_ns / 1e6 if isinstance(job, Pair) and result.source == "pair" else None
+            self._health.published(result.stamps_ns, result.milliseconds(), skew_ms)
+        elif self._wanted:
+            self._health.lost("superseded")
+        else:
+            self._health.rested(result.stamps_ns)
+
+    def _drop(self, job: Job, error: Exception) -> None:
+        bad: list[Stream] = [error.stream] if isinstance(error, BadImage) else []
+        if isinstance(job, Pair):
+            stamps_ns: dict[Stream, int] = {"thermal": job.thermal_stamp_ns, "rgb": job.rgb_stamp_ns}
+            if bad != ["rgb"]:
+                self._modes.succeeded("rgb")
+            self._modes.failed("pair", *bad)
+        else:
+            stamps_ns = {job.stream: job.stamp_ns}
+            self._modes.failed(job.stream)
+        if isinstance(error, FrozenThermalError):
+            self._modes.failed("thermal")
+        stream = [*stamps_ns, *bad][-1]
+        self._health.dropped(drop_reason(error), one_line(error), stamps_ns, stream, unusable=bool(bad))
+        if isinstance(error, BackendGivenUp):
+            self._on_given_up(one_line(error))
+
+    def _publish(self, job: Job, result: Result) -> bool:
+        """False, and nothing published, if the mode forbids it, it is not newer than what was made of something else
+        (a pair, or frames of one camera), or all is over."""
+        source: Source = "pair" if isinstance(job, Pair) else job.stream
+        time_ns = job.rgb_stamp_ns if isinstance(job, Pair) else job.time_ns
+        late = source != self._last[0] and 0 <= self._last[1] - time_ns <= MAX_BACKWARD_NS
+        if late or self._stopping or not self._modes.publishes(result.source):
+            return False
+        self._last = source, time_ns
+        header = (job.rgb if isinstance(job, Pair) else job.item).header
+        if source == "thermal":
+            header = Header(stamp=Time(nanoseconds=time_ns).to_msg(), frame_id=header.frame_id)
+        outputs, publishers = self._outputs, self._outputs.publishers
+        message = fill_image(Image(header=header), result.image, outputs.encoding)
+        result.moments["encode"] = time.perf_counter()
+        if publishers:  # not closed meanwhile
+            publishers["image"].publish(message)
+            if self.camera_info is not None:
+                self._publish_camera_info(self.camera_info, message)
+            if publishers["valid_mask"].get_subscription_count():
+                valid = np.full(result.image.shape[:2], 255, np.uint8)
+                if result.weight is not None:
+                    valid[result.weight == 0] = 0
+                publishers["valid_mask"].publish(fill_image(Image(header=header), valid, "mono8"))
+            if "compressed" in publishers:
+                jpeg = fill_compressed(CompressedImage(header=header), result.image, quality=outputs.jpeg_quality)
+                publishers["compressed"].publish(jpeg)
+            if "display" in publishers and publishers["display"].get_subscription_count():
+                self._display.show(result, header)
+        result.moments["publish"] = time.perf_counter()
+        return True
+
+    def _publish_camera_info(self, info: CameraInfo, image: Image) -> None:
+        sizes = [sent_size(info), (info.width, info.height)]  # some drivers give the size as sent
+        if (image.width, image.height) not in sizes:
+            problem = "is {}x{}, the image {}x{}".format(*sizes[0], image.width, image.height)
+        elif not np.isfinite(np.concatenate([info.k, info.d, info.r, info.p])).all():
+            problem = "has numbers that are not finite"
+        else:
+            info.header = image.header
+            self._outputs.publishers["camera_info"].publish(info)
+            return
+        text = f"camera_info {problem}: fused/camera_info is not published"
+        self._health.warn(text[:16], text, "camera_info_in", stamp_ns(image))
+
+    def _rgb_size(self) -> tuple[int, int] | None:
+        """The RGB images' width and height, by the last camera_info; None if it is not there or not usable."""
+        if self.camera_info is None:
+            return None
+        size = sent_size(self.camera_info)
+        try:
+            check_size(*size)
+        except ValueError:
+            return None
+        return size

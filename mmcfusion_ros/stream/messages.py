@@ -1,4 +1,4 @@
-"""Image messages to arrays: of any library whose messages have the fields of ROS 2's."""
+"""Image messages to arrays and back: of any library whose messages have the fields of ROS 2's."""
 
 from __future__ import annotations
 
@@ -116,8 +116,42 @@ def rgb_from_message(message: Any, depth: BitDepth | None = None) -> np.ndarray:
     return pixels if letters in ("y", "rgb") else cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{letters.upper()}2RGB"))
 
 
+def fill_image(message: Any, image: np.ndarray, encoding: str) -> Any:
+    """An ``Image`` message that has its header gets ``image`` in that encoding, with unpadded rows; it is returned.
+
+    Takes what :func:`wire_pixels` takes.
+    """
+    pixels = wire_pixels(image, encoding)
+    message.encoding, message.step = encoding, pixels[0].nbytes
+    message.height, message.width = image.shape[:2]
+    message.data.frombytes(pixels.view(np.uint8))
+    return message
+
+
+def fill_compressed(message: Any, image: np.ndarray, format: str = "jpeg", quality: int = 90) -> Any:
+    """A ``CompressedImage`` message that has its header gets ``image``, described as compressed_image_transport does.
+
+    ``jpeg`` (``quality`` from 1 to 100) takes ``H x W x 3`` uint8, red first, or ``H x W`` uint8; ``png`` (lossless,
+    no quality) takes ``H x W`` uint16 too. Anything else raises ``ValueError``. The message is returned.
+    """
+    encodings = {("u1", (3,)): "rgb8", ("u1", ()): "mono8", ("u2", ()): "mono16"}
+    encoding = encodings.get((image.dtype.str[1:], image.shape[2:]))
+    if encoding is None or format not in ("jpeg", "png") or (encoding, format) == ("mono16", "jpeg"):
+        raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be compressed as {format!r}")
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if format == "jpeg" else []
+    colour = encoding == "rgb8"
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if colour else image
+    message.format = f"{encoding}; {format} compressed {'bgr8' if colour else ''}"
+    message.data.frombytes(cv2.imencode(f".{format}", pixels, options)[1])
+    return message
+
+
 def wire_pixels(image: np.ndarray, encoding: str) -> np.ndarray:
-    """The contiguous pixels of an image message, ``H x W [x 3]``; takes what ``image_message`` takes."""
+    """The contiguous pixels of an image message of that encoding, ``H x W [x 3]``.
+
+    ``rgb8``, ``bgr8`` and ``mono8`` take ``H x W x 3`` uint8, red first, or ``H x W`` uint8, and convert;
+    ``mono16`` and ``16UC1`` take ``H x W`` uint16. Anything else raises ``ValueError``.
+    """
     kind = (encoding, image.shape[2:])
     if kind not in _TO_WIRE or image.dtype != _LAYOUTS[encoding][0]:
         raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be sent as encoding {encoding!r}")
@@ -126,25 +160,23 @@ def wire_pixels(image: np.ndarray, encoding: str) -> np.ndarray:
 
 
 def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, str]:
-    """The pixels and their letters; an encoding that is not in ``_LAYOUTS`` is converted to encoding ``other``."""
+    """The pixels and their letters; an encoding that is not in ``_LAYOUTS`` is converted to encoding ``other``.
+
+    A read-only view of the data, or a copy where byte order or row padding do not suit the processor.
+    """
     try:
-        return _read(message, other)
+        if hasattr(message, "format"):  # a CompressedImage
+            return _decompress(message)
+        if message.encoding not in _LAYOUTS:
+            return _convert_with_cv_bridge(message, other), _LAYOUTS[other][1]
+        dtype, letters = _LAYOUTS[message.encoding]
+        return _view(message, dtype, len(letters)), letters
     except BadImage as error:
         error.stream = stream
         raise
 
 
-def _read(message: Any, other: str) -> tuple[np.ndarray, str]:
-    if hasattr(message, "format"):  # a CompressedImage
-        return _decompress(message)
-    if message.encoding in _LAYOUTS:
-        dtype, letters = _LAYOUTS[message.encoding]
-        return _view(message, dtype, len(letters)), letters
-    return _convert_with_cv_bridge(message, other), _LAYOUTS[other][1]
-
-
 def _view(message: Any, dtype: Any, channels: int) -> np.ndarray:
-    """A read-only view of the data, or a copy where byte order or row padding do not suit the processor."""
     native = np.dtype(dtype)
     row_bytes = message.width * channels * native.itemsize
     needed = (message.height - 1) * message.step + row_bytes

@@ -24,7 +24,7 @@ class ModeSwitch:
     out alone, if it is one of ``pass_through`` and has been sending usable frames for ``timeout_s``. Fusion is resumed
     after ``recovery_pairs`` usable pairs in a row, or after the first one in mode NONE; so a loose plug does not make
     the mode flutter. A source that failed counts again after its first success, and what arrived since its last success
-    then proves nothing: a network that is stuck or made anew for longer than ``timeout_s`` is a loss.
+    then proves nothing: a network that is stuck or created again for longer than ``timeout_s`` is a loss.
 
     A frozen thermal camera is lost at once, and the RGB camera goes out alone whatever ``pass_through`` says.
 
@@ -49,30 +49,28 @@ class ModeSwitch:
         self._failing: set[Source] = set()
         self._good_pairs = 0
 
-    def arrived(self, source: Source) -> None:
-        """A frame was accepted by the pairing, or a pair formed."""
+    def arrived(self, *sources: Source) -> None:
+        """A frame was accepted by the pairing, a pair formed."""
         with self._lock:
-            if source not in self._failing:
-                self._mark(source)
-            self._update()
+            self._follow(*(source for source in sources if source not in self._failing))
 
-    def succeeded(self, source: Source) -> None:
+    def succeeded(self, *sources: Source) -> None:
         """A frame or pair could be used."""
         with self._lock:
-            self._failing.discard(source)
-            self._mark(source)
-            self._good_s[source] = self._last_s[source]
-            self._good_pairs += source == "pair"
-            self._update()
+            self._failing.difference_update(sources)
+            self._good_s.update(dict.fromkeys(sources, self._clock_s()))
+            self._good_pairs += "pair" in sources
+            self._follow(*sources)
 
-    def failed(self, source: Source) -> None:
+    def failed(self, *sources: Source) -> None:
         """A frame or pair could not be used."""
         with self._lock:
-            self._failing.add(source)
-            self._last_s[source] = self._good_s[source]
-            if source == "pair":
+            self._failing.update(sources)
+            for source in sources:
+                self._last_s[source] = self._good_s[source]
+            if "pair" in sources:
                 self._good_pairs = 0
-            self._update()
+            self._follow()
 
     def frozen(self) -> None:
         """The thermal frame of a pair was an old one, and the RGB camera is to go out instead."""
@@ -80,13 +78,12 @@ class ModeSwitch:
             self._failing |= {"pair", "thermal"}
             self._good_pairs = 0
             self._last_s["pair"] = self._good_s["pair"] = -math.inf
-            self._mark(FROZEN)
-            self._update()
+            self._follow(FROZEN)
 
     def update(self) -> None:
         """Time has passed."""
         with self._lock:
-            self._update()
+            self._follow()
 
     def publishes(self, source: Source) -> bool:
         """Whether fused pairs, or frames of this camera alone, go out."""
@@ -98,20 +95,21 @@ class ModeSwitch:
         """Whether frames of this camera are looked at alone: they go out, or may prove that it is well again."""
         return self.publishes(stream) or (self.mode == "NONE" and stream in self._failing)
 
-    def _mark(self, source: str) -> None:
+    def _follow(self, *sources: str) -> None:
+        """Takes note of these sources, now, and changes the mode where it must. Needs the lock."""
         now_s = self._clock_s()
-        if now_s - self._last_s[source] > self._timeout_s:
-            self._since_s[source] = now_s
-        self._last_s[source] = now_s
-
-    def _update(self) -> None:
-        new = self._next()
+        for source in sources:
+            if now_s - self._last_s[source] > self._timeout_s:
+                self._since_s[source] = now_s
+            self._last_s[source] = now_s
+        if self.mode == "FUSED" and now_s - self._last_s["pair"] <= self._timeout_s:
+            return
+        new = self._next(now_s)
         if new != self.mode:
             old, self.mode = self.mode, new
             self._on_change(new, old)
 
-    def _next(self) -> Mode:
-        now_s = self._clock_s()
+    def _next(self, now_s: float) -> Mode:
         fresh = {source for source, last_s in self._last_s.items() if now_s - last_s <= self._timeout_s}
         if "pair" not in fresh:
             self._good_pairs = 0

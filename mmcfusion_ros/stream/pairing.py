@@ -1,7 +1,6 @@
 """Pairing of two camera streams by stamp: a pair is two frames that are each other's nearest.
 
-All stamps, times and durations are int nanoseconds. The same ``Pairer`` serves bags and, in a ``PairFilter``, the live
-node; it needs no ROS.
+All stamps, times and durations are int nanoseconds. The same ``Pairer`` serves bags and the live node; it needs no ROS.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 Item = TypeVar("Item")
 Stream = Literal["thermal", "rgb"]
@@ -26,6 +25,11 @@ DROP_REASONS = {
 }
 MAX_BACKWARD_NS = 1_000_000_000  # one frame further back than this is a clock jump, not a frame out of order
 INTERVALS_KEPT = 8
+
+
+def stamp_ns(message: Any) -> int:
+    """The stamp in a message's header, in ns."""
+    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,16 @@ class Pair(Generic[Item]):
 
 
 @dataclass(frozen=True)
+class LoneFrame(Generic[Item]):
+    """A frame that goes on without a partner; ``time_ns`` is its stamp by the RGB camera's clock."""
+
+    stream: Stream
+    item: Item
+    stamp_ns: int
+    time_ns: int
+
+
+@dataclass(frozen=True)
 class _Frame(Generic[Item]):
     item: Item
     stamp_ns: int
@@ -82,26 +96,8 @@ class _Stream(Generic[Item]):
     decided_ns: float = -math.inf  # time of the newest frame that left the queue
     backward_ns: float = math.inf  # time of a frame out of order, until the next good one
     ceiling_ns: float = math.inf  # the other stream has jumped back: frames above are of the time before
+    next_ns: float = -math.inf  # the earliest time of the next frame: half the shortest of the last intervals on
     intervals_ns: deque[float] = field(default_factory=lambda: deque(maxlen=INTERVALS_KEPT))
-
-    def accept(self, frame: _Frame[Item]) -> None:
-        if self.newest_ns > -math.inf:
-            self.intervals_ns.append(frame.time_ns - self.newest_ns)
-        self.newest_ns, self.backward_ns = frame.time_ns, math.inf
-        self.queue.append(frame)
-
-    def oldest_ns(self) -> int:
-        return self.queue[0].time_ns
-
-    def take(self) -> _Frame[Item]:
-        frame = self.queue.popleft()
-        self.decided_ns = frame.time_ns
-        return frame
-
-    def next_ns(self) -> float:
-        """The earliest time that the next frame may have: half the shortest of the last intervals on."""
-        known = len(self.intervals_ns) == INTERVALS_KEPT
-        return self.newest_ns + (max(1, min(self.intervals_ns) // 2) if known else 1)
 
 
 class Pairer(Generic[Item]):
@@ -115,7 +111,8 @@ class Pairer(Generic[Item]):
     ``arrival_ns`` and ``now_ns`` are of one steady clock, ``clock_ns`` is of the clock that stamps the frames; a bag
     gives its receive times as both. ``drops`` counts dropped frames by name (``DROP_REASONS``); ``on_drop(name, item)``
     is called with each. ``last_arrival_ns`` tells when each stream last delivered anything, for the report of a stall;
-    ``newest`` is the last frame of each stream that was accepted.
+    ``newest`` is the last frame of each stream that was accepted. ``deadline_ns`` is when ``poll`` has something to do
+    if no frame comes before; None if nothing waits or waits have no end.
     """
 
     def __init__(self, options: PairingOptions, on_drop: Callable[[str, Item], None] | None = None) -> None:
@@ -123,6 +120,7 @@ class Pairer(Generic[Item]):
         self.drops: Counter[str] = Counter()
         self.last_arrival_ns: dict[Stream, int] = {}
         self.newest: dict[Stream, Item] = {}
+        self.deadline_ns: int | None = None
         self._on_drop = on_drop
         self._thermal: _Stream[Item] = _Stream("thermal")
         self._rgb: _Stream[Item] = _Stream("rgb")
@@ -136,67 +134,65 @@ class Pairer(Generic[Item]):
         time_ns = stamp_ns + (self.options.thermal_offset_ns if stream == "thermal" else 0)
         self.last_arrival_ns[stream] = arrival_ns
         if clock_ns is not None:
-            self._follow_clock(clock_ns)
+            if clock_ns < self._clock_ns:
+                self._clock_went_back(clock_ns)
+            self._clock_ns = clock_ns
+        in_order = time_ns > this.newest_ns and this.ceiling_ns == math.inf
         if clock_ns is not None and 0 < self.options.max_age_ns < clock_ns - time_ns:
             self._drop(this, item, "stale")
-        elif fault := self._fault(this, other, time_ns):
+        elif fault := None if in_order else self._fault(this, other, time_ns):
             self._drop(this, item, fault)
         else:
-            this.accept(_Frame(item, stamp_ns, time_ns, arrival_ns))
+            if this.newest_ns > -math.inf:
+                this.intervals_ns.append(time_ns - this.newest_ns)
+            known = len(this.intervals_ns) == INTERVALS_KEPT
+            this.next_ns = time_ns + (max(1, min(this.intervals_ns) // 2) if known else 1)
+            this.newest_ns, this.backward_ns = time_ns, math.inf
+            this.queue.append(_Frame(item, stamp_ns, time_ns, arrival_ns))
             self.newest[stream] = item
         return self.poll(arrival_ns)
 
     def poll(self, now_ns: int) -> list[Pair[Item]]:
         """Returns the pairs that have waited long enough by now; drops frames that have waited too long."""
         pairs: list[Pair[Item]] = []
+        options, streams = self.options, (self._thermal, self._rgb)
         while self._thermal.queue and self._rgb.queue:
             # The earlier of the two oldest frames pairs with the later one or not at all: what comes after that one is
             # further away, what came before it is decided.
-            early, late = sorted((self._rgb, self._thermal), key=lambda stream: stream.oldest_ns())
-            gap = late.oldest_ns() - early.oldest_ns()
-            nearer = gap + 1 if early is self._thermal else gap  # what is less than this away is nearer
-            if gap > self.options.slop_ns or self._passed_over(early, late, nearer):
+            thermal, rgb = self._thermal.queue[0], self._rgb.queue[0]
+            thermal_first = thermal.time_ns < rgb.time_ns
+            early, late = streams if thermal_first else streams[::-1]
+            first, second = early.queue[0].time_ns, late.queue[0].time_ns
+            gap = second - first
+            nearer = gap + 1 if thermal_first else gap  # what is less than this away is nearer
+            passed_over = first - late.decided_ns < nearer or (
+                len(early.queue) > 1 and early.queue[1].time_ns - second < nearer
+            )
+            wait_end_ns = max(thermal.arrival_ns, rgb.arrival_ns) + options.max_wait_ns
+            if gap > options.slop_ns or passed_over:
                 self._drop_oldest(early, "unpaired")
-            elif early.next_ns() - late.oldest_ns() >= nearer or self._wait_is_over(late, now_ns):
-                thermal, rgb = self._thermal.take(), self._rgb.take()
+            elif early.next_ns - second >= nearer or now_ns >= wait_end_ns or len(late.queue) > options.queue_size:
+                for stream in streams:
+                    stream.decided_ns = stream.queue.popleft().time_ns
                 skew_ns = rgb.time_ns - thermal.time_ns
                 pairs.append(Pair(thermal.item, rgb.item, thermal.stamp_ns, rgb.stamp_ns, skew_ns))
             else:
+                self.deadline_ns = wait_end_ns
                 return pairs
-        for stream in (self._thermal, self._rgb):
-            while stream.queue and now_ns >= self._expiry_ns(stream):
+        for stream in streams:
+            while stream.queue and 0 < options.max_age_ns <= now_ns - stream.queue[0].arrival_ns:
                 self._drop_oldest(stream, "unpaired")
-            while len(stream.queue) > self.options.queue_size:
+            while len(stream.queue) > options.queue_size:
                 self._drop_oldest(stream, "overflow")
+        waiting = [stream.queue[0].arrival_ns for stream in streams if stream.queue and options.max_age_ns]
+        self.deadline_ns = min(waiting) + options.max_age_ns if waiting else None
         return pairs
-
-    def next_deadline_ns(self) -> int | None:
-        """When ``poll`` has something to do if no frame comes before; None if nothing waits or waits have no end."""
-        if self._thermal.queue and self._rgb.queue:
-            return self._wait_end_ns()
-        expiries = [self._expiry_ns(stream) for stream in (self._thermal, self._rgb) if stream.queue]
-        return int(min(expiries)) if expiries and self.options.max_age_ns else None
 
     def reset(self, reason: str) -> None:
         """Drops every waiting frame for this reason. A stamp that then goes back is still noticed."""
         for stream in (self._thermal, self._rgb):
             self._flush(stream, reason)
-
-    @staticmethod
-    def _passed_over(early: _Stream[Item], late: _Stream[Item], nearer: int) -> bool:
-        """Whether one of the two oldest frames is known to have a nearer frame than the other."""
-        return early.oldest_ns() - late.decided_ns < nearer or (
-            len(early.queue) > 1 and early.queue[1].time_ns - late.oldest_ns() < nearer
-        )
-
-    def _wait_is_over(self, late: _Stream[Item], now_ns: int) -> bool:
-        return now_ns >= self._wait_end_ns() or len(late.queue) > self.options.queue_size
-
-    def _wait_end_ns(self) -> int:
-        return max(self._thermal.queue[0].arrival_ns, self._rgb.queue[0].arrival_ns) + self.options.max_wait_ns
-
-    def _expiry_ns(self, stream: _Stream[Item]) -> float:
-        return stream.queue[0].arrival_ns + (self.options.max_age_ns or math.inf)
+        self.deadline_ns = None
 
     def _drop(self, stream: _Stream[Item], item: Item, reason: str) -> None:
         name = f"{reason}_{stream.name}"
@@ -205,18 +201,19 @@ class Pairer(Generic[Item]):
             self._on_drop(name, item)
 
     def _drop_oldest(self, stream: _Stream[Item], reason: str) -> None:
-        self._drop(stream, stream.take().item, reason)
+        frame = stream.queue.popleft()
+        stream.decided_ns = frame.time_ns
+        self._drop(stream, frame.item, reason)
 
     def _flush(self, stream: _Stream[Item], reason: str) -> None:
         while stream.queue:
             self._drop_oldest(stream, reason)
 
-    def _follow_clock(self, clock_ns: int) -> None:
-        """Where the clock has gone back, drops what waits of a stream that has not."""
+    def _clock_went_back(self, clock_ns: int) -> None:
+        """Drops what waits of a stream that has not gone back too."""
         for stream in (self._thermal, self._rgb):
-            if clock_ns < self._clock_ns and stream.newest_ns > (self._clock_ns + clock_ns) // 2:
+            if stream.newest_ns > (self._clock_ns + clock_ns) // 2:
                 self._flush(stream, "clock_jump")
-        self._clock_ns = clock_ns
 
     def _fault(self, this: _Stream[Item], other: _Stream[Item], time_ns: int) -> str | None:
         """Why a frame of ``this`` stream must not be used, if so. A jump back in time begins both streams anew."""
@@ -243,6 +240,6 @@ class Pairer(Generic[Item]):
         for stream in (this, other):
             if stream.newest_ns > split_ns:
                 self._flush(stream, "clock_jump")
-                stream.newest_ns = stream.decided_ns = -math.inf
+                stream.newest_ns = stream.decided_ns = stream.next_ns = -math.inf
                 if stream is other:
                     stream.ceiling_ns = split_ns

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmcfusion_ros.alignment.refinement import MODES as REFINEMENT_MODES
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
-from mmcfusion_ros.fusion.frozen import FROZEN_POLICIES
+from mmcfusion_ros.fusion.conditions import FROZEN_POLICIES
 from mmcfusion_ros.fusion.models import PURPOSES
 from mmcfusion_ros.fusion.thermal import LIMITS, MODES, POLARITIES, ThermalOptions
 

@@ -13,15 +13,15 @@ import numpy as np
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
-from mmcfusion_ros.fusion.frozen import FrozenDetector
+from mmcfusion_ros.fusion.conditions import FrozenDetector
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
-from mmcfusion_ros.fusion.pipeline import FusionPipeline
+from mmcfusion_ros.fusion.network import Maker, Network
 from mmcfusion_ros.fusion.registration import Registration
-from mmcfusion_ros.fusion.supervised_backend import Maker, SupervisedBackend
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.stream.pairing import PairingOptions, Stream
 from mmcfusion_ros.stream.parameters import Value
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.trace import FrameTrace
 
 
@@ -69,17 +69,17 @@ class Settings:
         values: dict[str, Any] = {name: self.values[f"thermal.{name}"] for name in names}
         return ThermalOptions(mode=self.text("thermal.scaling"), **values)
 
-    def backend(self) -> SupervisedBackend:
+    def network(self) -> Network:
         """What runs the network, loaded; errors say which parameter or file is wrong.
 
         OpenCV keeps to the same number of threads from now on, in the whole process.
         """
         cv2.setNumThreads(self.whole("threads") or -1)
-        return SupervisedBackend(self._backend_makers(), self.whole("backend_attempts"))
+        return Network(self._backend_makers(), self.whole("backend_attempts"))
 
-    def pipeline(self, backend: SupervisedBackend) -> FusionPipeline:
+    def pipeline(self, network: Network) -> FusionPipeline:
         """The whole way of a frame, run once; errors say which parameter or file is wrong."""
-        fuser = Fuser(backend, backend.reason, bool(self.values["denoise"]))
+        fuser = Fuser(network, network.reason, bool(self.values["denoise"]))
         registration = Registration(self._calibration())
         pipeline = FusionPipeline(
             fuser,

@@ -20,8 +20,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.camera import Intrinsics
-from mmcfusion_ros.ros.image_messages import image_message
 from mmcfusion_ros.simulation.frame import Camera, Frame
+from mmcfusion_ros.stream.messages import fill_image
 from mmcfusion_ros.tools.player_node import player_node
 
 CAMERAS: tuple[Camera, Camera] = ("thermal", "rgb")
@@ -172,7 +172,7 @@ class _CameraPublisher:
         header = Header(stamp=stamp, frame_id=f"{frame.camera}_optical_frame")
         encoding = "rgb8" if frame.image.ndim == 3 else {"uint8": "mono8", "uint16": "16UC1"}[frame.image.dtype.name]
         self._infos[frame.camera].publish(self._camera_info(frame, header))
-        self._images[frame.camera].publish(image_message(frame.image, encoding, header))
+        self._images[frame.camera].publish(fill_image(Image(header=header), frame.image, encoding))
 
     def _camera_info(self, frame: Frame, header: Header) -> CameraInfo:
         lens = self._intrinsics.get(frame.camera)

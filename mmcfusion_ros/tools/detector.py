@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
-from mmcfusion_ros.stream.pair_filter import stamp_ns
+from mmcfusion_ros.stream.pairing import stamp_ns
 
 KEPT_INPUTS = 60
 Triple = Callable[[Image, Image, Image], None]

@@ -20,8 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
-from mmcfusion_ros.stream.pair_filter import stamp_ns
-from mmcfusion_ros.stream.pairing import Stream
+from mmcfusion_ros.stream.pairing import Stream, stamp_ns
 
 STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
 DISCOVERY_S = 5.0  # in which DDS makes nodes and topics known to each other

@@ -20,10 +20,10 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header, String
+from std_msgs.msg import String
 
-from mmcfusion_ros.ros.image_messages import image_message
-from mmcfusion_ros.stream.pair_filter import stamp_ns
+from mmcfusion_ros.stream.messages import fill_image
+from mmcfusion_ros.stream.pairing import stamp_ns
 
 CAMERA_FAULTS = ("stop", "wrong_encoding", "truncated", "stamp_jump", "burst", "loss", "freeze")
 WRONG_ENCODINGS = ("", "nonsense", "32FC7", "rgb8\0", "bayer_rggb16")
@@ -55,8 +55,8 @@ class FaultyCamera:
         noise = np.random.default_rng(i).integers(0, 60, (height, width))
         ramp = np.roll(np.linspace(20, 190, width), i * width // IMAGES)[None, :] + noise
         if camera == "thermal":
-            return image_message((29000 + 10 * ramp).astype(np.uint16), "16UC1", Header())
-        return image_message(np.dstack([ramp, 255 - ramp, ramp / 2]).astype(np.uint8), "rgb8", Header())
+            return fill_image(Image(), (29000 + 10 * ramp).astype(np.uint16), "16UC1")
+        return fill_image(Image(), np.dstack([ramp, 255 - ramp, ramp / 2]).astype(np.uint8), "rgb8")
 
     def run(self) -> None:
         """Publishes until the ROS context ends."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_pair
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.training.config import TrainingConfig
 from mmcfusion_ros.training.degradation import degrade

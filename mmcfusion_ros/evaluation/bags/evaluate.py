@@ -17,7 +17,7 @@ from mmcfusion_ros.bags.ahead import ahead
 from mmcfusion_ros.bags.events import Arrived, CameraEvents
 from mmcfusion_ros.bags.reading import Bag
 from mmcfusion_ros.bags.topics import CameraTopics, find_cameras
-from mmcfusion_ros.evaluation.bags.fusing import Fused, Result, fuse
+from mmcfusion_ros.evaluation.bags.fusing import Fused, Outcome, fuse
 from mmcfusion_ros.evaluation.bags.measures import frame_metrics, frame_times
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.bags.outputs import DiagnosedBag, FrameTable, Outputs, ReportFrames
@@ -25,9 +25,8 @@ from mmcfusion_ros.evaluation.bags.statistics import Statistics
 from mmcfusion_ros.evaluation.bags.summary import FileHashes, configuration, header_words, problems, results
 from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.report import Run
-from mmcfusion_ros.fusion.pipeline import FusionPipeline
-from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
 from mmcfusion_ros.stream.parameters import Value
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
 
 READ_AHEAD, FUSED_AHEAD = 16, 4  # events; one in five or so holds images
@@ -66,15 +65,14 @@ def evaluate_bag(
     statistics = Statistics()
     with Bag(path) as bag, FileHashes(bag.files) as hashes:
         cameras = find_cameras(bag.topics, options.thermal_topic, options.rgb_topic)
-        pipeline = settings.pipeline(settings.backend())
-        lenses = CameraInfoRegistration(pipeline.calibration)
-        if "thermal" not in lenses.cameras:
+        pipeline = settings.pipeline(settings.network())
+        if "thermal" not in pipeline.lenses.cameras:
             cameras = replace(cameras, thermal_camera_info=None)  # as the node, which does not subscribe to it then
         events = CameraEvents(bag, cameras, settings.pairing())
         pipeline.refiner = None  # it works by the wall clock: the same bag would not give the same images
         begun = time.perf_counter()
         read = ahead(events.read(*options.range_ns(bag)), READ_AHEAD)
-        fused = ahead(fuse(read, pipeline, lenses, settings.text("output_encoding"), options.every), FUSED_AHEAD)
+        fused = ahead(fuse(read, pipeline, settings.text("output_encoding"), options.every), FUSED_AHEAD)
         outputs = _open_outputs(bag, cameras, pipeline, settings, out, options)
         with closing(fused), outputs, _progress(bag, cameras, options) as bar:
             for result in fused:
@@ -89,16 +87,14 @@ def evaluate_bag(
             **configuration(bag, cameras, values, pipeline, options),
             "sha256": hashes.result(wait=not stop.is_set()),
             **results(statistics, time.perf_counter() - begun),
-            "problems": problems(bag, cameras, events, statistics, options.metrics)
-            + lenses.problems()
-            + pipeline.problems(),
+            "problems": problems(bag, cameras, events, statistics, options.metrics) + pipeline.problems(),
         }
     if out:
         write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     return BagResult(summary, statistics, outputs.report)
 
 
-def _measured(result: Result, metrics: bool) -> dict[str, float]:
+def _measured(result: Outcome, metrics: bool) -> dict[str, float]:
     """The values of a fused frame by column; empty for anything else."""
     if not isinstance(result, Fused):
         return {}

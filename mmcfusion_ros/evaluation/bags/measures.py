@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.evaluation.bags.fusing import Fused
-from mmcfusion_ros.fusion.colour import split_luminance
+from mmcfusion_ros.fusion.fuser import split_luminance
 
 METRICS = ("EN", "SD", "SF", "AG", "MI", "SCD", "CC", "VIF", "Qabf", "SSIM")
 RESIDUAL = "residual_px"
@@ -21,11 +21,12 @@ def frame_metrics(frame: Fused) -> dict[str, float]:
     """``METRICS`` of the luminance, and ``residual_px``; empty for images that are too small for them."""
     from mmcfusion_ros.evaluation.metrics import SMALLEST_SIDE, fusion_metrics
 
-    if min(frame.thermal.shape) < SMALLEST_SIDE:
+    thermal, visible = frame.result.registered, frame.result.visible
+    if thermal is None or visible is None or min(thermal.shape) < SMALLEST_SIDE:
         return {}
-    luminance, fused = split_luminance(frame.rgb)[0], split_luminance(frame.fused)[0]
-    metrics = fusion_metrics(frame.thermal, luminance, fused)
-    return {name: metrics[name] for name in METRICS} | {RESIDUAL: registration_residual(frame.thermal, luminance)}
+    luminance, fused = split_luminance(visible)[0], split_luminance(frame.result.image)[0]
+    metrics = fusion_metrics(thermal, luminance, fused)
+    return {name: metrics[name] for name in METRICS} | {RESIDUAL: registration_residual(thermal, luminance)}
 
 
 def registration_residual(thermal: np.ndarray, luminance: np.ndarray) -> float:

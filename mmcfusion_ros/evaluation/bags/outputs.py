@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mmcfusion_ros.bags.events import Arrived, Dropped
-from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused, Result
+from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused, Outcome
 from mmcfusion_ros.evaluation.bags.measures import METRICS, RESIDUAL
 from mmcfusion_ros.evaluation.bags.writing import FusedBag
 from mmcfusion_ros.evaluation.report import Frame, encode_preview
-from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.stream.health import Health
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
 
 COLUMNS = (
@@ -36,7 +36,7 @@ class FrameTable:
         self._rows.writeheader()
         self._start_ns = start_ns
 
-    def add(self, result: Result, values: Mapping[str, float]) -> None:
+    def add(self, result: Outcome, values: Mapping[str, float]) -> None:
         """Numbers are rounded to a microsecond and to six decimals."""
         if isinstance(result, Arrived):
             return
@@ -59,27 +59,20 @@ class DiagnosedBag:
     """The fused bag, with the diagnostics of a node whose clock is the recording's, once a second at most."""
 
     def __init__(self, path: Path, pipeline: FusionPipeline, settings: Settings) -> None:
-        backend = pipeline.fuser.backend
-        self._constants = {
-            "model": settings.model,
-            "thermal_polarity": backend.thermal_polarity,
-            "backend": backend.name,
-            "device": backend.device,
-            "precision": backend.precision,
-            "registration": settings.text("registration.type"),
-        }
+        self._model, self._pipeline = settings.model, pipeline
         self._stall_timeout_s = settings.number("stall_timeout")
         self._encoding = settings.text("output_encoding")
         self._bag = FusedBag(path)
         self._now_ns: int | None = None
         self._due_ns = 0
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Outcome) -> None:
         """Writes a fused frame; counts the rest."""
         if self._now_ns is None:
             self._due_ns = result.time_ns + DIAGNOSTICS_PERIOD_NS
             self._now_ns = result.time_ns
-            self._health = Health(lambda: (self._now_ns or 0) / 1e9)
+            topics = {f"{name}_in": name for name in ("thermal", "rgb", "camera_info")}
+            self._health = Health(self._stall_timeout_s, topics, clock_s=lambda: (self._now_ns or 0) / 1e9)
         if result.time_ns >= self._due_ns:
             self._now_ns = self._due_ns
             self._diagnose()
@@ -88,12 +81,12 @@ class DiagnosedBag:
         if isinstance(result, Arrived):
             self._health.count(result.name)
         elif isinstance(result, Dropped):
-            self._health.drop(result.reason)
+            self._health.lost(result.reason)
             if result.stream == "pair":
                 self._health.count("pairs")
         else:
             self._health.count("pairs")
-            self._health.fused(result.milliseconds, result.pair.skew_ns / 1e6)
+            self._health.published(result.result.stamps_ns, result.milliseconds, result.pair.skew_ns / 1e6)
             self._bag.write_frame(result, self._encoding)
 
     def close(self) -> None:
@@ -103,9 +96,8 @@ class DiagnosedBag:
         self._bag.close()
 
     def _diagnose(self) -> None:
-        topics = {f"{name}_in": name for name in ("thermal", "rgb", "camera_info")}
-        problems = self._health.problems(self._stall_timeout_s, topics)
-        self._bag.write_diagnostics(problems, self._constants | self._health.report({}), self._now_ns or 0)
+        values = {"model": self._model, **self._pipeline.state(), **self._health.report({})}
+        self._bag.write_diagnostics(self._health.problems({}), values, self._now_ns or 0)
 
 
 @dataclass
@@ -128,7 +120,7 @@ class ReportFrames:
         self._frame_step = max(1, -(-self.expected // self.largest))
         self._preview_step = self._frame_step * max(1, -(-self.expected // (self._frame_step * self.previews)))
 
-    def add(self, result: Result, values: Mapping[str, float]) -> None:
+    def add(self, result: Outcome, values: Mapping[str, float]) -> None:
         """Keeps it, if it is its turn."""
         time_s = (result.time_ns - self.start_ns) / 1e9
         if isinstance(result, Dropped):
@@ -142,7 +134,8 @@ class ReportFrames:
         name = f"{time_s:.3f} s"
         if not self.images or self.seen % self._preview_step:
             return Frame(name, time_s, dict(values))
-        images = (encode_preview(image) for image in (frame.thermal, frame.rgb, frame.fused))
+        result = frame.result
+        images = (encode_preview(image) for image in (result.registered, result.visible, result.image))
         return Frame(name, time_s, dict(values), *images)
 
 
@@ -152,7 +145,7 @@ class Outputs:
     def __init__(self, table: FrameTable | None, bag: DiagnosedBag | None, report: ReportFrames | None) -> None:
         self._table, self._bag, self.report = table, bag, report
 
-    def add(self, result: Result, values: Mapping[str, float]) -> None:
+    def add(self, result: Outcome, values: Mapping[str, float]) -> None:
         """One result of the run, with a fused frame's values by column."""
         if self._table:
             self._table.add(result, values)

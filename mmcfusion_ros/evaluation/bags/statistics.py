@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mmcfusion_ros.bags.events import Arrived, Dropped
-from mmcfusion_ros.evaluation.bags.fusing import Fused, Result
+from mmcfusion_ros.evaluation.bags.fusing import Fused, Outcome
 
 
 class Statistics:
@@ -22,7 +22,7 @@ class Statistics:
         self._values: defaultdict[str, array[float]] = defaultdict(lambda: array("f"))
         self._stamps_ns: tuple[int, int] | None = None
 
-    def add(self, result: Result, values: Mapping[str, float]) -> None:
+    def add(self, result: Outcome, values: Mapping[str, float]) -> None:
         """One result; ``values`` of a fused frame by column, such as ``skew_ms`` or ``EN``."""
         if isinstance(result, Arrived):
             self.counts[result.name] += 1

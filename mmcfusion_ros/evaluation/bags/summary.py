@@ -20,9 +20,9 @@ from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.bags.statistics import Statistics
 from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.fusion.models import find_model
-from mmcfusion_ros.fusion.pipeline import FusionPipeline
 from mmcfusion_ros.network.hashes import sha256_of
 from mmcfusion_ros.stream.parameters import PARAMETERS, Value
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
 
 PACKAGES = ("mmcfusion_ros", "numpy", "opencv-python-headless", "openvino", "torch", "rosbags")

@@ -15,7 +15,7 @@ from mmcfusion_ros.evaluation.detection.labels import Labels
 from mmcfusion_ros.evaluation.detection.results import DetectionResult
 from mmcfusion_ros.evaluation.detection.scores import Scores
 from mmcfusion_ros.evaluation.rules import RULES, Fusion
-from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
+from mmcfusion_ros.fusion.fuser import merge_luminance, split_luminance
 
 Images = Mapping[str, np.ndarray]
 

@@ -1,0 +1,165 @@
+"""All that lives while the node is active: subscriptions, worker, mode, and what they report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.node import Node
+from rclpy.qos import QoSCompatibility, qos_check_compatible
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from mmcfusion_ros.fusion.network import Network
+from mmcfusion_ros.ros.diagnostics import status_message
+from mmcfusion_ros.ros.display import Display
+from mmcfusion_ros.ros.node_parameters import qos_profile
+from mmcfusion_ros.ros.outputs import Outputs
+from mmcfusion_ros.ros.worker import FrameWorker
+from mmcfusion_ros.stream.health import Health
+from mmcfusion_ros.stream.mode import Mode, ModeSwitch
+from mmcfusion_ros.stream.pairing import Stream
+from mmcfusion_ros.stream.pipeline import FusionPipeline
+from mmcfusion_ros.stream.settings import Settings
+
+STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
+
+
+class Session:
+    """Subscribes and fuses from its creation until ``close``.
+
+    ``on_mode(new)`` is called with every mode, ``on_given_up(reason)`` once the backend will not be tried again: both
+    by any thread.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: Settings,
+        pipeline: FusionPipeline,
+        network: Network,
+        outputs: Outputs,
+        on_mode: Callable[[Mode], object],
+        on_given_up: Callable[[str], object],
+    ) -> None:
+        self._node, self._settings, self._pipeline, self._network = node, settings, pipeline, network
+        self._outputs, self._logger, self._on_mode = outputs, node.get_logger(), on_mode
+        self._qos = qos_profile(settings, "input")
+        self._stuck_reported = self._closed = False
+        topics = {f"{stream}_in": self._image_topic(stream) for stream in STREAMS}
+        topics["camera_info_in"] = "rgb/camera_info"
+        self._topics = {name: node.resolve_topic_name(topic) for name, topic in topics.items()}
+        timeout_s = settings.number("stall_timeout")
+        self._health = Health(timeout_s, self._topics, self._logger.warning, outputs.trace)
+        self._modes = ModeSwitch(timeout_s, settings.whole("recovery_pairs"), settings.pass_through(), self._tell_mode)
+        self._display = Display(settings, outputs, pipeline.fuser, self._logger.warning)
+        self._worker = FrameWorker(
+            *(settings.pairing(), node.get_clock(), pipeline, outputs, self._modes, self._health, self._display),
+            on_given_up,
+        )
+        self._subscriptions: list[Subscription] = []
+        try:
+            self._subscribe()
+        except Exception:
+            self._unsubscribe()
+            raise
+        on_mode(self._modes.mode)
+        network.resume()
+        self._worker.start()
+
+    def close(self, timeout_s: float) -> None:
+        """Unsubscribes. Nothing more is published: what the network is still at is thrown away."""
+        self._unsubscribe()
+        self._closed = True
+        self._worker.stop()
+        self._display.close()
+        self._network.pause()
+        if not self._worker.join(timeout_s):
+            self._logger.warning("the frame at work was given up")
+        if self._pipeline.refiner:
+            self._pipeline.refiner.stop()
+        self._on_mode("NONE")
+
+    def watch(self) -> bool:
+        """Ends what ends by the passing of time; True if it has just been found to be stuck."""
+        self._modes.update()
+        stuck = self._stuck()
+        found = bool(stuck) and not self._stuck_reported
+        self._stuck_reported = bool(stuck)
+        if found:
+            self._logger.error(stuck)
+        return found
+
+    def report(self) -> tuple[dict[str, str], list[str], str]:
+        """For the diagnostics: values, problems, and a failure that is worse than those."""
+        values = {"mode": self._modes.mode, **self._health.report(self._worker.drops()), **self._pipeline.report()}
+        values |= {"subscribers": str(self._worker.subscribers()), "fused_topic": self._outputs.fused_topic}
+        values["display_images"] = str(self._display.published)
+        stuck = self._stuck()
+        problems = [self._network.problem, "" if stuck else self._network.loading(), self._display.problem]
+        problems = list(filter(None, problems)) + self._health.problems(self._pipeline.unchanged_s())
+        return values, problems + self._unheard() + self._pipeline.problems(), stuck
+
+    def input_statuses(self) -> list[DiagnosticStatus]:
+        """For the diagnostics, one per camera, as Autoware's topic_state_monitor tells it."""
+        min_rates_hz = {stream: self._settings.number(f"{stream}.min_rate") for stream in STREAMS}
+        states = self._health.input_states(self._worker.drops(), min_rates_hz)
+        name = self._node.get_fully_qualified_name()
+        return [
+            status_message(f"{name}: {stream} input", level, text, values)
+            for stream, (level, text, values) in states.items()
+        ]
+
+    def _image_topic(self, stream: Stream) -> str:
+        compressed = self._settings.text(f"{stream}.transport") == "compressed"
+        return f"{stream}/image_raw" + ("/compressed" if compressed else "")
+
+    def _subscribe(self) -> None:
+        """To both cameras, the RGB camera's ``camera_info``, and the thermal one's if registration needs it."""
+
+        def subscribe(message_type: type, topic: str, callback: Callable[[Any], None]) -> None:
+            self._subscriptions.append(self._node.create_subscription(message_type, topic, callback, self._qos))
+
+        for stream in STREAMS:
+            topic = self._image_topic(stream)
+            message_type = CompressedImage if topic.endswith("compressed") else Image
+            subscribe(message_type, topic, partial(self._worker.take, stream=stream))
+        subscribe(CameraInfo, "rgb/camera_info", self._take_rgb_info)
+        if "thermal" in self._pipeline.lenses.cameras:
+            subscribe(CameraInfo, "thermal/camera_info", partial(self._pipeline.take_camera_info, camera="thermal"))
+
+    def _unsubscribe(self) -> None:
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
+
+    def _unheard(self) -> list[str]:
+        """Publishers that cannot be heard, and cameras that share a topic, by name."""
+        problems = []
+        for subscription in self._subscriptions:
+            topic = subscription.topic_name
+            publishers = self._node.get_publishers_info_by_topic(topic)
+            names = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in publishers]
+            for info, publisher in zip(publishers, names, strict=True):
+                compatibility, reason = qos_check_compatible(info.qos_profile, self._qos)
+                if compatibility == QoSCompatibility.ERROR:
+                    problems.append(f"{publisher} cannot be heard on {topic}: {reason.strip().rstrip(';')}")
+            if len(names) > 1 and topic in (self._topics["thermal_in"], self._topics["rgb_in"]):
+                problems.append(f"{len(names)} publishers on {topic}: {', '.join(sorted(names))}")
+        return problems
+
+    def _stuck(self) -> str:
+        limit_s, busy_s = self._settings.number("watchdog_timeout"), self._worker.busy_s()
+        worker = f"the worker has been at one frame for {busy_s:.1f} s" if busy_s > limit_s else ""
+        return self._network.stuck(limit_s) or worker
+
+    def _take_rgb_info(self, message: CameraInfo) -> None:
+        self._health.count("camera_info_in")
+        self._worker.camera_info = message
+        self._pipeline.take_camera_info(message, "rgb")
+
+    def _tell_mode(self, new: Mode, old: Mode) -> None:
+        if not self._closed:
+            self._on_mode(new)
+            self._logger.info(f"mode {new}, was {old}")

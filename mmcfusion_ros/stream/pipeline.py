@@ -1,0 +1,266 @@
+"""A frame's way from two camera images to the fused one: the same object live, from a bag and in the benchmark."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mmcfusion_ros.alignment.refinement import Refiner
+from mmcfusion_ros.fusion.conditions import (
+    FROZEN_POLICIES,
+    FrozenDetector,
+    denoise,
+    rgb_conditions,
+    thermal_conditions,
+)
+from mmcfusion_ros.fusion.errors import FrozenThermalError
+from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, check_size, check_visible
+from mmcfusion_ros.fusion.network import Network
+from mmcfusion_ros.fusion.registration import Registration, Shape, blend
+from mmcfusion_ros.fusion.thermal import ThermalScaler, in_polarity
+from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
+from mmcfusion_ros.stream.messages import BitDepth, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.mode import Source
+from mmcfusion_ros.stream.pairing import LoneFrame, Pair, Stream
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What became of a pair, or of a frame of one camera.
+
+    source: from what the image was made: ``rgb`` is the visible image as it came.
+    image: ``H x W [x 3]`` uint8, red first.
+    weight: the share of thermal in it, ``H x W`` uint8; None: all.
+    registered: the thermal image as the network got it, ``H x W`` uint8 on the RGB pixel grid, black hot where its
+    weights expect that; of a pair that passed through the visible luminance.
+    visible: the visible image, ``H x W [x 3]`` uint8, red first.
+    stamps_ns: of the frames it was made of, by camera.
+    thermal_age_s: how much older than the RGB image the thermal picture is, its repetitions counted; NaN without one.
+    pair: what was fused, for another fuser; None if nothing was.
+    moments: when each stage ended, in s by ``time.perf_counter``, in order; ``start`` is the first.
+    """
+
+    source: Source
+    image: np.ndarray
+    weight: np.ndarray | None
+    registered: np.ndarray | None = None
+    visible: np.ndarray | None = None
+    stamps_ns: Mapping[Stream, int] = field(default_factory=dict)
+    thermal_age_s: float = float("nan")
+    pair: RegisteredPair | None = None
+    moments: dict[str, float] = field(default_factory=dict)
+
+    def milliseconds(self) -> dict[str, float]:
+        """Time spent in each stage so far, and their ``total``."""
+        ends = list(self.moments.items())
+        stages = {stage: 1e3 * (end - begin) for (_, begin), (stage, end) in pairwise(ends)}
+        return {**stages, "total": 1e3 * (ends[-1][1] - ends[0][1])}
+
+
+class FusionPipeline:
+    """Thermal scaling, denoising, registration, fusion and colour with fixed settings.
+
+    ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
+    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``refiner`` watches the registration
+    and, if it may, follows the cameras. ``lenses`` complete the calibration by what the cameras say of themselves.
+    """
+
+    def __init__(
+        self,
+        fuser: Fuser,
+        scaler: ThermalScaler,
+        registration: Registration,
+        frozen: FrozenDetector | None = None,
+        frozen_policy: str = "pass_through",
+        refiner: Refiner | None = None,
+    ) -> None:
+        if frozen_policy not in FROZEN_POLICIES:
+            raise ValueError(f"frozen_policy is {frozen_policy!r}; it must be one of {', '.join(FROZEN_POLICIES)}")
+        self.fuser, self.scaler, self.refiner = fuser, scaler, refiner
+        self.registration, self.calibration = registration, registration.calibration
+        self.lenses = CameraInfoRegistration(self.calibration)
+        self.frozen = frozen or FrozenDetector()
+        self._rgb_frozen = FrozenDetector()
+        self._frozen_policy = frozen_policy
+        self._depth = BitDepth()
+        self._registered: tuple[Registration, Shape, Shape] | None = None
+        self._seen: Counter[str] = Counter()
+        self._conditions: dict[Stream, str] = {}
+
+    def fuse(self, pair: Pair[Any], wanted: bool = True) -> Result:
+        """A pair of messages to the fused image; if it is not ``wanted``, the images are only looked at.
+
+        Raises ``BadImage`` for messages that cannot be read, and what calling it with images raises.
+        """
+        moments = {"start": time.perf_counter()}
+        visible = rgb_from_message(pair.rgb, self._depth)
+        thermal = self.scaler.crop(thermal_from_message(pair.thermal, colour=True))
+        moments["decode"] = time.perf_counter()
+        check_size(visible.shape[1], visible.shape[0])
+        stamps_ns: dict[Stream, int] = {"thermal": pair.thermal_stamp_ns, "rgb": pair.rgb_stamp_ns}
+        self._look({"thermal": thermal, "rgb": visible}, stamps_ns)
+        return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted)
+
+    def __call__(self, thermal: np.ndarray, visible: np.ndarray) -> Result:
+        """A thermal image (``h x w`` uint8 or uint16, or ``h x w x 3`` uint8, red first, in the colours of a palette)
+        and a visible one (``H x W [x 3]`` uint8, red first) to a fused image like the visible one.
+
+        Raises ``ValueError`` for images that do not fit, ``FusionError`` if the backend fails, ``FrozenThermalError``
+        if the last thermal image of :meth:`fuse` was an old one and ``frozen_policy`` is drop.
+        """
+        moments = {"start": time.perf_counter()}
+        raw = thermal.ndim == 2 and thermal.dtype in (np.uint8, np.uint16)
+        if not thermal.size or not (raw or (thermal.shape[2:] == (3,) and thermal.dtype == np.uint8)):
+            raise ValueError(
+                f"thermal image of {thermal.dtype}, shape {thermal.shape}; it must be h x w uint8 or uint16, "
+                "or h x w x 3 uint8"
+            )
+        check_visible(visible)
+        return self._fuse(self.scaler.crop(thermal), visible, {}, 0.0, moments, True)
+
+    def _fuse(
+        self,
+        thermal: np.ndarray,
+        visible: np.ndarray,
+        stamps_ns: Mapping[Stream, int],
+        skew_s: float,
+        moments: dict[str, float],
+        wanted: bool,
+    ) -> Result:
+        if self.frozen.is_frozen and self._frozen_policy == "drop":
+            raise self._frozen_error()
+        age_s = skew_s + self.frozen.age_s
+        if self.frozen.is_frozen and self._frozen_policy == "pass_through":
+            moments["thermal"] = time.perf_counter()
+            luminance = visible if visible.ndim == 2 else cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
+            nothing = np.zeros_like(luminance)
+            return Result("rgb", visible, nothing, luminance, visible, stamps_ns, age_s, moments=moments)
+        if not wanted:
+            return Result("pair", visible, None, None, visible, stamps_ns, age_s, moments=moments)
+        denoises = self.fuser.denoises
+        thermal = self.scaler(thermal)
+        thermal = denoise(thermal) if denoises else thermal
+        moments["thermal"] = time.perf_counter()
+        luminance = visible if visible.ndim == 2 else cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
+        clean = denoise(luminance) if denoises else luminance
+        moments["luminance"] = time.perf_counter()
+        if self.refiner:
+            self.refiner.offer(thermal, clean)
+        warped, weight = (self.refiner or self).registration.warp(thermal, clean.shape)
+        self._registered = self.registration, thermal.shape, clean.shape
+        pair = RegisteredPair(warped, clean, luminance, None if visible.ndim == 2 else visible, weight)
+        moments["registration"] = time.perf_counter()
+        fused, registered = self.fuser.fuse(pair, moments)
+        moments["colour"] = time.perf_counter()
+        return Result("pair", fused, weight, registered, visible, stamps_ns, age_s, pair, moments)
+
+    def alone(self, frame: LoneFrame[Any], rgb_size: tuple[int, int] | None) -> Result:
+        """A message of one camera to its image; the thermal one on the RGB pixel grid of that size (width, height).
+
+        It is in the polarity that the network's weights expect; where the thermal camera sees nothing, as cold as can
+        be. Without a size it is only brought to 8 bits. An old thermal image raises ``FrozenThermalError`` unless
+        ``frozen_policy`` is fuse: there is no visible image to give instead. Raises ``BadImage``, ``ValueError``.
+        """
+        moments, stamps_ns = {"start": time.perf_counter()}, {frame.stream: frame.stamp_ns}
+        if frame.stream == "rgb":
+            visible = rgb_from_message(frame.item, self._depth)
+            self._look({"rgb": visible}, stamps_ns)
+            return Result(
+                "rgb", visible, np.zeros(visible.shape[:2], np.uint8), None, visible, stamps_ns, moments=moments
+            )
+        thermal = self.scaler.crop(thermal_from_message(frame.item, colour=True))
+        self._look({"thermal": thermal}, stamps_ns)
+        if self.frozen.is_frozen and self._frozen_policy != "fuse":
+            raise self._frozen_error()
+        image, weight = self.scaler(thermal), None
+        if rgb_size:
+            image, weight = (self.refiner or self).registration.warp(image, rgb_size[::-1])
+            image = image if weight is None else blend(image, np.zeros_like(image), weight)
+        image = in_polarity(image, self.fuser.backend.thermal_polarity)
+        return Result("thermal", image, weight, None, None, stamps_ns, self.frozen.age_s, moments=moments)
+
+    def take_camera_info(self, message: Any, camera: Stream) -> None:
+        """A ``camera_info`` message: completes the calibration with a lens that it lacks."""
+        if camera in self.lenses.cameras:
+            self.lenses.take(message, camera)
+            self.use(self.lenses.registration)
+
+    def use(self, registration: Registration) -> None:
+        """Registers what comes with this registration; where it is another one, a refiner begins again."""
+        if registration is self.registration:
+            return
+        self.registration = registration
+        if self.refiner:
+            self.refiner.rebase(registration)
+
+    def reset(self) -> None:
+        """Forgets the frames before, as after a jump of the clock, and the lenses that messages told of."""
+        self.scaler.reset()
+        self.frozen.reset()
+        self._rgb_frozen, self._depth = FrozenDetector(), BitDepth()
+        self._seen.clear()
+        self._conditions.clear()
+        self.lenses = CameraInfoRegistration(self.calibration)
+        self.registration = self.lenses.registration
+        if self.refiner:
+            self.refiner.stop()
+            self.refiner = Refiner(self.registration, self.refiner.options)
+
+    def problems(self) -> list[str]:
+        """What looks wrong with the cameras or their calibration, in words."""
+        problems = self.lenses.problems()
+        if self.frozen.is_frozen and self._frozen_policy != "fuse":
+            problems.append(f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s")
+        problems += self.scaler.problems()
+        if self._registered:
+            registration, thermal_shape, rgb_shape = self._registered
+            problems += registration.doubts(thermal_shape, rgb_shape)
+        return problems + (self.refiner.problems() if self.refiner else [])
+
+    def unchanged_s(self) -> dict[Stream, float]:
+        """For how long a camera has sent the same picture; 0 for a repetition that is normal."""
+        detectors: dict[Stream, FrozenDetector] = {"rgb": self._rgb_frozen, "thermal": self.frozen}
+        return {stream: frozen.age_s if frozen.repeats else 0.0 for stream, frozen in detectors.items()}
+
+    def state(self) -> dict[str, str]:
+        """What fuses, and how it registers, for diagnostics, by key."""
+        backend = self.fuser.backend
+        return {
+            "thermal_polarity": backend.thermal_polarity,
+            "backend": backend.name,
+            "device": backend.device,
+            "precision": backend.precision,
+            "backend_reason": backend.reason if isinstance(backend, Network) else self.fuser.reason,
+            "backend_warning": backend.warning,
+            "registration": self.calibration.kind,
+        }
+
+    def report(self) -> dict[str, str]:
+        """What was seen of the cameras, for diagnostics, by key."""
+        values = {f"conditions.{stream}": words for stream, words in list(self._conditions.items())}
+        values |= {f"seen.{name}": str(number) for name, number in sorted(self._seen.copy().items()) if number}
+        values["thermal_frozen_frames"] = str(self.frozen.frames)
+        values["thermal_freezes"] = str(self.frozen.freezes)
+        values["thermal_bad_pixels"] = str(self.scaler.bad_pixels.count)
+        return values | (self.refiner.report() if self.refiner else {})
+
+    def _look(self, images: Mapping[Stream, np.ndarray], stamps_ns: Mapping[Stream, int]) -> None:
+        """Notes what is wrong with the images, and whether they are old ones."""
+        for stream, image in images.items():
+            frozen = self.frozen if stream == "thermal" else self._rgb_frozen
+            frozen(image, stamps_ns[stream] / 1e9)
+            found = thermal_conditions(image) if stream == "thermal" else rgb_conditions(image)
+            for name in found:
+                self._seen[f"{stream}_{name}"] += 1
+            self._seen[f"{stream}_frozen"] += frozen.repeats
+            self._conditions[stream] = " ".join(sorted(found))
+
+    def _frozen_error(self) -> FrozenThermalError:
+        return FrozenThermalError(f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s")
