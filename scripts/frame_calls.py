@@ -24,7 +24,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 import mmcfusion_ros
@@ -45,7 +45,7 @@ class CallCounter:
         self.calls: Counter[Call] = Counter()
 
     def clear(self) -> None:
-        """Begins anew."""
+        """Begins again."""
         self.calls = Counter()
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
@@ -79,6 +79,14 @@ class Cameras(Node):
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
         self.create_subscription(Image, "fused/image_raw", self._count, 5)
+
+    def tell_size(self) -> None:
+        """The camera_info that goes out with each fused image."""
+        publisher = self.create_publisher(CameraInfo, "rgb/camera_info", 5)
+        end = time.monotonic() + PATIENCE_S
+        while not publisher.get_subscription_count() and time.monotonic() < end:
+            time.sleep(0.05)
+        publisher.publish(CameraInfo(height=SIZE[0], width=SIZE[1]))
 
     def _count(self, image: Image) -> None:
         self.arrived += 1
@@ -114,6 +122,7 @@ def measure(frames: int, assignments: list[str]) -> Counter[Call]:
     spinner = threading.Thread(target=executor.spin, name="executor", daemon=True)
     spinner.start()
     cameras = Cameras()
+    cameras.tell_size()
     counts = []
     for _ in range(WARM_UP + frames):
         counter.clear()

@@ -1,11 +1,15 @@
-"""Small folders of image pairs for the tests of training."""
+"""Small folders of image pairs for the tests of training, and images as messages of no library."""
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+
+from mmcfusion_ros.stream.messages import fill_image
 
 
 def write_pairs(folder: Path, count: int = 5, size: tuple[int, int] = (144, 160)) -> Path:
@@ -22,3 +26,9 @@ def write_pairs(folder: Path, count: int = 5, size: tuple[int, int] = (144, 160)
         rgb = np.repeat(np.clip(visible, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
         cv2.imwrite(str(folder / "vi" / f"{i:02}.png"), rgb)
     return folder
+
+
+def as_message(image: np.ndarray) -> SimpleNamespace:
+    """``H x W`` uint8 or uint16, or ``H x W x 3`` uint8, red first."""
+    encoding = "rgb8" if image.ndim == 3 else {1: "mono8", 2: "16UC1"}[image.itemsize]
+    return fill_image(SimpleNamespace(data=array("B"), is_bigendian=0), image, encoding)

@@ -15,7 +15,7 @@ from mmcfusion_ros.fusion.fuser import Fuser, split_luminance
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.stream.parameter_files import load_values
-from mmcfusion_ros.stream.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
 
 
@@ -91,7 +91,7 @@ def test_the_network_gets_both_images_denoised(denoises):
     fuser = Fuser(recorder, denoises=denoises)
     fuser(thermal, luminance)
     np.testing.assert_array_equal([image[:120] for image in recorder.images], expected)
-    FusionPipeline(fuser, ThermalScaler(), Registration())(thermal, luminance, StageClock())
+    FusionPipeline(fuser, ThermalScaler(), Registration())(thermal, luminance).image
     np.testing.assert_array_equal([image[:120] for image in recorder.images], expected)
 
 
@@ -99,7 +99,7 @@ def test_a_small_thermal_image_is_denoised_before_it_is_enlarged():
     small = noisy(house(), 10)
     recorder = Recorder()
     pipeline = FusionPipeline(Fuser(recorder), ThermalScaler(), Registration())
-    pipeline(small, np.zeros((480, 640), np.uint8), StageClock())
+    pipeline(small, np.zeros((480, 640), np.uint8)).image
     truth = cv2.resize(house(), (640, 480))
     assert error(recorder.images[0], truth) < 0.7 * error(cv2.resize(small, (640, 480)), truth)
 
@@ -107,7 +107,7 @@ def test_a_small_thermal_image_is_denoised_before_it_is_enlarged():
 @pytest.mark.parametrize("value", ["true", "false"])
 def test_the_parameter_of_the_node_decides(value):
     settings = Settings(load_values(None, [f"denoise={value}", "warm_up_width=64", "warm_up_height=64"]))
-    assert settings.pipeline(settings.backend()).fuser.denoises == (value == "true")
+    assert settings.pipeline(settings.network()).fuser.denoises == (value == "true")
 
 
 class TestRealPairs:

@@ -48,7 +48,6 @@ from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.parameter_files import load_values
-from mmcfusion_ros.stream.pipeline import StageClock
 from mmcfusion_ros.stream.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -97,10 +96,10 @@ class TestResult:
         assert (result.summary["counts"]["fused"], result.summary["problems"]) == (6, [])
         lens = Intrinsics(WIDTH, HEIGHT, np.array([[50.0, 0, 31.5], [0, 51, 23.5], [0, 0, 1]]))
         settings = Settings(values)
-        pipeline = settings.pipeline(settings.backend())
+        pipeline = settings.pipeline(settings.network())
         pipeline.use(Registration(rig.with_intrinsics(lens, lens)))
         for i, (_, message) in enumerate(fused_messages(tmp_path / "out")):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i), StageClock())
+            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image
             np.testing.assert_array_equal(message.data.reshape(expected.shape), expected)
         one = evaluate_bag(write_bag(tmp_path / "one", drive(6)), calibrated, None, PLAIN)
         assert one.summary["dropped"] == {"bad_pair": 6}
@@ -109,11 +108,11 @@ class TestResult:
     def test_fused_images_are_what_the_pipeline_makes_of_the_pairs(self, bag, values, tmp_path):
         evaluate_bag(bag, values, tmp_path / "out", PLAIN)
         settings = Settings(values)
-        pipeline = settings.pipeline(settings.backend())
+        pipeline = settings.pipeline(settings.network())
         messages = fused_messages(tmp_path / "out")
         assert len(messages) == 6
         for i, (_, message) in enumerate(messages):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i), StageClock())
+            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image
             assert (message.encoding, message.height, message.width) == ("rgb8", HEIGHT, WIDTH)
             np.testing.assert_array_equal(
                 message.data.reshape(HEIGHT, message.step)[:, : 3 * WIDTH], expected.reshape(HEIGHT, -1)

@@ -13,6 +13,7 @@ import numpy as np
 import openvino
 import pytest
 import torch
+from image_pairs import as_message
 from safetensors.torch import load_file
 
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
@@ -24,7 +25,8 @@ from mmcfusion_ros.fusion.openvino_backend import COMPILED_SIZES
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.variants import get_variant
-from mmcfusion_ros.stream.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.stream.pairing import LoneFrame
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 
 SIZES = [(32, 32), (33, 57), (64, 64), (101, 203), (32, 4096)]
 
@@ -420,6 +422,7 @@ def test_openvino_path_imports_no_torch(random_lite_graph):
 import sys
 import numpy as np
 from mmcfusion_ros.fusion import Fuser
+from mmcfusion_ros.stream.pairing import LoneFrame, Pair
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 fused = Fuser.from_pretrained({str(random_lite_graph)!r}, threads=1)(*np.full((2, 64, 64), 90, np.uint8))
 assert fused.shape == (64, 64)
@@ -440,47 +443,46 @@ class TestPipeline:
 
     def test_aligned_8_bit_pair_is_what_the_fuser_gives(self, openvino_fuser):
         thermal, rgb = scene(80, 96)
-        fused = self.pipeline(fuser=openvino_fuser)(thermal, rgb, StageClock())
+        fused = self.pipeline(fuser=openvino_fuser)(thermal, rgb).image
         np.testing.assert_array_equal(fused, openvino_fuser(thermal, rgb))
 
     def test_16_bit_thermal_is_scaled_first(self):
         thermal, rgb = scene(80, 96)
         raw = 20000 + 10 * thermal.astype(np.uint16)
-        fused = self.pipeline(mode="fixed", fixed_low=20000, fixed_high=22550)(raw, rgb[..., 0], StageClock())
+        fused = self.pipeline(mode="fixed", fixed_low=20000, fixed_high=22550)(raw, rgb[..., 0]).image
         np.testing.assert_allclose(fused.astype(int), thermal, atol=1)
 
     def test_thermal_of_another_size_is_brought_to_the_rgb_grid(self):
         thermal, rgb = scene(80, 96)
-        fused = self.pipeline()(thermal[::2, ::2], rgb[..., 0], StageClock())
+        fused = self.pipeline()(thermal[::2, ::2], rgb[..., 0]).image
         np.testing.assert_array_equal(fused, cv2.resize(thermal[::2, ::2], (96, 80)))
 
     def test_outside_of_the_thermal_view_the_rgb_image_passes(self, openvino_fuser):
         thermal, rgb = scene(40, 48)[0], scene(80, 96)[1]
         shifted = np.array([[1, 0, 20], [0, 1, 30], [0, 0, 1]])
-        fused = self.pipeline(shifted, openvino_fuser)(thermal, rgb, StageClock())
+        fused = self.pipeline(shifted, openvino_fuser)(thermal, rgb).image
         inside = np.zeros((80, 96), bool)
         inside[30:70, 20:68] = True
         assert fused.shape == rgb.shape
         np.testing.assert_allclose(fused[~inside].astype(int), rgb[~inside], atol=2)
         assert np.abs(fused[inside].astype(int) - rgb[inside]).mean() > 5
-        grey = self.pipeline(shifted, openvino_fuser)(thermal, rgb[..., 0], StageClock())
+        grey = self.pipeline(shifted, openvino_fuser)(thermal, rgb[..., 0]).image
         np.testing.assert_array_equal(grey[~inside], rgb[..., 0][~inside])
 
     def test_thermal_alone_lies_where_the_refiner_has_moved_it(self):
-        thermal, rgb = scene(80, 96)
+        thermal, _ = scene(80, 96)
         pipeline = self.pipeline()
         pipeline.refiner = Refiner(Registration(), RefinementOptions("correct"))
         pipeline.refiner.registration = Registration().corrected(np.array([[1, 0, 20], [0, 1, 30], [0, 0, 1]]))
-        alone = pipeline.thermal_alone(thermal, rgb.shape[:2])
-        np.testing.assert_array_equal(alone[34:, 24:], thermal[4:-30, 4:-20])
-        assert not alone[:30].any()
-        assert not pipeline.weight[:30].any()
-        assert pipeline.weight[30:, 20:].all()
+        alone = pipeline.alone(LoneFrame("thermal", as_message(thermal), 0, 0), (96, 80))
+        np.testing.assert_array_equal(alone.image[34:, 24:], thermal[4:-30, 4:-20])
+        assert not alone.image[:30].any()
+        assert alone.weight is not None
+        assert not alone.weight[:30].any()
+        assert alone.weight[30:, 20:].all()
 
     def test_stages_are_timed_and_sum_up(self):
-        clock = StageClock()
-        self.pipeline()(*scene(64, 64), clock)
-        times = clock.finish()
+        times = self.pipeline()(*scene(64, 64)).milliseconds()
         assert list(times) == ["thermal", "luminance", "registration", "network", "colour", "total"]
         assert times.pop("total") == pytest.approx(sum(times.values()))
         assert min(times.values()) >= 0
@@ -501,4 +503,4 @@ class TestPipeline:
     @pytest.mark.parametrize("homography", [None, np.eye(3)])
     def test_images_that_do_not_fit(self, thermal, visible, homography):
         with pytest.raises(ValueError, match="image"):
-            self.pipeline(homography)(thermal, visible, StageClock())
+            self.pipeline(homography)(thermal, visible).image

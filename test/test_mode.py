@@ -21,11 +21,11 @@ class Cameras:
         """Frames of these cameras, pairs of both if asked for; whatever goes out alone can be used or not."""
         for _ in range(round(seconds * 10)):
             self.now_s += 0.1
-            self.switch.update()
+            self.switch.note()
             for source in sources:
-                self.switch.arrived(source)
+                self.switch.note(arrived=[source])
                 if source == "pair" or self.switch.wants(source):
-                    (self.switch.succeeded if ok else self.switch.failed)(source)
+                    self.switch.note(**{"good" if ok else "bad": [source]})
         return self.switch.mode
 
 
@@ -41,8 +41,8 @@ def cameras():
 def test_loss_and_return_of_a_camera(cameras, camera, mode):
     assert cameras.send(camera, seconds=1.0) == "FUSED"
     assert cameras.send(camera, seconds=0.2) == mode
-    assert cameras.switch.publishes(camera)
-    assert not cameras.switch.publishes("pair")
+    assert cameras.switch.source == camera
+    assert cameras.switch.source != "pair"
     assert cameras.send("rgb", "thermal", "pair", seconds=0.2) == mode
     assert cameras.send("rgb", "thermal", "pair", seconds=0.1) == "FUSED"
     assert cameras.changes == ["FUSED", mode, "FUSED"]
@@ -99,9 +99,9 @@ def test_a_slow_network_is_no_loss():
         for _ in range(10):
             cameras.now_s += 0.1
             for source in ("rgb", "thermal", "pair"):
-                cameras.switch.arrived(source)
+                cameras.switch.note(arrived=[source])
         if second % 3 == 2:
-            cameras.switch.succeeded("pair")
+            cameras.switch.note(good=["pair"])
     assert cameras.changes == ["FUSED"]
 
 
@@ -110,19 +110,19 @@ def test_a_slow_network_is_waited_for_after_an_outage(cameras):
     for _ in range(30):
         cameras.now_s += 0.1
         for source in ("rgb", "thermal", "pair"):
-            cameras.switch.arrived(source)
-    cameras.switch.succeeded("pair")
+            cameras.switch.note(arrived=[source])
+    cameras.switch.note(good=["pair"])
     assert cameras.changes == ["FUSED", "NONE", "FUSED"]
 
 
 def test_pairs_that_fail_are_a_loss_and_come_back_after_good_ones(cameras):
     assert cameras.send("rgb", "thermal", "pair", seconds=0.9, ok=False) == "FUSED"
-    cameras.switch.succeeded("rgb")
+    cameras.switch.note(good=["rgb"])
     for _ in range(4):
         cameras.now_s += 0.1
-        cameras.switch.arrived("rgb")
-        cameras.switch.arrived("pair")
-        cameras.switch.failed("pair")
+        cameras.switch.note(arrived=["rgb"])
+        cameras.switch.note(arrived=["pair"])
+        cameras.switch.note(bad=["pair"])
     assert cameras.switch.mode == "RGB_ONLY"
     assert cameras.send("rgb", "thermal", "pair", seconds=0.3) == "FUSED"
 
@@ -139,10 +139,10 @@ def test_a_camera_whose_frames_cannot_be_used_is_not_taken_for_the_one_that_is_l
     cameras.send("rgb", "thermal", "pair", seconds=2)
     for _ in range(12):
         cameras.now_s += 0.1
-        cameras.switch.arrived("rgb")
-        cameras.switch.arrived("thermal")
-        cameras.switch.failed("rgb")
-        cameras.switch.failed("pair")
+        cameras.switch.note(arrived=["rgb"])
+        cameras.switch.note(arrived=["thermal"])
+        cameras.switch.note(bad=["rgb"])
+        cameras.switch.note(bad=["pair"])
     assert cameras.changes == ["FUSED", "THERMAL_ONLY"]
 
 
@@ -153,10 +153,10 @@ def test_a_frozen_thermal_camera_is_lost_at_once_and_back_after_good_pairs(pass_
     for _ in range(30):
         cameras.now_s += 0.1
         for source in ("rgb", "thermal", "pair"):
-            cameras.switch.arrived(source)
+            cameras.switch.note(arrived=[source])
         cameras.switch.frozen()
         assert cameras.switch.mode == "RGB_ONLY"
-        assert cameras.switch.publishes("rgb")
+        assert cameras.switch.source == "rgb"
     assert cameras.send("rgb", "thermal", "pair", seconds=0.2) == "RGB_ONLY"
     cameras.switch.frozen()
     assert cameras.send("rgb", "thermal", "pair", seconds=0.2) == "RGB_ONLY"
@@ -169,9 +169,9 @@ def test_nothing_is_left_when_rgb_images_cannot_be_used_beside_a_frozen_thermal_
     for _ in range(12):
         cameras.now_s += 0.1
         for source in ("rgb", "thermal", "pair"):
-            cameras.switch.arrived(source)
+            cameras.switch.note(arrived=[source])
         for source in ("rgb", "pair"):
-            cameras.switch.failed(source)
+            cameras.switch.note(bad=[source])
     assert cameras.changes == ["FUSED", "RGB_ONLY", "NONE"]
     assert cameras.send("thermal", seconds=1.3) == "THERMAL_ONLY"
 
@@ -189,7 +189,7 @@ def test_one_failure_after_a_long_wait_is_a_loss_at_once(cameras):
     for _ in range(30):
         cameras.now_s += 0.1
         for source in ("rgb", "thermal", "pair"):
-            cameras.switch.arrived(source)
+            cameras.switch.note(arrived=[source])
     assert cameras.switch.mode == "FUSED"
-    cameras.switch.failed("pair")
+    cameras.switch.note(bad=["pair"])
     assert cameras.switch.mode == "RGB_ONLY"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from bag_files import HEIGHT, WIDTH, drive, rgb_pixels, thermal_pixels, write_bag
-from image_pairs import write_pairs
+from image_pairs import as_message, write_pairs
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -28,8 +28,9 @@ from mmcfusion_ros.fusion.fuser import Fuser, split_luminance
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.export import export_onnx, export_openvino
+from mmcfusion_ros.stream.pairing import LoneFrame
 from mmcfusion_ros.stream.parameter_files import load_values
-from mmcfusion_ros.stream.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
 from mmcfusion_ros.training.config import Folder, TrainingConfig
 from mmcfusion_ros.training.data import PairSampler
@@ -105,26 +106,26 @@ class TestPipeline:
     def test_registered_is_what_the_network_got(self, fusers):
         thermal, rgb = pair()
         white, dark = (pipeline(fuser, BESIDE) for fuser in fusers)
-        fused = dark(thermal, rgb, StageClock())
-        expected = white(255 - thermal, rgb, StageClock())
-        np.testing.assert_allclose(dark.registered.astype(int), white.registered, atol=1)
-        assert np.abs(fused.astype(int) - expected).max() <= 3
-        inside = dark.weight == 255
-        assert np.corrcoef(dark.registered[inside], 255 - dark.pair.thermal[inside])[0, 1] == pytest.approx(1)
-        np.testing.assert_array_equal(dark.registered[dark.weight == 0], split_luminance(rgb)[0][dark.weight == 0])
+        fused, expected = dark(thermal, rgb), white(255 - thermal, rgb)
+        np.testing.assert_allclose(fused.registered.astype(int), expected.registered, atol=1)
+        assert np.abs(fused.image.astype(int) - expected.image).max() <= 3
+        inside, outside = fused.weight == 255, fused.weight == 0
+        assert np.corrcoef(fused.registered[inside], 255 - fused.pair.thermal[inside])[0, 1] == pytest.approx(1)
+        np.testing.assert_array_equal(fused.registered[outside], split_luminance(rgb)[0][outside])
 
     def test_its_pair_is_for_any_fuser(self, fusers):
         """So the display image is fused from what was registered for detection."""
         thermal, rgb = pair()
         white, dark = (pipeline(fuser, BESIDE) for fuser in fusers)
-        dark(thermal, rgb, StageClock())
-        fused = fusers[0].fuse_clean(dark.pair.seen_by(fusers[0]), dark.pair.clean)
-        np.testing.assert_array_equal(dark.pair.coloured(fused, white.fuser), white(thermal, rgb, StageClock()))
+        fused, _ = fusers[0].fuse(dark(thermal, rgb).pair, {})
+        np.testing.assert_array_equal(fused, white(thermal, rgb).image)
 
     @pytest.mark.parametrize("shape", [None, (64, 96)])
     def test_thermal_alone_is_as_the_weights_expect_it(self, fusers, shape):
         thermal, _ = pair()
-        white, dark = (pipeline(fuser, BESIDE).thermal_alone(thermal, shape) for fuser in fusers)
+        size = shape and shape[::-1]
+        frame = LoneFrame("thermal", as_message(thermal), 0, 0)
+        white, dark = (pipeline(fuser, BESIDE).alone(frame, size).image for fuser in fusers)
         np.testing.assert_array_equal(dark, 255 - white)
         assert white.max() == 220
 
@@ -224,8 +225,8 @@ class TestEvaluation:
         values = load_values(None, [*assignments, f"warm_up_width={WIDTH}", f"warm_up_height={HEIGHT}"])
         bag = write_bag(tmp_path / "drive", drive(1))
         result = evaluate_bag(bag, values, tmp_path / "out", BagOptions(report=False))
-        node = Settings(values).pipeline(Settings(values).backend())
-        fused = split_luminance(node(thermal_pixels(0), rgb_pixels(0), StageClock()))[0]
+        node = Settings(values).pipeline(Settings(values).network())
+        fused = split_luminance(node(thermal_pixels(0), rgb_pixels(0)).image)[0]
         white = ThermalScaler(node.scaler.options)(thermal_pixels(0))
         metrics = fusion_metrics(255 - white, split_luminance(rgb_pixels(0))[0], fused)
         assert result.summary["metrics"] == pytest.approx({name: metrics[name] for name in METRICS}, rel=1e-5, abs=1e-6)

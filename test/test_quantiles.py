@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mmcfusion_ros.fusion.conditions import PIXELS, SAMPLES, bands, ordered_sample, quantile
+from mmcfusion_ros.fusion.conditions import SAMPLES, ordered_sample, quantile
 
 
 @given(arrays(st.sampled_from([np.uint8, np.uint16, np.float32]), st.integers(1, 40), elements=st.integers(0, 255)))
@@ -25,9 +25,3 @@ def test_a_sample_is_in_order_and_large_enough(shape):
     assert (np.diff(sample.astype(int)) >= 0).all()
     pixels = sample.size // np.prod(shape[2:], dtype=int)
     assert min(image.size, SAMPLES / 2) <= pixels <= 4 * SAMPLES
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (480, 640), (333, 517, 3), (4, 2 * PIXELS)])
-def test_bands_are_every_row_once(shape):
-    rows = [row for band in bands(shape) for row in range(shape[0])[band]]
-    assert rows == list(range(shape[0]))

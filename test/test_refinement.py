@@ -16,7 +16,6 @@ from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
-from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 
 KNOCK = moved(0.8, 1.0, (6, -4), (480, 640))
@@ -138,13 +137,12 @@ def test_the_thread_takes_the_newest_pair_and_survives_bad_ones():
 def test_lenses_from_camera_info_that_comes_with_each_frame_do_not_restart_it():
     messages = pytest.importorskip("sensor_msgs.msg", reason="the ROS messages are not installed")
     matrix = [500.0, 0.0, 319.5, 0.0, 500.0, 239.5, 0.0, 0.0, 1.0]
-    cameras = CameraInfoRegistration(Calibration(rotation=np.eye(3), translation=np.zeros(3)))
-    pipeline = FusionPipeline(None, ThermalScaler(), cameras.registration)
-    pipeline.refiner = refiner = Refiner(cameras.registration, RefinementOptions("monitor"))
+    rig = Registration(Calibration(rotation=np.eye(3), translation=np.zeros(3)))
+    refiner = Refiner(rig, RefinementOptions("monitor"))
+    pipeline = FusionPipeline(None, ThermalScaler(), rig, refiner=refiner)
     for pair in luminance_pairs(3):
         for camera, (height, width) in (("thermal", pair[0].shape), ("rgb", pair[1].shape)):
-            cameras.take(messages.CameraInfo(width=width, height=height, k=matrix), camera)
-            pipeline.use(cameras.registration)
+            pipeline.take_camera_info(messages.CameraInfo(width=width, height=height, k=matrix), camera)
         refiner.step(*pair)
     assert refiner.status.estimates == 3
 

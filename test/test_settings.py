@@ -30,9 +30,9 @@ def opencv_threads():
 @pytest.mark.usefixtures("opencv_threads")
 def test_threads_bound_opencv_too():
     everything = cv2.getNumThreads()
-    settings("threads=1").backend()
+    settings("threads=1").network()
     assert cv2.getNumThreads() == 1
-    settings("threads=0").backend()
+    settings("threads=0").network()
     assert cv2.getNumThreads() == everything
 
 
@@ -46,7 +46,7 @@ def test_home_folder_in_every_path(tmp_path, monkeypatch):
         *("model=~/lite.xml", "registration.type=homography", "registration.file=~/simulated_rig.yaml"),
         *("thermal.palette=~/bar.png", "trace_file=~/trace.json"),
     )
-    assert made.pipeline(made.backend()).calibration.kind == "homography"
+    assert made.pipeline(made.network()).calibration.kind == "homography"
     trace = made.trace(print)
     assert trace
     trace.close()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from functools import cache
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_pairs import as_message
 
 from mmcfusion_ros.fusion.conditions import FRAMES_BETWEEN_LOOKS, LOOKS_TO_LEARN, BadPixels, FrozenDetector
 from mmcfusion_ros.fusion.errors import FrozenThermalError
 from mmcfusion_ros.fusion.palette import PALETTES, Palette
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
-from mmcfusion_ros.stream.pipeline import FusionPipeline, StageClock
+from mmcfusion_ros.stream.pairing import LoneFrame, Pair
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 
 BACKGROUND, PERSON, NOISE = 29_000, 30_600, 5.0
 
@@ -268,23 +271,18 @@ class TestFrozen:
 
     def pipeline(self, policy):
         class Fuser:
-            fused = 0
+            fused, denoises = 0, False
+            backend = SimpleNamespace(thermal_polarity="white_hot")
 
-            def clean(self, image):
-                return image
-
-            as_expected = clean
-
-            def colourise(self, fused, colour):
-                return fused
-
-            def fuse_clean(self, thermal, luminance):
+            def fuse(self, pair, moments):
                 self.fused += 1
-                return thermal
+                return pair.thermal, pair.thermal
 
         scaler = ThermalScaler(ThermalOptions(crop_top=1))
         pipeline = FusionPipeline(Fuser(), scaler, Registration(), FrozenDetector(0.15), policy)
-        pipeline.look(np.random.default_rng(2).integers(0, 256, (61, 80), dtype=np.uint8), -0.1)
+        before = np.random.default_rng(2).integers(0, 256, (61, 80), dtype=np.uint8)
+        self.fuse(pipeline)(before, before[1:], -0.1)
+        pipeline.fuser.fused = 0
         return pipeline
 
     def images(self, stamps, pipeline):
@@ -298,15 +296,22 @@ class TestFrozen:
 
     @staticmethod
     def fuse(pipeline):
-        return lambda thermal, visible, stamp_s: pipeline(pipeline.look(thermal, stamp_s), visible, StageClock())
+        def fuse(thermal, visible, stamp_s):
+            stamp_ns = round(stamp_s * 1e9)
+            return pipeline.fuse(Pair(as_message(thermal), as_message(visible), stamp_ns, stamp_ns, 0))
+
+        return fuse
 
     def test_pass_through_gives_the_visible_image(self):
         pipeline = self.pipeline("pass_through")
         results = list(self.images((0.0, 0.1, 0.2), self.fuse(pipeline)))
         for fused, thermal, _ in results[:2]:
-            np.testing.assert_array_equal(fused, thermal)
-        np.testing.assert_array_equal(results[2][0], results[2][2])
-        assert not pipeline.weight.any()
+            np.testing.assert_array_equal(fused.image, thermal)
+            assert fused.source == "pair"
+        frozen, _, visible = results[2]
+        np.testing.assert_array_equal(frozen.image, visible)
+        assert (frozen.source, frozen.weight.any()) == ("rgb", False)
+        assert frozen.thermal_age_s == pytest.approx(0.2)
         assert pipeline.fuser.fused == 2
         assert pipeline.problems() == ["the thermal camera has sent the same frame for 0.2 s"]
         assert pipeline.report()["thermal_frozen_frames"] == "1"
@@ -315,7 +320,9 @@ class TestFrozen:
 
     def test_fuse_goes_on_and_counts(self):
         pipeline = self.pipeline("fuse")
-        assert all((fused == thermal).all() for fused, thermal, _ in self.images((0.0, 0.1, 0.2), self.fuse(pipeline)))
+        assert all(
+            (fused.image == thermal).all() for fused, thermal, _ in self.images((0.0, 0.1, 0.2), self.fuse(pipeline))
+        )
         assert pipeline.report()["thermal_frozen_frames"] == "1"
         assert pipeline.problems() == []
 
@@ -327,10 +334,12 @@ class TestFrozen:
     def test_alone(self, policy):
         """There is no visible image to give instead of an old one."""
         pipeline = self.pipeline(policy)
-        results = self.images(
-            (0.0, 0.1, 0.2), lambda image, _, stamp_s: pipeline.thermal_alone(pipeline.look(image, stamp_s), None)
-        )
-        assert all((alone == still).all() for alone, still, _ in (next(results), next(results)))
+
+        def alone(image, _, stamp_s):
+            return pipeline.alone(LoneFrame("thermal", as_message(image), round(stamp_s * 1e9), 0), None)
+
+        results = self.images((0.0, 0.1, 0.2), alone)
+        assert all((alone.image == still).all() for alone, still, _ in (next(results), next(results)))
         if policy == "fuse":
             next(results)
         else:

@@ -31,8 +31,9 @@ def benchmark(
 ) -> dict[str, object]:
     """Fuses random 16-bit thermal and rgb8 frames from message to message.
 
-    ``stages`` holds p50 and p95 of each stage in ms, one frame after the other. ``fixed_rates`` is what :func:`at_fixed_rate` gives for as many
-    pairs at each rate. ``ValueError`` for a size that the fuser does not take, no frames, or a rate that is none.
+    ``stages`` holds p50 and p95 of each stage in ms, one frame after the other. ``fixed_rates`` is what
+    :func:`at_fixed_rate` gives for as many pairs at each rate. ``ValueError`` for a size that the fuser does not take,
+    no frames, or a rate that is none.
     """
     if frames < 1:
         raise ValueError(f"{frames} frames; at least 1 must be timed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,4 +52,6 @@ def load_method(model: str, precision: str = "auto") -> Method:
     }
     path = Path(model)
     name = "/".join(path.resolve().with_suffix("").parts[-2:]) if path.suffix else model
-    return Method(name, fuser, origin, True, backend.thermal_polarity, fuser.colourise)
+    saturation = None if backend.thermal_polarity == "black_hot" else 1.0  # as the fuser's own images have
+    colourise = partial(merge_luminance, saturation=saturation)
+    return Method(name, fuser, origin, True, backend.thermal_polarity, colourise)

@@ -11,11 +11,10 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.backends import Backend, create_backend
-from mmcfusion_ros.fusion.conditions import bands, denoise
+from mmcfusion_ros.fusion.conditions import BAND, denoise
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.fusion.registration import blend
-from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.network.variants import Variant
 
 LARGEST_SIDE = 4096
@@ -97,9 +96,14 @@ class Fuser:
 
     def fuse(self, pair: RegisteredPair, moments: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
         """A pair, whose size whoever took it in has checked, to the fused image, like the visible one, and to the
-        thermal image as the network got it, ``H x W`` uint8. ``moments`` gets the end of stage ``network``."""
+        thermal image as the network got it, ``H x W`` uint8. ``moments`` gets the end of stage ``network``.
+
+        Weights made for detectors are those that expect black hot: their images have no colours of lamps (see
+        :func:`daylight`), with which detectors find less.
+        """
         backend, variant, (height, width) = self.backend, self.backend.variant, pair.clean.shape
-        thermal, luminance = in_polarity(pair.thermal, backend.thermal_polarity), pair.clean
+        for_detectors = backend.thermal_polarity == "black_hot"
+        thermal, luminance = cv2.bitwise_not(pair.thermal) if for_detectors else pair.thermal, pair.clean
         if pair.weight is not None:
             thermal = blend(thermal, luminance, pair.weight)
         multiple, smallest = variant.size_multiple, variant.smallest_size
@@ -110,14 +114,7 @@ class Fuser:
         moments["network"] = time.perf_counter()
         if pair.weight is not None:
             fused = blend(fused, pair.luminance, pair.weight)
-        return self.colourise(fused, pair.colour), thermal
-
-    def colourise(self, fused: np.ndarray, colour: np.ndarray | None) -> np.ndarray:
-        """The fused luminance with the colours of the visible image, as :func:`split_luminance` gives them; for weights
-        made for detectors (black hot) without those of lamps (:func:`daylight`), with which detectors find less."""
-        for_detectors = self.backend.thermal_polarity == "black_hot"
-        saturation = daylight(colour) if for_detectors and colour is not None else 1.0
-        return merge_luminance(fused, colour, saturation)
+        return merge_luminance(fused, pair.colour, None if for_detectors else 1.0), thermal
 
 
 def pad(image: np.ndarray, variant: Variant) -> np.ndarray:
@@ -160,24 +157,25 @@ def daylight(colour: np.ndarray) -> float:
     """
     height, width = (max(1, side // SMALLER) for side in colour.shape[:2])
     small = cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-    luminance = split_luminance(small)[0][..., None]
+    luminance = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)[..., None]
     cast = float(np.linalg.norm(((small - luminance) / (luminance + DARK)).mean(axis=(0, 1))))
     return min(max((LAMPS - cast) / (LAMPS - DAYLIGHT), 0.0), 1.0)
 
 
-def merge_luminance(luminance: np.ndarray, colour: np.ndarray | None, saturation: float = 1.0) -> np.ndarray:
+def merge_luminance(luminance: np.ndarray, colour: np.ndarray | None, saturation: float | None = 1.0) -> np.ndarray:
     """``H x W`` uint8 luminance F and a colour of the same size to ``H x W x 3`` uint8, red first.
 
     Each channel is F + g (channel - Y), where Y is the luminance that the colour had and g = (F + 16) / (Y + 16) scales
-    its saturation along: at most 1.5, and never so that a channel is clipped; all times ``saturation``, 0 to 1. Where
-    F = Y the colour comes out as it was; elsewhere within 1 of that formula. Without colour the luminance is returned
-    as it is.
+    its saturation along: at most 1.5, and never so that a channel is clipped; all times ``saturation``, 0 to 1 (None:
+    :func:`daylight` of the colour). Where F = Y the colour comes out as it was; elsewhere within 1 of that formula.
+    Without colour the luminance is returned as it is.
     """
     if colour is None:
         return luminance
     merged = np.empty_like(colour)
-    one = saturation * ONE
-    for band in bands(luminance.shape):
+    one = ONE * (daylight(colour) if saturation is None else saturation)
+    for top in range(0, len(luminance), BAND):
+        band = slice(top, top + BAND)
         f, y = (plane.astype(np.int16) for plane in (luminance[band], cv2.cvtColor(colour[band], cv2.COLOR_RGB2GRAY)))
         differences = [channel - y for channel in cv2.split(colour[band])]
         _, gain = cv2.threshold(cv2.divide(f + DARK, y + DARK, scale=one), LARGEST_GAIN * one, 0, cv2.THRESH_TRUNC)

@@ -84,7 +84,7 @@ class Session:
 
     def watch(self) -> bool:
         """Ends what ends by the passing of time; True if it has just been found to be stuck."""
-        self._modes.update()
+        self._modes.note()
         stuck = self._stuck()
         found = bool(stuck) and not self._stuck_reported
         self._stuck_reported = bool(stuck)
@@ -95,7 +95,8 @@ class Session:
     def report(self) -> tuple[dict[str, str], list[str], str]:
         """For the diagnostics: values, problems, and a failure that is worse than those."""
         values = {"mode": self._modes.mode, **self._health.report(self._worker.drops()), **self._pipeline.report()}
-        values |= {"subscribers": str(self._worker.subscribers()), "fused_topic": self._outputs.fused_topic}
+        listeners = sum(publisher.get_subscription_count() for publisher in self._outputs.publishers.values())
+        values |= {"subscribers": str(listeners), "fused_topic": self._outputs.fused_topic}
         values["display_images"] = str(self._display.published)
         stuck = self._stuck()
         problems = [self._network.problem, "" if stuck else self._network.loading(), self._display.problem]
@@ -156,7 +157,7 @@ class Session:
 
     def _take_rgb_info(self, message: CameraInfo) -> None:
         self._health.count("camera_info_in")
-        self._worker.camera_info = message
+        self._worker.take_camera_info(message)
         self._pipeline.take_camera_info(message, "rgb")
 
     def _tell_mode(self, new: Mode, old: Mode) -> None:

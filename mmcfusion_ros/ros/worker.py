@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,8 @@ class FrameWorker:
         self._stopping = self._wanted = False
         self._busy_since_s: float | None = None
         self._last: tuple[Source | None, int] = (None, 0)  # from what the last image was made, and its stamp
-        self.camera_info: CameraInfo | None = None  # the RGB camera's last one
+        # The RGB camera's last one, and the sizes of images that it is for: none if it cannot be used.
+        self._info: tuple[CameraInfo | None, set[tuple[int, int]]] = None, set()
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
 
     def start(self) -> None:
@@ -87,10 +88,6 @@ class FrameWorker:
         since_s = self._busy_since_s
         return 0.0 if since_s is None else time.monotonic() - since_s
 
-    def subscribers(self) -> int:
-        """How many listen to any of the topics; where nobody does, nothing needs to be fused."""
-        return sum(publisher.get_subscription_count() for publisher in self._outputs.publishers.values())
-
     def drops(self) -> Counter[str]:
         """Frames that the pairing dropped, by name, as of now."""
         with self._condition:
@@ -109,11 +106,27 @@ class FrameWorker:
             if pairs or deadline_ns != self._pairer.deadline_ns:
                 self._condition.notify()
         self._health.received(stream, len(pairs))
-        self._modes.arrived(*[stream][:accepted], *["pair"][: len(pairs)])  # type: ignore[arg-type]
+        sources: tuple[Source, ...] = (stream, "pair") if pairs else (stream,)
+        self._modes.note(arrived=sources if accepted else sources[1:])
         if pairs and superseded:
             self._health.lost("superseded", superseded)
         if accepted and self._modes.mode != "FUSED" and self._modes.wants(stream):
             self._take_alone(message, stream, stamp)
+
+    def take_camera_info(self, info: CameraInfo) -> None:
+        """A ``camera_info`` message of the RGB camera."""
+        finite = np.isfinite(np.concatenate([info.k, info.d, info.r, info.p])).all()
+        # Some drivers give the size as sent.
+        self._info = info, {sent_size(info), (info.width, info.height)} if finite else set()
+
+    def _rgb_size(self) -> tuple[int, int] | None:
+        """The RGB images' width and height, by the last camera_info; None if it is not there or not usable."""
+        size = sent_size(self._info[0]) if self._info[0] else (0, 0)
+        try:
+            check_size(*size)
+        except ValueError:
+            return None
+        return size
 
     def _take_alone(self, message: Any, stream: Stream, stamp: int) -> None:
         offset_ns = self._pairer.options.thermal_offset_ns if stream == "thermal" else 0
@@ -152,25 +165,27 @@ class FrameWorker:
             self._health.count("pairs", len(pairs))
             if pairs[1:]:
                 self._health.lost("superseded", len(pairs) - 1)
-            self._modes.arrived("pair")
+            self._modes.note(arrived=["pair"])
 
     def _process(self, job: Job) -> None:
         """Never raises."""
-        rested, self._wanted = not self._wanted, self.subscribers() > 0
+        publishers = self._outputs.publishers
+        listened = {name for name, publisher in publishers.items() if publisher.get_subscription_count()}
+        rested, self._wanted = not self._wanted, bool(listened)
         if rested and self._wanted:
             self._pipeline.scaler.reset()  # the scene may have changed
         try:
             if isinstance(job, LoneFrame):
                 result = self._pipeline.alone(job, self._rgb_size())
-                self._modes.succeeded(job.stream)
+                self._modes.note(good=[job.stream])
             else:
                 result = self._pipeline.fuse(job, self._wanted)
                 if result.source == "pair":
-                    self._modes.succeeded("rgb", "thermal", "pair")
+                    self._modes.note(good=["rgb", "thermal", "pair"])
                 else:
-                    self._modes.succeeded("rgb")
+                    self._modes.note(good=["rgb"])
                     self._modes.frozen()
-            published = self._wanted and self._publish(job, result)
+            published = self._wanted and self._publish(job, result, listened)
         except Exception as error:
             if not self._stopping:
                 self._drop(job, error)
@@ -187,26 +202,24 @@ class FrameWorker:
         bad: list[Stream] = [error.stream] if isinstance(error, BadImage) else []
         if isinstance(job, Pair):
             stamps_ns: dict[Stream, int] = {"thermal": job.thermal_stamp_ns, "rgb": job.rgb_stamp_ns}
-            if bad != ["rgb"]:
-                self._modes.succeeded("rgb")
-            self._modes.failed("pair", *bad)
+            self._modes.note(good=[] if "rgb" in bad else ["rgb"], bad=["pair", *bad])
         else:
             stamps_ns = {job.stream: job.stamp_ns}
-            self._modes.failed(job.stream)
+            self._modes.note(bad=[job.stream])
         if isinstance(error, FrozenThermalError):
-            self._modes.failed("thermal")
+            self._modes.note(bad=["thermal"])
         stream = [*stamps_ns, *bad][-1]
         self._health.dropped(drop_reason(error), one_line(error), stamps_ns, stream, unusable=bool(bad))
         if isinstance(error, BackendGivenUp):
             self._on_given_up(one_line(error))
 
-    def _publish(self, job: Job, result: Result) -> bool:
+    def _publish(self, job: Job, result: Result, listened: Collection[str]) -> bool:
         """False, and nothing published, if the mode forbids it, it is not newer than what was made of something else
         (a pair, or frames of one camera), or all is over."""
         source: Source = "pair" if isinstance(job, Pair) else job.stream
         time_ns = job.rgb_stamp_ns if isinstance(job, Pair) else job.time_ns
         late = source != self._last[0] and 0 <= self._last[1] - time_ns <= MAX_BACKWARD_NS
-        if late or self._stopping or not self._modes.publishes(result.source):
+        if late or self._stopping or result.source != self._modes.source:
             return False
         self._last = source, time_ns
         header = (job.rgb if isinstance(job, Pair) else job.item).header
@@ -217,9 +230,13 @@ class FrameWorker:
         result.moments["encode"] = time.perf_counter()
         if publishers:  # not closed meanwhile
             publishers["image"].publish(message)
-            if self.camera_info is not None:
-                self._publish_camera_info(self.camera_info, message)
-            if publishers["valid_mask"].get_subscription_count():
+            info, sizes = self._info
+            if info and (message.width, message.height) in sizes:
+                info.header = header
+                publishers["camera_info"].publish(info)
+            elif info:
+                self._hold_back(info, message)
+            if "valid_mask" in listened:
                 valid = np.full(result.image.shape[:2], 255, np.uint8)
                 if result.weight is not None:
                     valid[result.weight == 0] = 0
@@ -227,31 +244,14 @@ class FrameWorker:
             if "compressed" in publishers:
                 jpeg = fill_compressed(CompressedImage(header=header), result.image, quality=outputs.jpeg_quality)
                 publishers["compressed"].publish(jpeg)
-            if "display" in publishers and publishers["display"].get_subscription_count():
+            if "display" in listened:
                 self._display.show(result, header)
         result.moments["publish"] = time.perf_counter()
         return True
 
-    def _publish_camera_info(self, info: CameraInfo, image: Image) -> None:
-        sizes = [sent_size(info), (info.width, info.height)]  # some drivers give the size as sent
-        if (image.width, image.height) not in sizes:
-            problem = "is {}x{}, the image {}x{}".format(*sizes[0], image.width, image.height)
-        elif not np.isfinite(np.concatenate([info.k, info.d, info.r, info.p])).all():
-            problem = "has numbers that are not finite"
-        else:
-            info.header = image.header
-            self._outputs.publishers["camera_info"].publish(info)
-            return
+    def _hold_back(self, info: CameraInfo, image: Image) -> None:
+        problem = "has numbers that are not finite"
+        if self._info[1]:
+            problem = "is {}x{}, the image {}x{}".format(*sent_size(info), image.width, image.height)
         text = f"camera_info {problem}: fused/camera_info is not published"
         self._health.warn(text[:16], text, "camera_info_in", stamp_ns(image))
-
-    def _rgb_size(self) -> tuple[int, int] | None:
-        """The RGB images' width and height, by the last camera_info; None if it is not there or not usable."""
-        if self.camera_info is None:
-            return None
-        size = sent_size(self.camera_info)
-        try:
-            check_size(*size)
-        except ValueError:
-            return None
-        return size

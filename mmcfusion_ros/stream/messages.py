@@ -119,9 +119,14 @@ def rgb_from_message(message: Any, depth: BitDepth | None = None) -> np.ndarray:
 def fill_image(message: Any, image: np.ndarray, encoding: str) -> Any:
     """An ``Image`` message that has its header gets ``image`` in that encoding, with unpadded rows; it is returned.
 
-    Takes what :func:`wire_pixels` takes.
+    ``rgb8``, ``bgr8`` and ``mono8`` take ``H x W x 3`` uint8, red first, or ``H x W`` uint8, and convert; ``mono16``
+    and ``16UC1`` take ``H x W`` uint16. Anything else raises ``ValueError``.
     """
-    pixels = wire_pixels(image, encoding)
+    kind = (encoding, image.shape[2:])
+    if kind not in _TO_WIRE or image.dtype != _LAYOUTS[encoding][0]:
+        raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be sent as encoding {encoding!r}")
+    conversion = _TO_WIRE[kind]
+    pixels = np.ascontiguousarray(image if conversion is None else cv2.cvtColor(image, conversion))
     message.encoding, message.step = encoding, pixels[0].nbytes
     message.height, message.width = image.shape[:2]
     message.data.frombytes(pixels.view(np.uint8))
@@ -146,19 +151,6 @@ def fill_compressed(message: Any, image: np.ndarray, format: str = "jpeg", quali
     return message
 
 
-def wire_pixels(image: np.ndarray, encoding: str) -> np.ndarray:
-    """The contiguous pixels of an image message of that encoding, ``H x W [x 3]``.
-
-    ``rgb8``, ``bgr8`` and ``mono8`` take ``H x W x 3`` uint8, red first, or ``H x W`` uint8, and convert;
-    ``mono16`` and ``16UC1`` take ``H x W`` uint16. Anything else raises ``ValueError``.
-    """
-    kind = (encoding, image.shape[2:])
-    if kind not in _TO_WIRE or image.dtype != _LAYOUTS[encoding][0]:
-        raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be sent as encoding {encoding!r}")
-    conversion = _TO_WIRE[kind]
-    return np.ascontiguousarray(image if conversion is None else cv2.cvtColor(image, conversion))
-
-
 def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, str]:
     """The pixels and their letters; an encoding that is not in ``_LAYOUTS`` is converted to encoding ``other``.
 
@@ -167,31 +159,27 @@ def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, str]:
     try:
         if hasattr(message, "format"):  # a CompressedImage
             return _decompress(message)
-        if message.encoding not in _LAYOUTS:
-            return _convert_with_cv_bridge(message, other), _LAYOUTS[other][1]
-        dtype, letters = _LAYOUTS[message.encoding]
-        return _view(message, dtype, len(letters)), letters
+        known = message.encoding in _LAYOUTS
+        dtype, letters = _LAYOUTS[message.encoding] if known else _foreign_layout(message.encoding)
+        native, channels = np.dtype(dtype), len(letters)
+        row_bytes = message.width * channels * native.itemsize
+        needed = (message.height - 1) * message.step + row_bytes
+        if not row_bytes or not message.height or message.step < row_bytes or needed > len(message.data):
+            raise BadImage(
+                "bad_size",
+                f"{message.width}x{message.height} {message.encoding} with rows of {message.step} bytes does not fit "
+                f"{len(message.data)} bytes of data",
+            )
+        shape = (message.height, message.width, channels)[: 2 if channels == 1 else 3]
+        strides = (message.step, channels * native.itemsize, native.itemsize)[: len(shape)]
+        wire = native.newbyteorder(">" if message.is_bigendian else "<")
+        view: np.ndarray = np.ndarray(shape, wire, buffer=message.data, strides=strides)
+        view.flags.writeable = False
+        pixels = np.require(view, native, "A")
+        return (pixels, letters) if known else (_converted(message.encoding, pixels, other), _LAYOUTS[other][1])
     except BadImage as error:
         error.stream = stream
         raise
-
-
-def _view(message: Any, dtype: Any, channels: int) -> np.ndarray:
-    native = np.dtype(dtype)
-    row_bytes = message.width * channels * native.itemsize
-    needed = (message.height - 1) * message.step + row_bytes
-    if not row_bytes or not message.height or message.step < row_bytes or needed > len(message.data):
-        raise BadImage(
-            "bad_size",
-            f"{message.width}x{message.height} {message.encoding} with rows of {message.step} bytes does not fit "
-            f"{len(message.data)} bytes of data",
-        )
-    shape = (message.height, message.width, channels)[: 2 if channels == 1 else 3]
-    strides = (message.step, channels * native.itemsize, native.itemsize)[: len(shape)]
-    wire = native.newbyteorder(">" if message.is_bigendian else "<")
-    view: np.ndarray = np.ndarray(shape, wire, buffer=message.data, strides=strides)
-    view.flags.writeable = False
-    return np.require(view, native, "A")
 
 
 @cache
@@ -203,24 +191,29 @@ def _cv_bridge() -> Any:
     return CvBridge()
 
 
-def _convert_with_cv_bridge(message: Any, encoding: str) -> np.ndarray:
+def _foreign_layout(encoding: str) -> tuple[Any, str]:
+    """Of an encoding that only cv_bridge knows; the letters tell no more than the number of channels."""
     bridge = _cv_bridge()
     if bridge is None:
         package = f"ros-{os.environ.get('ROS_DISTRO', '<distro>')}-cv-bridge"
-        raise BadImage("bad_encoding", f"encoding {message.encoding!r} needs cv_bridge; install {package}")
+        raise BadImage("bad_encoding", f"encoding {encoding!r} needs cv_bridge; install {package}")
     try:
-        dtype, channels = bridge.encoding_to_dtype_with_channels(message.encoding)
-        pixels = np.ascontiguousarray(_view(message, dtype, channels))
-        # cv_bridge mistakes padded rows and big-endian data.
-        height, width = pixels.shape[:2]
-        packed = SimpleNamespace(
-            encoding=message.encoding, height=height, width=width, step=pixels[0].nbytes, is_bigendian=0, data=pixels
-        )
-        return bridge.imgmsg_to_cv2(packed, encoding)
-    except BadImage:
-        raise
+        dtype, channels = bridge.encoding_to_dtype_with_channels(encoding)
     except Exception as error:
-        text = f"cv_bridge cannot convert encoding {message.encoding!r} to {encoding}: {error}"
+        raise BadImage("bad_encoding", f"cv_bridge does not know encoding {encoding!r}: {error}") from error
+    return dtype, "?" * channels
+
+
+def _converted(encoding: str, pixels: np.ndarray, other: str) -> np.ndarray:
+    # cv_bridge mistakes padded rows and big-endian data.
+    packed, (height, width) = np.ascontiguousarray(pixels), pixels.shape[:2]
+    message = SimpleNamespace(
+        encoding=encoding, height=height, width=width, step=packed[0].nbytes, is_bigendian=0, data=packed
+    )
+    try:
+        return np.asarray(_cv_bridge().imgmsg_to_cv2(message, other))
+    except Exception as error:
+        text = f"cv_bridge cannot convert encoding {encoding!r} to {other}: {error}"
         raise BadImage("bad_encoding", text) from error
 
 

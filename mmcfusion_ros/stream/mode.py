@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
 from mmcfusion_ros.stream.pairing import Stream
@@ -15,6 +15,7 @@ Source = Literal["pair", "rgb", "thermal"]
 FROZEN: Literal["frozen"] = "frozen"
 
 ALONE: dict[Stream, Mode] = {"rgb": "RGB_ONLY", "thermal": "THERMAL_ONLY"}
+SOURCES: dict[Mode, Source] = {mode: stream for stream, mode in ALONE.items()}
 
 
 class ModeSwitch:
@@ -28,7 +29,8 @@ class ModeSwitch:
 
     A frozen thermal camera is lost at once, and the RGB camera goes out alone whatever ``pass_through`` says.
 
-    ``on_change(new, old)`` is called with every change, one at a time and in order.
+    ``source`` is what goes out: fused pairs, or frames of one camera. ``on_change(new, old)`` is called with every
+    change of the mode, one at a time and in order.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class ModeSwitch:
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mode: Mode = "STARTING"
+        self.source: Source = "pair"
         self._timeout_s, self._recovery_pairs, self._pass_through = timeout_s, recovery_pairs, pass_through
         self._on_change, self._clock_s = on_change, clock_s
         self._lock = threading.Lock()
@@ -49,77 +52,54 @@ class ModeSwitch:
         self._failing: set[Source] = set()
         self._good_pairs = 0
 
-    def arrived(self, *sources: Source) -> None:
-        """A frame was accepted by the pairing, a pair formed."""
+    def note(self, arrived: Iterable[Source] = (), good: Collection[Source] = (), bad: Collection[Source] = ()) -> None:
+        """What was accepted by the pairing or became a pair, what could be used, what could not; or time has passed."""
         with self._lock:
-            self._follow(*(source for source in sources if source not in self._failing))
-
-    def succeeded(self, *sources: Source) -> None:
-        """A frame or pair could be used."""
-        with self._lock:
-            self._failing.difference_update(sources)
-            self._good_s.update(dict.fromkeys(sources, self._clock_s()))
-            self._good_pairs += "pair" in sources
-            self._follow(*sources)
-
-    def failed(self, *sources: Source) -> None:
-        """A frame or pair could not be used."""
-        with self._lock:
-            self._failing.update(sources)
-            for source in sources:
-                self._last_s[source] = self._good_s[source]
-            if "pair" in sources:
-                self._good_pairs = 0
-            self._follow()
+            now_s = self._clock_s()
+            self._failing.difference_update(good)
+            for source in [*good, *(source for source in arrived if source not in self._failing)]:
+                if now_s - self._last_s[source] > self._timeout_s:
+                    self._since_s[source] = now_s
+                self._last_s[source] = now_s
+            self._good_s.update(dict.fromkeys(good, now_s))
+            self._good_pairs = 0 if "pair" in bad else self._good_pairs + ("pair" in good)
+            self._failing.update(bad)
+            self._last_s.update((source, self._good_s[source]) for source in bad)
+            if self.mode != "FUSED" or now_s - self._last_s["pair"] > self._timeout_s:
+                self._follow(now_s)
 
     def frozen(self) -> None:
         """The thermal frame of a pair was an old one, and the RGB camera is to go out instead."""
         with self._lock:
+            now_s = self._clock_s()
             self._failing |= {"pair", "thermal"}
             self._good_pairs = 0
             self._last_s["pair"] = self._good_s["pair"] = -math.inf
-            self._follow(FROZEN)
-
-    def update(self) -> None:
-        """Time has passed."""
-        with self._lock:
-            self._follow()
-
-    def publishes(self, source: Source) -> bool:
-        """Whether fused pairs, or frames of this camera alone, go out."""
-        if source == "pair":
-            return self.mode not in ALONE.values()
-        return self.mode == ALONE[source]
+            self._last_s[FROZEN] = now_s
+            self._follow(now_s)
 
     def wants(self, stream: Stream) -> bool:
         """Whether frames of this camera are looked at alone: they go out, or may prove that it is well again."""
-        return self.publishes(stream) or (self.mode == "NONE" and stream in self._failing)
+        return self.source == stream or (self.mode == "NONE" and stream in self._failing)
 
-    def _follow(self, *sources: str) -> None:
-        """Takes note of these sources, now, and changes the mode where it must. Needs the lock."""
-        now_s = self._clock_s()
-        for source in sources:
-            if now_s - self._last_s[source] > self._timeout_s:
-                self._since_s[source] = now_s
-            self._last_s[source] = now_s
-        if self.mode == "FUSED" and now_s - self._last_s["pair"] <= self._timeout_s:
-            return
+    def _follow(self, now_s: float) -> None:
         new = self._next(now_s)
         if new != self.mode:
             old, self.mode = self.mode, new
+            self.source = SOURCES.get(new, "pair")
             self._on_change(new, old)
 
     def _next(self, now_s: float) -> Mode:
         fresh = {source for source, last_s in self._last_s.items() if now_s - last_s <= self._timeout_s}
         if "pair" not in fresh:
             self._good_pairs = 0
-        if self._good_pairs >= (1 if self.publishes("pair") else self._recovery_pairs):
+        if self._good_pairs >= (1 if self.source == "pair" else self._recovery_pairs):
             return "FUSED"
-        if "pair" in fresh and self.publishes("pair"):
+        if "pair" in fresh and self.source == "pair":
             return self.mode
         if FROZEN in fresh:
             return "RGB_ONLY"
-        for stream in ALONE:
+        for stream, mode in ALONE.items():
             if stream in fresh and now_s - self._since_s[stream] >= self._timeout_s:
-                return ALONE[stream] if stream in self._pass_through else "NONE"
+                return mode if stream in self._pass_through else "NONE"
         return "NONE"

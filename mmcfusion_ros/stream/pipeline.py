@@ -90,6 +90,7 @@ class FusionPipeline:
         self._rgb_frozen = FrozenDetector()
         self._frozen_policy = frozen_policy
         self._depth = BitDepth()
+        self._checked_shape: tuple[int, ...] = ()
         self._registered: tuple[Registration, Shape, Shape] | None = None
         self._seen: Counter[str] = Counter()
         self._conditions: dict[Stream, str] = {}
@@ -103,7 +104,9 @@ class FusionPipeline:
         visible = rgb_from_message(pair.rgb, self._depth)
         thermal = self.scaler.crop(thermal_from_message(pair.thermal, colour=True))
         moments["decode"] = time.perf_counter()
-        check_size(visible.shape[1], visible.shape[0])
+        if visible.shape != self._checked_shape:
+            check_size(visible.shape[1], visible.shape[0])
+            self._checked_shape = visible.shape
         stamps_ns: dict[Stream, int] = {"thermal": pair.thermal_stamp_ns, "rgb": pair.rgb_stamp_ns}
         self._look({"thermal": thermal, "rgb": visible}, stamps_ns)
         return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted)
@@ -207,8 +210,9 @@ class FusionPipeline:
         self._rgb_frozen, self._depth = FrozenDetector(), BitDepth()
         self._seen.clear()
         self._conditions.clear()
-        self.lenses = CameraInfoRegistration(self.calibration)
-        self.registration = self.lenses.registration
+        if self.lenses.cameras:
+            self.lenses = CameraInfoRegistration(self.calibration)
+            self.registration = self.lenses.registration
         if self.refiner:
             self.refiner.stop()
             self.refiner = Refiner(self.registration, self.refiner.options)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
-
-import numpy as np
 
 from mmcfusion_ros.bags.events import Arrived, Dropped, Event, Paired
 from mmcfusion_ros.fusion.errors import one_line
-from mmcfusion_ros.stream.messages import drop_reason, wire_pixels
+from mmcfusion_ros.stream.messages import drop_reason, fill_image
 from mmcfusion_ros.stream.pairing import Pair
 from mmcfusion_ros.stream.pipeline import FusionPipeline, Result
 
@@ -20,13 +20,13 @@ STAGES = ("decode", "thermal", "luminance", "registration", "network", "colour",
 
 @dataclass(frozen=True)
 class Fused:
-    """A fused pair; ``pixels`` are those of the result's image as they go on the wire, in ``milliseconds`` by stage."""
+    """A fused pair; ``message`` is the fused image as it goes on the wire, but for its header."""
 
     pair: Pair[Any]
     camera_info: Any
     time_ns: int
     result: Result
-    pixels: np.ndarray
+    message: Any
     milliseconds: dict[str, float]
 
 
@@ -52,9 +52,9 @@ def fuse(
 def _fused(event: Paired, pipeline: FusionPipeline, encoding: str) -> Fused | Dropped:
     try:
         result = pipeline.fuse(event.pair)
-        pixels = wire_pixels(result.image, encoding)
+        message = fill_image(SimpleNamespace(data=array("B")), result.image, encoding)
     except Exception as error:
         return Dropped(drop_reason(error), "pair", event.pair.rgb_stamp_ns, event.time_ns, one_line(error))
     result.moments["encode"] = time.perf_counter()
     info = event.camera_infos.get("rgb")
-    return Fused(event.pair, info, event.time_ns, result, pixels, result.milliseconds())
+    return Fused(event.pair, info, event.time_ns, result, message, result.milliseconds())

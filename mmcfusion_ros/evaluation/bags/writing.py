@@ -53,9 +53,12 @@ class FusedBag(BagWriter):
     def write_frame(self, frame: Fused, encoding: str) -> None:
         """At the time at which the pair was complete."""
         header = frame.pair.rgb.header
-        self.write("/fused/image_raw", image_message(frame.pixels, encoding, header), frame.time_ns)
+        filled = frame.message
+        shape = (filled.height, filled.width, 1 if encoding == "mono8" else 3)
+        pixels = np.frombuffer(filled.data, np.uint8).reshape(shape)
+        self.write("/fused/image_raw", image_message(pixels, encoding, header), frame.time_ns)
         info = frame.camera_info
-        if info and sent_size(info) == frame.pixels.shape[1::-1]:
+        if info and sent_size(info) == (filled.width, filled.height):
             self.write("/fused/camera_info", replace(info, header=header), frame.time_ns)
 
     def write_diagnostics(self, problems: Sequence[str], values: Mapping[str, str], time_ns: int) -> None:
