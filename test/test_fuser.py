@@ -503,4 +503,4 @@ class TestPipeline:
     @pytest.mark.parametrize("homography", [None, np.eye(3)])
     def test_images_that_do_not_fit(self, thermal, visible, homography):
         with pytest.raises(ValueError, match="image"):
-            self.pipeline(homography)(thermal, visible).image
+            self.pipeline(homography)(thermal, visible)

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("diagnostic_msgs", reason="the ROS messages are not installed")
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from mmcfusion_ros.ros.diagnostics import status_message
+from mmcfusion_ros.ros.diagnostics import node_status
 from mmcfusion_ros.stream.health import COUNTED, RECENT_FRAMES, Health
 
 TOPICS = {"thermal_in": "/a/thermal", "rgb_in": "/a/rgb", "camera_info_in": "/a/info"}
@@ -32,7 +32,7 @@ def watch():
 
 @pytest.fixture
 def health(watch):
-    return Health(watch)
+    return Health(1.0, TOPICS, clock_s=watch)
 
 
 def count(health, *names):
@@ -60,7 +60,7 @@ def test_two_reports_at_the_same_time(health):
 def test_latencies_and_skews(health):
     assert not any("_ms" in key for key in health.report({}))
     for milliseconds in range(101):
-        health.fused({"network": milliseconds, "total": 2 * milliseconds}, skew_ms=-milliseconds)
+        health.published({}, {"network": milliseconds, "total": 2 * milliseconds}, -milliseconds)
     values = health.report({})
     assert values["fused"] == "101"
     assert [values[f"network_ms.{part}"] for part in ("p50", "p95", "mean", "max")] == [
@@ -75,56 +75,48 @@ def test_latencies_and_skews(health):
 
 def test_percentiles_are_of_the_last_frames(health):
     for milliseconds in [1000.0] * 50 + [10.0] * RECENT_FRAMES:
-        health.fused({"total": milliseconds}, skew_ms=0)
+        health.published({}, {"total": milliseconds}, 0)
     assert health.report({})["total_ms.max"] == "10.00"
 
 
 def test_drops_of_the_node_and_of_the_pairing(health):
     for reason in ("superseded", "bad_size", "superseded"):
-        health.drop(reason)
+        health.lost(reason)
     values = health.report({"unpaired_rgb": 3, "stale_rgb": 0})
     drops = {key: value for key, value in values.items() if key.startswith("dropped.")}
     assert drops == {"dropped.superseded": "2", "dropped.bad_size": "1", "dropped.unpaired_rgb": "3"}
 
 
 def test_problems_in_the_order_of_their_cause(watch, health):
-    assert health.problems(1.0, TOPICS) == ["no message on /a/info yet"]
+    assert health.problems({}) == ["no message on /a/info yet"]
     watch.now_s += 1.5
-    assert health.problems(1.0, TOPICS) == ["no message on /a/thermal for 1.5 s", "no message on /a/rgb for 1.5 s"]
+    assert health.problems({}) == ["no message on /a/thermal for 1.5 s", "no message on /a/rgb for 1.5 s"]
     count(health, "rgb_in")
-    assert health.problems(1.0, TOPICS) == ["no message on /a/thermal for 1.5 s"]
+    assert health.problems({}) == ["no message on /a/thermal for 1.5 s"]
     count(health, "thermal_in")
-    (problem,) = health.problems(1.0, TOPICS)
+    (problem,) = health.problems({})
     assert problem == "both cameras send, but no frames paired for 1.5 s; see the dropped.* counts"
     count(health, "pairs")
-    assert health.problems(1.0, TOPICS) == ["no pair was fused for 1.5 s; see the dropped.* counts and the log"]
-    health.fused({}, 0.0)
-    assert health.problems(1.0, TOPICS) == ["no message on /a/info yet"]
+    assert health.problems({}) == ["no pair was fused for 1.5 s; see the dropped.* counts and the log"]
+    health.published({}, {}, 0.0)
+    assert health.problems({}) == ["no message on /a/info yet"]
     count(health, "camera_info_in")
-    assert health.problems(1.0, TOPICS) == []
-    assert health.problems(2.0, TOPICS) == []
+    assert health.problems({}) == []
 
 
-def test_conditions_and_frozen_cameras(watch, health):
-    health.fused({}, 0.0)
+def test_cameras_that_repeat_one_picture(health):
+    health.published({}, {}, 0.0)
     count(health, "rgb_in", "thermal_in", "pairs", "camera_info_in")
-    health.see("rgb", {"dark", "fog"}, 0.0)
-    health.see("rgb", {"dark"}, 0.5)
-    values = health.report({})
-    assert values["conditions.rgb"] == "dark"
-    seen = {key: value for key, value in values.items() if key.startswith("seen.")}
-    assert seen == {"seen.rgb_dark": "2", "seen.rgb_fog": "1", "seen.rgb_frozen": "1"}
-    assert health.problems(1.0, TOPICS) == []
-    health.see("rgb", (), 1.5)
-    assert health.problems(1.0, TOPICS) == ["the images on /a/rgb have not changed for 1.5 s"]
+    assert health.problems({"rgb": 0.5, "thermal": 0.0}) == []
+    assert health.problems({"rgb": 1.5}) == ["the images on /a/rgb have not changed for 1.5 s"]
 
 
 def test_threads_lose_no_count(health):
     def work():
         for _ in range(2000):
             health.count("rgb_in")
-            health.drop("stale")
-            health.fused({"total": 1.0}, 1.0)
+            health.lost("stale")
+            health.published({}, {"total": 1.0}, 1.0)
             health.report({})
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -137,7 +129,7 @@ def test_threads_lose_no_count(health):
 
 
 def test_status_message():
-    good = status_message("/a/mmcfusion", "CPU", [], {"fused": "3"})
+    good = node_status("/a/mmcfusion", "CPU", [], {"fused": "3"})
     assert (good.level, good.name, good.hardware_id, good.message) == (
         DiagnosticStatus.OK,
         "/a/mmcfusion",
@@ -145,9 +137,9 @@ def test_status_message():
         "fusing",
     )
     assert [(value.key, value.value) for value in good.values] == [("fused", "3")]
-    bad = status_message("/a/mmcfusion", "CPU", ["first", "second"], {})
+    bad = node_status("/a/mmcfusion", "CPU", ["first", "second"], {})
     assert (bad.level, bad.message) == (DiagnosticStatus.WARN, "first; second")
-    failed = status_message("/a/mmcfusion", "CPU", ["second"], {}, failure="first")
+    failed = node_status("/a/mmcfusion", "CPU", ["second"], {}, failure="first")
     assert (failed.level, failed.message) == (DiagnosticStatus.ERROR, "first; second")
 
 

@@ -9,11 +9,10 @@ import weakref
 
 import numpy as np
 import pytest
-from mmcfusion_ros.fusion.network_thread import NetworkThread
-from mmcfusion_ros.fusion.supervised_backend import SupervisedBackend
 from waiting import WAIT_S, wait_until
 
 from mmcfusion_ros.fusion.errors import FusionError, NetworkBusy
+from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.network.variants import get_variant
 
 
@@ -53,8 +52,9 @@ class Setup:
     def __init__(self) -> None:
         self.gate, self.entered = threading.Event(), threading.Event()
         self.gate.set()
+        self.now_s = 0.0
         self.made: list[weakref.ref] = []
-        self.supervised = SupervisedBackend([self._make], 3)
+        self.network = Network([self._make], 3, lambda: self.now_s)
 
     def _make(self):
         backend = Gated(self.gate, self.entered)
@@ -67,8 +67,8 @@ class Setup:
         assert backend
         return backend
 
-    def start(self, frame_limit_s: float = WAIT_S, loading_limit_s: float = WAIT_S) -> NetworkThread:
-        self.network = NetworkThread(self.supervised, frame_limit_s, loading_limit_s)
+    def start(self, frame_limit_s: float = WAIT_S, loading_limit_s: float = WAIT_S) -> Network:
+        self.network.frame_limit_s, self.network.loading_limit_s = frame_limit_s, loading_limit_s
         return self.network
 
     def stick(self, value: int) -> threading.Thread:
@@ -92,19 +92,19 @@ def setup():
     setup = Setup()
     yield setup
     setup.gate.set()
-    setup.network.close(WAIT_S)
-    assert not setup.network._thread.is_alive()
+    if hasattr(setup, "network"):
+        setup.network.close(WAIT_S)
 
 
 def test_frames_are_fused_in_its_thread(setup):
     network = setup.start()
     assert [int(network(image(i), image(0))[0, 0]) for i in range(5)] == list(range(5))
-    assert setup.backend.threads == {"network"}
+    assert setup.backend.threads == {"network_0"}
     assert (network.name, network.device, network.precision, network.variant.name) == (
         ("gated", "CPU", "float32", "lite")
     )
     assert network.warning == "it is but a fake"
-    assert (network.problem(), network.loading(), network.stuck(0.0)) == ("", "", "")
+    assert (network.problem, network.loading(), network.stuck(0.0)) == ("", "", "")
 
 
 def test_a_stuck_frame_is_given_up_after_its_limit_and_those_behind_it_at_once(setup):
@@ -124,11 +124,11 @@ def test_a_stuck_frame_is_given_up_after_its_limit_and_those_behind_it_at_once(s
     wait_until(lambda: not setup.network.stuck(0.0))
     assert network(image(3), image(0))[0, 0] == 3, "not the late result of frame 1"
     assert setup.backend.frames == [0, 1, 3]
-    assert network.problem() == ""
+    assert network.problem == ""
 
 
 def test_a_new_size_has_its_own_limit(setup):
-    setup.supervised(image(0), image(0))  # loaded, so that the short limit is for what follows
+    setup.network(image(0), image(0))  # loaded, so that the short limit is for what follows
     network = setup.start(loading_limit_s=0.1)
     setup.gate.clear()
     with pytest.raises(NetworkBusy, match="loading for 64x64 for"):
@@ -139,7 +139,7 @@ def test_a_new_size_has_its_own_limit(setup):
 
 
 def test_a_size_that_the_backend_no_longer_holds_has_the_limit_of_a_new_one(setup):
-    setup.supervised(image(0), image(0))
+    setup.network(image(0), image(0))
     network = setup.start(loading_limit_s=0.1)
     assert network(image(1), image(0))[0, 0] == 1
     setup.backend.ready.clear()
@@ -149,7 +149,7 @@ def test_a_size_that_the_backend_no_longer_holds_has_the_limit_of_a_new_one(setu
 
 
 def test_a_failed_backend_has_the_limit_of_a_new_one_and_its_memory_is_free_before(setup):
-    setup.supervised(image(0), image(0))  # loaded, so that the short limit is for what follows
+    setup.network(image(0), image(0))  # loaded, so that the short limit is for what follows
     network = setup.start(loading_limit_s=0.1)
     setup.backend.fault = "CUDA out of memory"
     gc.disable()
@@ -160,16 +160,16 @@ def test_a_failed_backend_has_the_limit_of_a_new_one_and_its_memory_is_free_befo
     finally:
         gc.enable()
     setup.gate.clear()
-    setup.supervised._retry_s = 0.0
+    setup.now_s = 1.0
     with pytest.raises(NetworkBusy, match="loading for 32x32 for"):
         network(image(2), image(0))
-    assert network.problem() == "gated: CUDA out of memory"
+    assert network.problem == "gated: CUDA out of memory"
     assert network.loading().startswith("the network has been loading for 32x32 for ")
     assert network.stuck(0.0).startswith("the network has been loading for 32x32 for ")
     setup.gate.set()
     wait_until(lambda: not setup.network.stuck(0.0))
     assert network(image(3), image(0))[0, 0] == 3
-    assert network.problem() == ""
+    assert network.problem == ""
 
 
 def test_a_pause_ends_all_waiting_and_after_it_the_next_frame_waits_for_the_one_at_work(setup):
@@ -189,17 +189,13 @@ def test_a_pause_ends_all_waiting_and_after_it_the_next_frame_waits_for_the_one_
 
 
 def test_close_while_it_is_stuck(setup):
-    network = setup.start()
-    caller = setup.stick(1)
-    network.close(0.05)
-    caller.join(WAIT_S)
-    assert network._thread.is_alive()
-    backend = setup.made[0]
-    setup.gate.set()
-    network._thread.join(WAIT_S)
-    assert setup.supervised
-    del network, setup.network
-    setup.supervised = setup.supervised.__class__([setup._make], 1)
-    gc.collect()
-    assert backend() is None, "the thread keeps the network in memory"
     setup.start()
+    caller = setup.stick(1)
+    setup.network.close(0.05)
+    caller.join(WAIT_S)
+    assert setup.network.stuck(0.0)
+    del setup.network, caller
+    gc.collect()
+    assert setup.made[0]() is not None, "its thread is at it"
+    setup.gate.set()
+    wait_until(lambda: (gc.collect() and False) or setup.made[0]() is None)

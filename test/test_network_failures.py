@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from mmcfusion_ros.fusion.supervised_backend import SupervisedBackend
 
 from mmcfusion_ros.fusion.errors import BackendError, BackendGivenUp, FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.network.variants import get_variant
 
 IMAGE = np.full((32, 32), 7, np.uint8)
@@ -40,8 +40,8 @@ class Machine:
 
         return make
 
-    def supervise(self, *names: str, attempts: int = 3) -> SupervisedBackend:
-        return SupervisedBackend([self.maker(name) for name in names], attempts, lambda: self.now_s)
+    def supervise(self, *names: str, attempts: int = 3) -> Network:
+        return Network([self.maker(name) for name in names], attempts, lambda: self.now_s)
 
 
 class FailingBackend:
@@ -80,15 +80,7 @@ def test_whatever_is_raised_costs_one_frame_and_the_backend_is_made_anew(machine
     assert str(fails(backend)) == backend.problem == f"first: {str(fault) or repr(fault)}"
     machine.fault, machine.now_s = None, 0.1
     assert (backend(IMAGE, IMAGE) == IMAGE).all()
-    assert (machine.made, backend.failures, backend.problem) == (["first", "first"], 0, "")
-
-
-def test_it_is_ready_for_what_the_backend_at_work_is_ready_for(machine):
-    backend = machine.supervise("first")
-    assert (backend.is_ready(IMAGE.shape), backend.is_ready((64, 64))) == (True, False)
-    machine.fault = RuntimeError("lost")
-    fails(backend)
-    assert not backend.is_ready(IMAGE.shape)
+    assert (machine.made, backend.problem) == (["first", "first"], "")
 
 
 def test_pauses_double_and_the_last_failure_is_the_end(machine):
@@ -98,7 +90,7 @@ def test_pauses_double_and_the_last_failure_is_the_end(machine):
         fails(backend, text="first: out of memory")
         machine.now_s += pause_s * 0.9
         made = len(machine.made)
-        fails(backend, text="the backend is made anew in")
+        fails(backend, text="the backend is created again in")
         assert len(machine.made) == made
         machine.now_s += pause_s * 0.1 + 1e-6
     for _ in range(2):
@@ -158,19 +150,21 @@ def test_nan_in_the_output_of_pytorch(random_lite):
     from mmcfusion_ros.fusion.backends import create_backend
     from mmcfusion_ros.fusion.models import find_model
 
-    backend = SupervisedBackend([lambda: create_backend(find_model(random_lite), "torch", "cpu")], 2)
+    made = [create_backend(find_model(random_lite), "torch", "cpu") for _ in range(2)]
     with torch.no_grad():
-        for weights in backend._backend._network.parameters():
+        for weights in made[0][0]._network.parameters():
             weights.fill_(float("inf"))
+    now_s = [0.0]
+    backend = Network([lambda: made.pop(0)], 2, lambda: now_s[0])
     image = np.zeros((128, 128), np.uint8)
     with pytest.raises(FusionError, match="torch: the network's output in float32 is not finite"):
         backend(image, image)
-    backend._retry_s = 0.0
+    now_s[0] = 1.0
     assert backend(image, image).shape == (128, 128)
 
 
 def test_the_default_clock_ends_a_pause(machine):
-    backend = SupervisedBackend([machine.maker("first")], 3)
+    backend = Network([machine.maker("first")], 3)
     machine.fault = RuntimeError("once")
     fails(backend)
     machine.fault = None
@@ -180,4 +174,4 @@ def test_the_default_clock_ends_a_pause(machine):
             backend(IMAGE, IMAGE)
             waiting.done = True
         except FusionError as error:
-            assert "made anew in" in str(error)  # noqa: PT017
+            assert "created again in" in str(error)  # noqa: PT017
