@@ -244,7 +244,7 @@ def test_a_network_that_is_not_finite_costs_frames_and_is_made_anew(random_lite)
         rig.start()
         rig.fuse()
         with torch.no_grad():
-            bench.node._pipeline.fuser.backend._backend._backend._network.head.to_mixture.bias.fill_(torch.nan)
+            bench.node._pipeline.fuser.backend._backend._network.head.to_mixture.bias.fill_(torch.nan)
         rig.wait(rig.warnings, rig.publish)
         assert rig.warnings()[0].startswith("dropped a frame (backend_failed): torch: the network's output in ")
         assert "is not finite" in rig.warnings()[0]

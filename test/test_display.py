@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_display_shows_the_pair_as_lite_fuses_it_and_what_is_left_when_a_camera_
         rig = bench.rig
         rig.start()
         rig.fuse()
-        assert bench.node._fusing._display._thread is None, "nobody has subscribed"
+        assert "display" not in {thread.name for thread in threading.enumerate()}, "nobody has subscribed"
         shown = displayed(rig)
         rig.wait(lambda: shown, rig.publish)
         assert (shown[0].encoding, shown[0].header.frame_id) == ("rgb8", "rgb_frame")
@@ -99,12 +100,12 @@ def test_display_keeps_to_its_rate_and_stops_with_its_subscriber():
         for subscription in list(rig.node.subscriptions):
             if subscription.topic_name.endswith(TOPIC):
                 rig.node.destroy_subscription(subscription)
-        rig.wait(lambda: not bench.node._outputs.display_subscribers())
-        rig.spin(0.5)
-        published = bench.node._fusing._display.published
+        rig.wait(lambda: not rig.node.get_subscriptions_info_by_topic(f"{rig.namespace}/{TOPIC}"))
+        rig.spin(2.0)
+        published = rig.values()["display_images"]
         rig.fuse()
-        rig.spin(0.5)
-        assert bench.node._fusing._display.published == published
+        rig.spin(1.5)
+        assert rig.values()["display_images"] == published
 
 
 def test_display_that_fails_is_told_of_and_tried_again_while_frames_for_detectors_go_on(monkeypatch):

@@ -50,8 +50,8 @@ def drops(bench, reason: str, send) -> int:
     """Sends until more have been dropped for this reason; how many."""
 
     def dropped() -> int:
-        fusing = bench.node._fusing  # /diagnostics says the same, but only once a second
-        return fusing._health._drops[reason] + fusing._pairs.drops[reason]
+        values, _, _ = bench.node._session.report()  # /diagnostics says the same, but only once a second
+        return int(values.get(f"dropped.{reason}", 0))
 
     before = dropped()
     bench.rig.wait(lambda: dropped() > before, send)
@@ -164,7 +164,7 @@ def test_one_camera_at_ten_times_the_rate(bench, rig, figure, fast):
     rig.spin(0.3)
     figure(f"{fast} at ten times the rate: fused of 20", len(rig.fused) - first)
     assert len(rig.fused) - first <= len(sent)
-    assert bench.node._fusing._pairs.drops[f"unpaired_{fast}"] > 0
+    rig.wait(lambda: int(rig.values().get(f"dropped.unpaired_{fast}", 0)) > 0)
     assert rig.modes[-1] == "FUSED"
 
 

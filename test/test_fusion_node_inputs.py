@@ -110,7 +110,7 @@ def test_a_failing_backend_is_reported_and_the_next_frame_fused(error, reason, m
             raise error("first line\nsecond line")
 
         with monkeypatch.context() as patch:
-            patch.setattr(bench.node._pipeline.fuser, "fuse_clean", fail)
+            patch.setattr(bench.node._pipeline.fuser, "fuse", fail)
             rig.wait(lambda: "no pair was fused for" in rig.problem(), rig.publish)
         assert dropped(rig, reason)
         assert rig.warnings()[0].startswith(f"dropped a frame ({reason}): first line second line [")
