@@ -4,6 +4,7 @@ promised one, no hang, no growth. ``MMCFUSION_NIGHTLY=1`` tries more than 10,000
 from __future__ import annotations
 
 import struct
+import threading
 from pathlib import Path
 
 import cv2
@@ -239,14 +240,13 @@ infos = st.builds(
 @tries(30)
 @given(st.lists(st.tuples(st.sampled_from(["thermal", "rgb", "info"]), raw_images, infos, stamps), max_size=8))
 def test_the_callbacks_of_a_running_node(bench, messages):
-    fusing = bench.node._fusing
     for stream, message, info, stamp in messages:
         if stream == "info":
-            fusing._take_camera_info(info, "rgb")
+            bench.rig.info.publish(info)
         else:
             message.header = header(min(stamp, (2**31 - 1) * NS), "frame")
-            fusing._take_frame(message, stream)
-    assert fusing.worker._thread.is_alive()
+            {"thermal": bench.rig.thermal, "rgb": bench.rig.rgb}[stream].publish(message)
+    assert "fusion" in {thread.name for thread in threading.enumerate()}
 
 
 def test_the_node_still_fuses(bench):

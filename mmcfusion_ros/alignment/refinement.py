@@ -11,9 +11,9 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from mmcfusion_ros.alignment import REFINEMENT_MODES
 from mmcfusion_ros.alignment.find import MIDDLE, align, corners, transformed
 
-MODES = ("off", "monitor", "correct")
 NICENESS = 10
 
 
@@ -51,8 +51,8 @@ class RefinementOptions:
     end_px: float = 0.7
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"registration.refine is {self.mode!r}; it must be one of {', '.join(MODES)}")
+        if self.mode not in REFINEMENT_MODES:
+            raise ValueError(f"registration.refine is {self.mode!r}; it must be one of {', '.join(REFINEMENT_MODES)}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,11 @@ class Refiner:
         """Begins anew from another calibration; a step at work changes nothing any more."""
         with self._lock:
             self._rebased = self.registration = registration
+
+    def restarted(self, registration: ThermalToRgb) -> Refiner:
+        """Stops this one; another with its options, which begins with that registration."""
+        self.stop()
+        return Refiner(registration, self.options)
 
     def stop(self) -> None:
         """For good: its thread ends after the estimate at work, for which this does not wait."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mmcfusion_ros.alignment.refinement import MODES as REFINEMENT_MODES
+from mmcfusion_ros.alignment import REFINEMENT_MODES
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.conditions import FROZEN_POLICIES
 from mmcfusion_ros.fusion.models import PURPOSES

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from mmcfusion_ros.alignment.refinement import Refiner
 from mmcfusion_ros.fusion.conditions import (
     FROZEN_POLICIES,
     FrozenDetector,
@@ -29,6 +28,9 @@ from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
 from mmcfusion_ros.stream.messages import BitDepth, rgb_from_message, thermal_from_message
 from mmcfusion_ros.stream.mode import Source
 from mmcfusion_ros.stream.pairing import LoneFrame, Pair, Stream
+
+if TYPE_CHECKING:  # loaded only where a refiner is asked for
+    from mmcfusion_ros.alignment.refinement import Refiner
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,8 +216,7 @@ class FusionPipeline:
             self.lenses = CameraInfoRegistration(self.calibration)
             self.registration = self.lenses.registration
         if self.refiner:
-            self.refiner.stop()
-            self.refiner = Refiner(self.registration, self.refiner.options)
+            self.refiner = self.refiner.restarted(self.registration)
 
     def problems(self) -> list[str]:
         """What looks wrong with the cameras or their calibration, in words."""

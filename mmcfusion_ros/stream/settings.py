@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
 from mmcfusion_ros.fusion.conditions import FrozenDetector
@@ -23,6 +22,9 @@ from mmcfusion_ros.stream.pairing import PairingOptions, Stream
 from mmcfusion_ros.stream.parameters import Value
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.trace import FrameTrace
+
+if TYPE_CHECKING:
+    from mmcfusion_ros.alignment.refinement import Refiner
 
 
 @dataclass(frozen=True)
@@ -134,5 +136,7 @@ class Settings:
         mode = self.text("registration.refine")
         if mode == "off":
             return None
+        from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
+
         period_s, warn_px = self.number("registration.refine_period"), self.number("registration.refine_warn")
         return Refiner(registration, RefinementOptions(mode, period_s, warn_px=warn_px))
