@@ -22,11 +22,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_detector import TorchDetector, detection_loss, overlap
 
 from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.evaluation.detection.detectors import load_detector
 from mmcfusion_ros.evaluation.detection.found import Detector, Found, join
-from mmcfusion_ros.evaluation.detection.frozen import TorchDetector, detection_loss, overlap
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, SMALLEST, Labels, read_labels
 from mmcfusion_ros.evaluation.detection.scores import Scores
 from mmcfusion_ros.evaluation.folders import LabelledFolder

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch_detector import NcnnNetwork, TorchDetector, detection_loss, overlap
 
 from mmcfusion_ros.data.pair_folder import read_rgb
-from mmcfusion_ros.evaluation.detection.frozen import NcnnNetwork, TorchDetector, detection_loss, overlap
 
 DETECTORS = Path(__file__).resolve().parents[2] / "shared" / "detectors"
 
