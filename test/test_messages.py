@@ -197,7 +197,7 @@ def test_other_encoding_without_cv_bridge(reader, monkeypatch):
     assert "ros-jazzy-cv-bridge" in text
 
 
-@pytest.mark.parametrize("encoding", ["", "nonsense", "32FC1"])
+@pytest.mark.parametrize("encoding", ["", "nonsense", "32FC2"])
 @pytest.mark.parametrize("reader", READERS)
 def test_unusable_encoding_is_named(reader, encoding):
     reason, text = refused(reader, raw(noise(4, 16, 4), encoding))

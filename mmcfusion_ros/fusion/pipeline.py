@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from mmcfusion_ros.alignment.refinement import Refiner
+from mmcfusion_ros.fusion.blindness import Blindness
 from mmcfusion_ros.fusion.colour import split_luminance
 from mmcfusion_ros.fusion.errors import FrozenThermalError
 from mmcfusion_ros.fusion.frozen import FROZEN_POLICIES, FrozenDetector
@@ -61,9 +63,10 @@ class FusionPipeline:
     """Thermal scaling, denoising, registration, fusion and colour with fixed settings.
 
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
-    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``registered`` is the last thermal
-    image as the network got it, ``H x W`` uint8 on the RGB pixel grid, black hot where its weights expect that; of a
-    frozen one the visible luminance. ``weight`` is its share in the image that came out, as :meth:`Registration.warp`
+    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. Where a thermal frame shows nothing,
+    by ``blindness``, there is the visible image. ``registered`` is the last thermal image as the network got it,
+    ``H x W`` uint8 on the RGB pixel grid, black hot where its weights expect that; of a frozen or blind one the
+    visible luminance. ``weight`` is its share in the image that came out, as :meth:`Registration.warp`
     gives it. ``pair`` is the last one that was fused. ``refiner`` watches the registration and, if it may, follows the
     cameras.
     """
@@ -86,18 +89,22 @@ class FusionPipeline:
         self.calibration = registration.calibration
         self.frozen = frozen or FrozenDetector()
         self._frozen_policy = frozen_policy
+        self.blindness = Blindness()
+        self.is_blind = False
         self._doubts: list[str] = []
         self.registered = np.zeros((0, 0), np.uint8)
         self.weight: np.ndarray | None = None
         self.pair: RegisteredPair | None = None
 
     def look(self, thermal: np.ndarray, stamp_s: float) -> np.ndarray:
-        """The next thermal image without its telemetry, a view; notes whether it is an old one, by ``frozen``.
+        """The next thermal image as :meth:`ThermalScaler.upright` gives it; notes whether it is an old one, by
+        ``frozen``.
 
-        ``h x w`` uint8 or uint16, or ``h x w x 3`` uint8, red first, in the colours of a palette; its stamp in seconds.
-        ``ValueError`` if nothing is left of it.
+        As that method takes it: ``h x w``, or ``h x w x 3`` uint8, red first, in the colours of a palette; its stamp in
+        seconds. ``ValueError`` if nothing is left of it.
         """
-        thermal = self.scaler.crop(thermal)
+        thermal = self.scaler.upright(thermal)
+        self.is_blind = False
         self.frozen(thermal, stamp_s)
         return thermal
 
@@ -115,19 +122,22 @@ class FusionPipeline:
         _check_thermal(thermal)
         check_visible(visible)
         self.check_age()
+        if not self.passes_through:
+            thermal = self.scaler(thermal)
+            self.is_blind = self.blindness(thermal)
         if self.passes_through:
             clock.lap("thermal")
             self.registered = split_luminance(visible)[0]
             self.weight = np.zeros_like(self.registered)
             return visible
-        thermal = self.fuser.clean(self.scaler(thermal))
+        thermal = self.fuser.clean(thermal)
         clock.lap("thermal")
         luminance, colour = split_luminance(visible)
         clean = self.fuser.clean(luminance)
         clock.lap("luminance")
         if self.refiner:
             self.refiner.offer(thermal, clean)
-        warped = self._warp(thermal, clean.shape)
+        warped = self._warp(thermal, clean.shape, self.blindness.weight)
         self.pair = RegisteredPair(warped, clean, luminance, colour, self.weight)
         self.registered = self.pair.seen_by(self.fuser)
         clock.lap("registration")
@@ -156,8 +166,8 @@ class FusionPipeline:
 
     @property
     def passes_through(self) -> bool:
-        """Whether the last image was the visible one as it is, since the thermal one was an old one."""
-        return self.frozen.is_frozen and self._frozen_policy == "pass_through"
+        """Whether the last image was the visible one as it is, since the thermal one was an old one or blind."""
+        return self.is_blind or (self.frozen.is_frozen and self._frozen_policy == "pass_through")
 
     def use(self, registration: Registration) -> None:
         """Registers what comes with this registration; where it is another one, a refiner begins anew."""
@@ -171,13 +181,14 @@ class FusionPipeline:
         """Forgets the frames before, as after a jump of the clock."""
         self.scaler.reset()
         self.frozen.reset()
+        self.blindness.reset()
         if self.refiner:
             self.refiner.stop()
             self.refiner = Refiner(self.registration, self.refiner.options)
 
     def problems(self) -> list[str]:
         """What looks wrong with the cameras or their calibration, in words."""
-        problems = self.scaler.problems() + self._doubts
+        problems = self.blindness.problems() + self.scaler.problems() + self._doubts
         if self.frozen.is_frozen and self._frozen_policy != "fuse":
             problems.insert(0, f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s")
         return problems + (self.refiner.problems() if self.refiner else [])
@@ -187,6 +198,8 @@ class FusionPipeline:
         counts = {
             "thermal_frozen_frames": str(self.frozen.frames),
             "thermal_freezes": str(self.frozen.freezes),
+            "thermal_blind_frames": str(self.blindness.frames),
+            "thermal_partly_blind_frames": str(self.blindness.parts),
             "thermal_bad_pixels": str(self.scaler.bad_pixels.count),
         }
         return counts | (self.refiner.report() if self.refiner else {})
@@ -194,9 +207,13 @@ class FusionPipeline:
     def _frozen_error(self) -> FrozenThermalError:
         return FrozenThermalError(f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s")
 
-    def _warp(self, thermal: np.ndarray, rgb_shape: tuple[int, int]) -> np.ndarray:
+    def _warp(self, thermal: np.ndarray, rgb_shape: tuple[int, int], seen: np.ndarray | None = None) -> np.ndarray:
+        """``seen`` is what of the thermal image counts, ``h x w`` uint8; None: all."""
         registration = self.refiner.registration if self.refiner else self.registration
         warped, self.weight = registration.warp(thermal, rgb_shape)
+        if seen is not None:
+            seen, _ = registration.warp(seen, rgb_shape)
+            self.weight = seen if self.weight is None else cv2.multiply(self.weight, seen, scale=1 / 255)
         self._doubts = self.registration.doubts(thermal.shape, rgb_shape)
         return warped
 

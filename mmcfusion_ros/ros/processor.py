@@ -104,7 +104,7 @@ class Processor:
             image = visible
             self._pipeline.check_age()
         if self._pipeline.passes_through:
-            self._modes.frozen()
+            self._modes.frozen(blind=self._pipeline.is_blind)
             return Result("rgb", image, self._pipeline.weight, pair.rgb.header)
         self._modes.succeeded("thermal")
         self._modes.succeeded("pair")

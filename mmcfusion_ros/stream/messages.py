@@ -31,6 +31,10 @@ _LAYOUTS = {
     "8UC4": (np.uint8, "bgra"),
 }
 
+# Encodings that only thermal cameras use: counts, or temperatures.
+_COUNTS = {"mono12": np.uint16, "16SC1": np.int16, "32FC1": np.float32, "64FC1": np.float64}
+_DEEPER_THAN_JPEG = {"mono16", "16UC1", *_COUNTS}
+
 # (Encoding, shape of one pixel of the array): how to convert the array for the wire.
 _TO_WIRE = {
     ("rgb8", (3,)): None,
@@ -78,7 +82,7 @@ def drop_reason(error: Exception) -> str:
 
 
 def thermal_from_message(message: Any, colour: bool = False) -> np.ndarray:
-    """``H x W``, uint8 or uint16 (raw counts), in the processor's byte order.
+    """``H x W``, uint8, uint16 or int16 (counts), float32 or float64 (temperatures), in the processor's byte order.
 
     Colour-coded images are taken as grey, or with ``colour`` given as ``H x W x 3`` uint8, red first. Read-only where
     it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
@@ -128,10 +132,23 @@ def wire_pixels(image: np.ndarray, encoding: str) -> np.ndarray:
 def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, str]:
     """The pixels and their letters; an encoding that is not in ``_LAYOUTS`` is converted to encoding ``other``."""
     try:
+        if stream == "thermal" and (counts := _counts(message)) is not None:
+            return counts, "y"
         return _read(message, other)
     except BadImage as error:
         error.stream = stream
         raise
+
+
+def _counts(message: Any) -> np.ndarray | None:
+    """What only thermal cameras send; None: it is nothing of that kind. ``BadImage`` for counts in a JPEG."""
+    if not hasattr(message, "format"):
+        return _view(message, _COUNTS[message.encoding], 1) if message.encoding in _COUNTS else None
+    encoding = message.format.partition(";")[0].strip()
+    if encoding in _DEEPER_THAN_JPEG and bytes(message.data[:2]) == _JPEG_START:
+        text = f"a thermal image of encoding {encoding} in a JPEG (format {message.format!r}): 8 of its bits are lost"
+        raise BadImage("bad_encoding", f"{text}; use PNG: set the format of the camera's compressed topic to png")
+    return None
 
 
 def _read(message: Any, other: str) -> tuple[np.ndarray, str]:
