@@ -12,8 +12,8 @@ SAMPLES = 20_000
 def ordered_sample(image: np.ndarray) -> np.ndarray:
     """Some ``SAMPLES`` pixels of ``H x W [x 3]``, on a grid, all their values in one sorted row."""
     stride = max(1, math.isqrt(image.shape[0] * image.shape[1] // SAMPLES))
-    # For 8 and 16 bits NumPy's stable sort is a radix sort: 30 times as fast as the default one for 8.
-    return np.sort(image[::stride, ::stride], axis=None, kind="stable")
+    kind = "stable" if image.dtype == np.uint8 else None  # a radix sort, of 8 bits 20 times as fast as the default one
+    return np.sort(image[::stride, ::stride], axis=None, kind=kind)
 
 
 def quantile(ordered: np.ndarray, share: float) -> float:

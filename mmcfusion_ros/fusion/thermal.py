@@ -34,7 +34,8 @@ LIMITS: dict[str, tuple[float, float]] = {
 STILL = 0.01  # a range that would move by less, relative to its width, stays: a static scene does not flicker
 STILL_CURVE = 0.5 / 255
 LARGEST_CLIPPED = 0.1  # share of a frame beyond what the percentiles clip; more is a jump, and nothing to smooth
-LARGEST_SHRINK = 4.0  # times narrower, the range and the middle half of a frame: a jump too
+LARGEST_MOVE, LEAST_MOVE = 0.1, 2.0  # of the range, and counts, by all quartiles of a frame: a jump too
+LARGEST_SHRINK = 4.0  # times narrower, the range and the middle half of a frame: another one
 NARROW, WIDE, LEAST_SPAN_OF_8_BITS = 48.0, 80.0, 8.0  # grey levels; pictures of cameras with their own AGC: 103 and more
 EXTREME = 0.0005  # share of the pixels that are not looked at for that
 FULL = (0.0, 255.0)
@@ -134,7 +135,7 @@ class ThermalScaler:
     def reset(self) -> None:
         """Forgets the range: the next frame alone decides, as after a jump of the clock or a change of camera."""
         self.range = self.options.fixed_counts(self._unit) if self.options.mode == "fixed" else None
-        self._middle = 0.0
+        self._quartiles = [0.0, 0.0, 0.0]
         self._curve: np.ndarray | None = None
         self._table = np.zeros(0, np.uint8)
         self._table_range = self.range
@@ -201,9 +202,7 @@ class ThermalScaler:
 
     def _scale(self, thermal: np.ndarray) -> np.ndarray:
         if self.options.mode != "fixed":
-            sample = ordered_sample(thermal)
-            if thermal.dtype == np.uint16:
-                sample = sample[slice(*np.searchsorted(sample, (DEAD + 1, SATURATED)))]
+            sample = _live(ordered_sample(thermal))
             if sample.size:
                 self._follow(sample)
                 if self.options.mode == "equalize":
@@ -223,19 +222,25 @@ class ThermalScaler:
         of gain, before and after a warm shutter.
         """
         low, high = self._range_of(sample)
-        middle = quantile(sample, 0.75) - quantile(sample, 0.25)
-        before, self._middle = self._middle, max(middle, 1.0)
+        before, self._quartiles = self._quartiles, [quantile(sample, share) for share in (0.25, 0.5, 0.75)]
         if self.range is None:
             self.range = low, high
             return
         old_low, old_high = self.range
         keep = self.options.smoothing
         smooth = keep * old_low + (1 - keep) * low, keep * old_high + (1 - keep) * high
-        shrunk = LARGEST_SHRINK * (high - low) < old_high - old_low and LARGEST_SHRINK * self._middle < before
-        if shrunk or self._clips(sample, *smooth):
+        if self._clips(sample, *smooth) or self._jumped(before, high - low):
             self.range, self._curve = (low, high), None
         elif max(abs(low - old_low), abs(high - old_high)) > STILL * (old_high - old_low):
             self.range = smooth
+
+    def _jumped(self, before: list[float], span: float) -> bool:
+        """Whether most of the frame is elsewhere in the range than it was, or fills far less of it."""
+        low, high = self.range or (DEAD, SATURATED)
+        moves = [new - old for new, old in zip(self._quartiles, before, strict=True)]
+        moved = min(map(abs, moves)) > max(LARGEST_MOVE * (high - low), LEAST_MOVE) and min(moves) * max(moves) > 0
+        middle, old_middle = (quartiles[2] - quartiles[0] for quartiles in (self._quartiles, before))
+        return moved or (LARGEST_SHRINK * span < high - low and LARGEST_SHRINK * max(middle, 1.0) < old_middle)
 
     def _range_of(self, sample: np.ndarray) -> tuple[float, float]:
         """The counts that are to become 0 and 255 if the frame alone decides."""
@@ -281,3 +286,13 @@ class ThermalScaler:
         counts = np.arange(first, last + 1)
         levels = np.interp(counts, np.linspace(low, high, BINS + 1), 255 * curve)
         self._table[first : last + 1] = np.rint(levels)
+
+
+def _live(sample: np.ndarray) -> np.ndarray:
+    """A sorted sample without dead and saturated pixels: also of a camera whose counts end below 65535."""
+    if sample.dtype == np.uint16:
+        sample = sample[slice(*np.searchsorted(sample, (DEAD + 1, SATURATED)))]
+    if sample.size and sample[int((1 - LARGEST_CLIPPED) * sample.size)] == sample[-1]:
+        below = int(np.searchsorted(sample, sample[-1]))
+        sample = sample[: below or None]
+    return sample
