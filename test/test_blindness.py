@@ -60,9 +60,7 @@ def test_a_flat_image(level):
     blindness = Blindness()
     assert blindness(np.full((HEIGHT, WIDTH), level, np.uint8))
     assert blindness.reason == ("saturated" if level >= 252 else "flat")
-    assert blindness.problems() == [
-        f"the thermal image shows nothing ({blindness.reason}): RGB goes out in its place"
-    ]
+    assert blindness.problems() == [f"the thermal image shows nothing ({blindness.reason}): RGB goes out in its place"]
 
 
 @pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (512, 640), (120, 160), (60, 80), (48, 64), (1024, 1280)])

@@ -36,7 +36,11 @@ STILL_CURVE = 0.5 / 255
 LARGEST_CLIPPED = 0.1  # share of a frame beyond what the percentiles clip; more is a jump, and nothing to smooth
 LARGEST_MOVE, LEAST_MOVE = 0.1, 2.0  # of the range, and counts, by all quartiles of a frame: a jump too
 LARGEST_SHRINK = 4.0  # times narrower, the range and the middle half of a frame: another one
-NARROW, WIDE, LEAST_SPAN_OF_8_BITS = 48.0, 80.0, 8.0  # grey levels; pictures of cameras with their own AGC: 103 and more
+NARROW, WIDE, LEAST_SPAN_OF_8_BITS = (
+    48.0,
+    80.0,
+    8.0,
+)  # grey levels; pictures of cameras with their own AGC: 103 and more
 EXTREME = 0.0005  # share of the pixels that are not looked at for that
 FULL = (0.0, 255.0)
 BINS = 256

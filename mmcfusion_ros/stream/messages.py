@@ -45,6 +45,7 @@ _TO_WIRE = {
     ("mono8", ()): None,
     ("mono16", ()): None,
     ("16UC1", ()): None,
+    ("32FC1", ()): None,
 }
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -123,7 +124,7 @@ def rgb_from_message(message: Any, depth: BitDepth | None = None) -> np.ndarray:
 def wire_pixels(image: np.ndarray, encoding: str) -> np.ndarray:
     """The contiguous pixels of an image message, ``H x W [x 3]``; takes what ``image_message`` takes."""
     kind = (encoding, image.shape[2:])
-    if kind not in _TO_WIRE or image.dtype != _LAYOUTS[encoding][0]:
+    if kind not in _TO_WIRE or image.dtype != (_COUNTS.get(encoding) or _LAYOUTS[encoding][0]):
         raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be sent as encoding {encoding!r}")
     conversion = _TO_WIRE[kind]
     return np.ascontiguousarray(image if conversion is None else cv2.cvtColor(image, conversion))
