@@ -1,4 +1,4 @@
-"""Whether the thermal camera is mounted turned, or looks into a mirror: from images of a scene that both cameras see."""
+"""Whether the thermal camera is mounted turned, or looks into a mirror: from images of what both cameras see."""
 
 from __future__ import annotations
 
