@@ -228,7 +228,7 @@ class TestJumps:
     def test_a_small_hot_thing_is_none(self):
         scaler = ThermalScaler()
         scaler(scene())
-        low, high = scaler.range
+        _, high = scaler.range
         hot = scene()
         hot[40:60, 60:90] = 50_000
         scaler(hot)

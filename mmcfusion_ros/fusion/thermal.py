@@ -1,4 +1,4 @@
-"""Thermal frames as cameras send them (counts, temperatures, 8 bits, palette colours) to 8-bit luminance, warm is bright."""
+"""Thermal frames as cameras send them (counts, temperatures, 8 bits, palette colours) to 8 bits, warm is bright."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from mmcfusion_ros.fusion.bad_pixels import BadPixels
 from mmcfusion_ros.fusion.counts import SIGN, ZERO_CELSIUS, Unit, as_counts, turned
 from mmcfusion_ros.fusion.palette import Palette
-from mmcfusion_ros.fusion.quantiles import ordered_sample, quantile
+from mmcfusion_ros.fusion.quantiles import ordered_sample
+from mmcfusion_ros.fusion.scene_range import DEAD, FULL, SATURATED, SceneRange, live_part
 from mmcfusion_ros.network.metadata import POLARITIES
 
-DEAD, SATURATED = 0, 65535
 MODES = ("auto", "percentile", "fixed", "equalize")
 ROTATIONS = (0, 90, 180, 270)
 FLIPS = ("none", "horizontal", "vertical")
@@ -31,18 +31,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "crop_top": (0, 4096),
     "crop_bottom": (0, 4096),
 }
-STILL = 0.01  # a range that would move by less, relative to its width, stays: a static scene does not flicker
 STILL_CURVE = 0.5 / 255
-LARGEST_CLIPPED = 0.1  # share of a frame beyond what the percentiles clip; more is a jump, and nothing to smooth
-LARGEST_MOVE, LEAST_MOVE = 0.1, 2.0  # of the range, and counts, by all quartiles of a frame: a jump too
-LARGEST_SHRINK = 4.0  # times narrower, the range and the middle half of a frame: another one
-NARROW, WIDE, LEAST_SPAN_OF_8_BITS = (
-    48.0,
-    80.0,
-    8.0,
-)  # grey levels; pictures of cameras with their own AGC: 103 and more
-EXTREME = 0.0005  # share of the pixels that are not looked at for that
-FULL = (0.0, 255.0)
 BINS = 256
 LINEAR_PART = 0.25
 FOREIGN_COLOURS = {True: 12.0, False: 40.0}  # levels; whether the palette is grey
@@ -123,10 +112,7 @@ def in_polarity(thermal: np.ndarray, polarity: str) -> np.ndarray:
 
 
 class ThermalScaler:
-    """Scales the frames of one thermal stream.
-
-    ``range`` are the counts that become 0 and 255, ``None`` before the first frame if they follow the scene.
-    """
+    """Scales the frames of one thermal stream."""
 
     def __init__(self, options: ThermalOptions | None = None) -> None:
         self.options = options or ThermalOptions()
@@ -138,11 +124,23 @@ class ThermalScaler:
 
     def reset(self) -> None:
         """Forgets the range: the next frame alone decides, as after a jump of the clock or a change of camera."""
-        self.range = self.options.fixed_counts(self._unit) if self.options.mode == "fixed" else None
-        self._quartiles = [0.0, 0.0, 0.0]
+        options = self.options
+        self._scene = SceneRange(
+            options.low_percentile,
+            options.high_percentile,
+            options.min_span,
+            options.smoothing,
+            leaves_8_bits=options.mode == "auto",
+            ends=options.fixed_counts(self._unit) if options.mode == "fixed" else None,
+        )
         self._curve: np.ndarray | None = None
         self._table = np.zeros(0, np.uint8)
         self._table_range = self.range
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The counts that become 0 and 255; None before the first frame if they follow the scene."""
+        return self._scene.ends
 
     def upright(self, thermal: np.ndarray) -> np.ndarray:
         """The next frame without telemetry, turned as the options say, temperatures and signed values as counts.
@@ -206,9 +204,10 @@ class ThermalScaler:
 
     def _scale(self, thermal: np.ndarray) -> np.ndarray:
         if self.options.mode != "fixed":
-            sample = _live(ordered_sample(thermal))
+            sample = live_part(ordered_sample(thermal))
             if sample.size:
-                self._follow(sample)
+                if self._scene.follow(sample):
+                    self._curve = None
                 if self.options.mode == "equalize":
                     self._equalize(sample)
         low, high = self.range or (DEAD, SATURATED)
@@ -219,54 +218,6 @@ class ThermalScaler:
         gain = 255 / (high - low)
         return cv2.addWeighted(thermal, gain, thermal, 0, -low * gain, dtype=cv2.CV_8U)
 
-    def _follow(self, sample: np.ndarray) -> None:
-        """Moves the range towards that of the frame, of which this is a sorted sample without dead pixels.
-
-        Slowly while the scene drifts; at once where the frame would be white, black or grey for a while: after a change
-        of gain, before and after a warm shutter.
-        """
-        low, high = self._range_of(sample)
-        before, self._quartiles = self._quartiles, [quantile(sample, share) for share in (0.25, 0.5, 0.75)]
-        if self.range is None:
-            self.range = low, high
-            return
-        old_low, old_high = self.range
-        keep = self.options.smoothing
-        smooth = keep * old_low + (1 - keep) * low, keep * old_high + (1 - keep) * high
-        if self._clips(sample, *smooth) or self._jumped(before, high - low):
-            self.range, self._curve = (low, high), None
-        elif max(abs(low - old_low), abs(high - old_high)) > STILL * (old_high - old_low):
-            self.range = smooth
-
-    def _jumped(self, before: list[float], span: float) -> bool:
-        """Whether most of the frame is elsewhere in the range than it was, or fills far less of it."""
-        low, high = self.range or (DEAD, SATURATED)
-        moves = [new - old for new, old in zip(self._quartiles, before, strict=True)]
-        moved = min(map(abs, moves)) > max(LARGEST_MOVE * (high - low), LEAST_MOVE) and min(moves) * max(moves) > 0
-        middle, old_middle = (quartiles[2] - quartiles[0] for quartiles in (self._quartiles, before))
-        return moved or (LARGEST_SHRINK * span < high - low and LARGEST_SHRINK * max(middle, 1.0) < old_middle)
-
-    def _range_of(self, sample: np.ndarray) -> tuple[float, float]:
-        """The counts that are to become 0 and 255 if the frame alone decides."""
-        options = self.options
-        low, high = (quantile(sample, percent / 100) for percent in (options.low_percentile, options.high_percentile))
-        margin = max(0.0, self._least_span(sample) - (high - low)) / 2
-        low, high = low - margin, high + margin
-        if options.mode == "auto" and sample.dtype == np.uint8:
-            span = quantile(sample, 1 - EXTREME) - quantile(sample, EXTREME)
-            share = min(max((span - NARROW) / (WIDE - NARROW), 0.0), 1.0)
-            low, high = ((1 - share) * end + share * full for end, full in zip((low, high), FULL, strict=True))
-        return low, high
-
-    def _least_span(self, sample: np.ndarray) -> float:
-        return LEAST_SPAN_OF_8_BITS if sample.dtype == np.uint8 else self.options.min_span
-
-    def _clips(self, sample: np.ndarray, low: float, high: float) -> bool:
-        """Whether that range would clip far more of the frame than the percentiles do."""
-        inside = np.searchsorted(sample, high, "right") - np.searchsorted(sample, low)
-        intended = 1 - (self.options.high_percentile - self.options.low_percentile) / 100
-        return bool(1 - inside / sample.size > intended + LARGEST_CLIPPED)
-
     def _equalize(self, sample: np.ndarray) -> None:
         """Moves the curve towards the frame's cumulative histogram with a plateau.
 
@@ -276,7 +227,7 @@ class ThermalScaler:
         low, high = self.range or (DEAD, SATURATED)
         share = np.minimum(np.histogram(sample, BINS, (low, high))[0] * BINS / sample.size, self.options.plateau)
         share = LINEAR_PART + (1 - LINEAR_PART) * share / max(share.mean(), 1e-9)
-        share = np.minimum(share, (high - low) / self._least_span(sample)) / BINS
+        share = np.minimum(share, (high - low) / self._scene.least_span(sample)) / BINS
         share += (1 - share.sum()) / BINS
         curve = np.concatenate([[0.0], np.cumsum(share)])
         if self._curve is not None:
@@ -290,13 +241,3 @@ class ThermalScaler:
         counts = np.arange(first, last + 1)
         levels = np.interp(counts, np.linspace(low, high, BINS + 1), 255 * curve)
         self._table[first : last + 1] = np.rint(levels)
-
-
-def _live(sample: np.ndarray) -> np.ndarray:
-    """A sorted sample without dead and saturated pixels: also of a camera whose counts end below 65535."""
-    if sample.dtype == np.uint16:
-        sample = sample[slice(*np.searchsorted(sample, (DEAD + 1, SATURATED)))]
-    if sample.size and sample[int((1 - LARGEST_CLIPPED) * sample.size)] == sample[-1]:
-        below = int(np.searchsorted(sample, sample[-1]))
-        sample = sample[: below or None]
-    return sample

@@ -94,8 +94,8 @@ def rig_frames(options: RigOptions) -> Iterator[Frame]:
     """The endless frames of both cameras in order of delivery; the same options give the same bytes and times.
 
     Thermal: ``512 x 640`` uint16, centikelvin, 100 * (degrees Celsius + 273.15), below the rows of telemetry, or what
-    the options make of that; or ``512 x 640 x 3`` uint8, red first, in the colours of the palette. RGB: ``480 x 640 x 3`` uint8. The scene is built
-    in this call, which takes some seconds.
+    the options make of that; or ``512 x 640 x 3`` uint8, red first, in the colours of the palette. RGB: ``480 x 640 x
+    3`` uint8. The scene is built in this call, which takes some seconds.
     """
     scene = StreetScene(options.seed, options.night)
     optics = Optics(options.baseline_m, options.distorted)
