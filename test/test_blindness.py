@@ -59,7 +59,7 @@ def as_8_bits(values):
 def test_a_flat_image(level):
     blindness = Blindness()
     assert blindness(np.full((HEIGHT, WIDTH), level, np.uint8))
-    assert blindness.reason == ("saturated" if level >= 252 else "flat")
+    assert blindness.reason == ("saturated or dead" if level >= 252 else "flat")
     assert blindness.problems() == [f"the thermal image shows nothing ({blindness.reason}): RGB goes out in its place"]
 
 
@@ -120,7 +120,7 @@ def test_a_saturated_part_is_left_out_with_a_soft_seam(part):
     assert 0.3 < (weight == 255).mean() < 1 - (image == 255).mean()
     assert np.abs(np.diff(weight.astype(int), axis=0)).max() <= 12
     assert np.abs(np.diff(weight.astype(int), axis=1)).max() <= 12
-    assert blindness.problems()[0].endswith("% of the thermal image are saturated: RGB goes out there")
+    assert blindness.problems()[0].endswith("% of the thermal image are saturated or dead: RGB goes out there")
     assert (blindness.frames, blindness.parts) == (0, 1)
     assert not blindness(picture())
     assert blindness.weight is None
@@ -131,7 +131,7 @@ def test_half_of_it_saturated_and_the_rest_noise_is_blind():
     image[LEFT] = 255
     blindness = Blindness()
     assert blindness(image)
-    assert blindness.reason == "saturated"
+    assert blindness.reason == "saturated or dead"
 
 
 def test_at_the_threshold_it_does_not_flutter():
@@ -213,6 +213,17 @@ class TestPipeline:
         assert np.abs(half - good)[:, WIDTH // 2 + 100 :].mean() < 3
         assert np.abs(half - rgb)[:, WIDTH // 2 + 100 :].mean() > 10
         assert pipeline.report()["thermal_partly_blind_frames"] == "1"
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+    def test_a_dead_half_shows_rgb(self, fuser, rgb, dtype):
+        """Of zeros, or of NaN: as cold as can be for the network."""
+        values = (28_000 + 20.0 * picture()).astype(dtype) / dtype(1 if dtype == np.uint16 else 100)
+        values = values.astype(dtype)
+        values[LEFT] = 0 if dtype == np.uint16 else np.nan
+        pipeline = FusionPipeline(fuser, ThermalScaler(), Registration())
+        half = self.fuse(pipeline, values, rgb).astype(int)
+        np.testing.assert_array_equal(half[:, : WIDTH // 2 - 8], rgb[:, : WIDTH // 2 - 8])
+        assert np.abs(half - rgb)[:, WIDTH // 2 + 100 :].mean() > 10
 
     @pytest.mark.parametrize("mode", ["auto", "equalize"])
     def test_no_white_out_after_a_jump(self, fuser, rgb, mode):

@@ -19,15 +19,17 @@ OUTLIER = 10.0  # deviations by which one block stands out of noise: a person fa
 RECOVERY = 1.25  # times as much contrast as that ends blindness
 CLIPPED = 252  # mean of a block that is white all over
 LARGEST_CLIPPED = 0.25  # share of the image that one white thing may fill; the largest in a real picture: 0.06
-SEAM = 5  # blocks around a white part that are left out too
+HALF = 127
+SEAM = 5  # blocks: side of the square by which such a part is widened
+LOST = "saturated or dead"
 
 
 class Blindness:
     """Judges the thermal images of one stream.
 
     ``reason`` says why the last one shows nothing, or is empty. ``weight`` (``h x w`` uint8) is 0 where a part of it
-    is saturated, rising to 255 over a seam; None where all is well; ``hidden`` the share that is left out. ``frames``
-    and ``parts`` count blind and partly blind images.
+    is saturated or dead, rising to 255 over a seam; None where all is well; ``hidden`` the share that is left out.
+    ``frames`` and ``parts`` count blind and partly blind images.
     """
 
     def __init__(self) -> None:
@@ -40,25 +42,28 @@ class Blindness:
         self.hidden = 0.0
         self.weight: np.ndarray | None = None
 
-    def __call__(self, thermal: np.ndarray) -> bool:
+    def __call__(self, thermal: np.ndarray, dead: np.ndarray | None = None) -> bool:
         """Whether an ``h x w`` uint8 image, white hot, shows nothing: flat, noise alone, or white.
 
         Slow changes across the image, as lens and housing make them, count for nothing. People and engines may be
-        white: a white part is left out if it fills a quarter of the image, or a whole side of it.
+        white: a part that is white, or ``dead`` (``h x w`` bool), is left out if it fills a quarter of the image, or a
+        whole side of it.
         """
         strict = RECOVERY if self.reason else 1.0
         self.reset()
         blocks = _blocks(thermal)
-        white = _white(blocks)
-        if white is not None:
-            self.hidden = float(white.mean())
-            self.weight = _weight(white, thermal.shape)
-            blocks[white] = blocks[~white].mean() if not white.all() else 0
+        lost = blocks >= CLIPPED
+        if dead is not None:
+            lost |= _blocks(255 * dead.astype(np.uint8)) > HALF
+        if (lost_part := _large_part(lost)) is not None:
+            self.hidden = float(lost_part.mean())
+            self.weight = _weight(lost_part, thermal.shape)
+            blocks[lost_part] = blocks[~lost_part].mean() if not lost_part.all() else 0
         self.reason = _reason(blocks, strict)
-        if self.reason and white is not None:
-            self.reason = "saturated"
+        if self.reason and self.hidden:
+            self.reason = LOST
         self.frames += bool(self.reason)
-        self.parts += white is not None and not self.reason
+        self.parts += bool(self.hidden and not self.reason)
         return bool(self.reason)
 
     def problems(self) -> list[str]:
@@ -66,7 +71,7 @@ class Blindness:
         if self.reason:
             return [f"the thermal image shows nothing ({self.reason}): RGB goes out in its place"]
         if self.hidden:
-            return [f"{100 * self.hidden:.0f} % of the thermal image are saturated: RGB goes out there"]
+            return [f"{100 * self.hidden:.0f} % of the thermal image are {LOST}: RGB goes out there"]
         return []
 
 
@@ -78,17 +83,16 @@ def _blocks(thermal: np.ndarray) -> np.ndarray:
     return cv2.resize(thermal, size, interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _white(blocks: np.ndarray) -> np.ndarray | None:
-    """Where the blocks belong to, or lie at, a white part that is too large to be a thing; None: there is none."""
-    white = (blocks >= CLIPPED).astype(np.uint8)
-    if white.mean() <= LARGEST_CLIPPED and not any(side.all() for side in _sides(white)):
+def _large_part(lost: np.ndarray) -> np.ndarray | None:
+    """Where the blocks belong to, or lie at, a lost part that is too large to be a thing; None: there is none."""
+    if lost.mean() <= LARGEST_CLIPPED and not any(side.all() for side in _sides(lost)):
         return None
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(white, connectivity=4)
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(lost.astype(np.uint8), connectivity=4)
     along_a_side = {int(side[0]) for side in _sides(labels) if np.ptp(side) == 0}
     large = [
         part
         for part in range(1, count)
-        if statistics[part, cv2.CC_STAT_AREA] > LARGEST_CLIPPED * white.size or part in along_a_side
+        if statistics[part, cv2.CC_STAT_AREA] > LARGEST_CLIPPED * lost.size or part in along_a_side
     ]
     if not large:
         return None
@@ -99,9 +103,9 @@ def _sides(blocks: np.ndarray) -> tuple[np.ndarray, ...]:
     return blocks[0], blocks[-1], blocks[:, 0], blocks[:, -1]
 
 
-def _weight(white: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """``h x w`` uint8 from blocks to be left out: 0 in what is white, 255 beyond the seam."""
-    soft = cv2.blur(np.where(white, np.uint8(0), np.uint8(255)), (3, 3))
+def _weight(lost: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``h x w`` uint8 from blocks to be left out: 0 in what is lost, 255 beyond the seam."""
+    soft = cv2.blur(np.where(lost, np.uint8(0), np.uint8(255)), (3, 3))
     return cv2.resize(soft, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 

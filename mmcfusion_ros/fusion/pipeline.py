@@ -124,7 +124,7 @@ class FusionPipeline:
         self.check_age()
         if not self.passes_through:
             thermal = self.scaler(thermal)
-            self.is_blind = self.blindness(thermal)
+            self.is_blind = self.blindness(thermal, self.scaler.dead)
         if self.passes_through:
             clock.lap("thermal")
             self.registered = split_luminance(visible)[0]

@@ -32,6 +32,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "crop_bottom": (0, 4096),
 }
 STILL_CURVE = 0.5 / 255
+LARGEST_DEAD = 0.02  # share of the pixels
 BINS = 256
 LINEAR_PART = 0.25
 FOREIGN_COLOURS = {True: 12.0, False: 40.0}  # levels; whether the palette is grey
@@ -112,13 +113,17 @@ def in_polarity(thermal: np.ndarray, polarity: str) -> np.ndarray:
 
 
 class ThermalScaler:
-    """Scales the frames of one thermal stream."""
+    """Scales the frames of one thermal stream.
+
+    ``dead`` is where the last frame had no value (count 0; ``H x W`` bool), None if hardly anywhere.
+    """
 
     def __init__(self, options: ThermalOptions | None = None) -> None:
         self.options = options or ThermalOptions()
         self.bad_pixels = BadPixels()
         self._palette = None if self.options.palette == "white_hot" else Palette.from_name(self.options.palette)
         self._foreign = 0.0
+        self.dead: np.ndarray | None = None
         self._unit: Unit = "counts"
         self.reset()
 
@@ -172,7 +177,10 @@ class ThermalScaler:
             coloured = self._palette is not None or self._foreign > FOREIGN_COLOURS[True]
         if self.options.replace_bad_pixels:
             thermal = self.bad_pixels(thermal)
+        self.dead = None
         if not coloured:
+            if thermal.dtype == np.uint16 and (thermal[::8, ::8] == DEAD).mean() > LARGEST_DEAD:
+                self.dead = thermal == DEAD
             thermal = self._scale(thermal)
         return in_polarity(thermal, self.options.polarity)
 
