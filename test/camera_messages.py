@@ -17,9 +17,11 @@ WIDTH, HEIGHT = 64, 48
 
 
 def ramp(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> np.ndarray:
-    """A grey picture with some texture."""
+    """A grey picture with some texture and a bright thing."""
     noise = np.random.default_rng(seed).integers(0, 40, (height, width))
-    return (np.linspace(20, 200, width)[None, :] + noise).astype(np.uint8)
+    picture = np.linspace(20, 150, width)[None, :] + noise
+    picture[height // 3 : height // 2, width // 4 : width // 2] += 60
+    return picture.astype(np.uint8)
 
 
 def image(pixels: np.ndarray, encoding: str) -> Image:

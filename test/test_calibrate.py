@@ -14,6 +14,7 @@ from mmcfusion_ros.alignment.find import corners, transformed
 from mmcfusion_ros.calibration.board_homography import homography_from_boards
 from mmcfusion_ros.calibration.boards import Board, find_board, rms
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
+from mmcfusion_ros.calibration.mounting import mounting
 from mmcfusion_ros.calibration.recording import FolderRecording, spread
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.fusion.calibration import load_calibration
@@ -110,11 +111,29 @@ def test_bad_calibrations_are_not_written(tmp_path):
     mirrored = [(cv2.flip(thermal, 1), rgb) for thermal, rgb in rig_pairs()[:2]]
     folder = write_folder(tmp_path / "pairs", mirrored)
     out = tmp_path / "calibration.yaml"
-    with pytest.raises(SystemExit, match="no calibration: the edges of the two images agree no better than by chance"):
+    refusal = (
+        r"no calibration: the edges of the two images agree no better than by chance.* with --set thermal.flip=hor"
+    )
+    with pytest.raises(SystemExit, match=refusal):
         main(["calibrate", "--folder", str(folder), "--out", str(out)])
     assert not out.exists()
     with pytest.raises(SystemExit, match="name the file to write with --out"):
         main(["calibrate", "--folder", str(folder)])
+
+
+@pytest.mark.parametrize(
+    ("sent", "settings"),
+    [
+        (lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE), "thermal.rotate=90 ("),
+        (lambda image: cv2.flip(image, 0), "thermal.flip=vertical ("),
+        (lambda image: image, ""),
+        (lambda image: np.roll(image[::-1].copy(), 200, axis=1) // 200, ""),
+    ],
+    ids=["turned", "upside down and mirrored", "upright", "flat"],
+)
+def test_how_the_camera_is_mounted_is_named(sent, settings):
+    named = mounting([(sent(thermal), rgb) for thermal, rgb in luminance_pairs(2)[1:]])
+    assert named.startswith(settings) if settings else not named
 
 
 def test_frames_that_disagree_are_left_out():

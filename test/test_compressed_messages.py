@@ -197,3 +197,23 @@ def test_lower_quality_is_smaller():
 def test_array_that_cannot_be_compressed(image, format):
     with pytest.raises(ValueError, match=format):
         fill_compressed(CompressedImage(), image, format)
+
+
+@pytest.mark.parametrize("encoding", ["mono16", "16UC1", "16SC1", "mono12", "32FC1"])
+@pytest.mark.parametrize("rest", ["; jpeg compressed ", "; jpeg compressed mono8", ""])
+def test_counts_in_a_jpeg_are_refused(encoding, rest):
+    """It holds 8 bits, white all over; a PNG holds them all."""
+    counts = smooth(32, 48).astype(np.uint16) * 20 + 20_000
+    white = np.full((32, 48), 255, np.uint8)
+    reason, text = refused(thermal_from_message, compressed(encoded(".jpg", white), encoding + rest))
+    assert reason == "bad_encoding"
+    assert f"encoding {encoding} in a JPEG" in text
+    assert "use PNG" in text
+    png = compressed(encoded(".png", counts), f"{encoding}; png compressed ")
+    np.testing.assert_array_equal(thermal_from_message(png), counts)
+
+
+def test_8_bits_in_a_jpeg_are_taken():
+    grey = smooth(32, 48)
+    for form in ("mono8; jpeg compressed ", "rgb8; jpeg compressed bgr8", "jpeg"):
+        assert thermal_from_message(compressed(encoded(".jpg", grey), form)).shape == grey.shape

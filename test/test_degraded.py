@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, rgb_image, stamp_ns, thermal_image
-from ros_helpers import Bench, gap_s
+from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, ramp, rgb_image, stamp_ns, thermal_image
+from ros_helpers import Bench, gap_s, unfrozen
 
 from mmcfusion_ros.fusion import supervised_backend
 from mmcfusion_ros.ros import fusion_node
@@ -147,15 +147,75 @@ def test_conditions_and_frozen_cameras_are_reported_and_fused():
         rig.start()
         wait_for_mode(rig, "FUSED", "thermal", "rgb")
         dark = image(np.zeros((HEIGHT, WIDTH, 3), np.uint8), "rgb8")
-        flat = image(np.full((HEIGHT, WIDTH), 100, np.uint8), "mono8")
+        still = thermal_image()
         rig.wait(
             lambda: "have not changed for" in rig.problem(),
-            lambda: (rig.publish_info(), rig.publish(flat, dark)),
+            lambda: (rig.publish_info(), rig.publish(still, dark)),
         )
         values = rig.values()
-        assert (values["conditions.rgb"], values["conditions.thermal"], values["mode"]) == ("dark", "flat", "FUSED")
-        assert min(int(values[f"seen.{name}"]) for name in ("rgb_dark", "thermal_flat", "rgb_frozen")) > 1
+        assert (values["conditions.rgb"], values["conditions.thermal"], values["mode"]) == ("dark", "", "FUSED")
+        assert min(int(values[f"seen.{name}"]) for name in ("rgb_dark", "thermal_frozen", "rgb_frozen")) > 1
         assert f"the images on {rig.namespace}/rgb/image_raw have not changed" in rig.problem()
+
+
+def warm_shutter():
+    """Counts of a scene that has gone; the noise of 5 counts is another in each frame."""
+    counts = np.random.default_rng().normal(23_500, 5, (HEIGHT, WIDTH))
+    return image(counts.astype(np.uint16), "16UC1")
+
+
+def celsius(temperatures):
+    """With noise of 0.03 K and a bad pixel."""
+    temperatures = temperatures + np.random.default_rng().normal(0, 0.03, (HEIGHT, WIDTH))
+    temperatures[7, 9] = np.nan
+    return image(temperatures.astype(np.float32), "32FC1")
+
+
+def counts_of(low, span):
+    """A scene spread over so many counts, with noise."""
+    counts = low + span * (ramp() / 255) + np.random.default_rng().normal(0, 0.002 * span, (HEIGHT, WIDTH))
+    return image(np.rint(counts).astype(np.uint16), "16UC1")
+
+
+@pytest.mark.parametrize(
+    ("seeing", "blind", "options"),
+    [
+        (lambda: counts_of(6833, 333), warm_shutter, {}),
+        (thermal_image, lambda: unfrozen(image(np.full((HEIGHT, WIDTH), 255, np.uint8), "mono8")), {}),
+        (lambda: celsius(ramp() / 10), lambda: celsius(np.full((HEIGHT, WIDTH), 31.5)), {}),
+        (
+            lambda: counts_of(21_000, 1200),
+            lambda: counts_of(30_000, 1200),
+            {"thermal__scaling": "fixed", "thermal__fixed_low": 21_000.0, "thermal__fixed_high": 22_000.0},
+        ),
+    ],
+    ids=["warm shutter", "white", "temperatures", "saturated"],
+)
+def test_a_blind_thermal_camera_does_not_overwrite_rgb(seeing, blind, options):
+    """RGB goes out as it is, counted and told; with the first good frame fusion is back, without a white image."""
+    with Bench(**options) as bench:
+        rig = bench.rig
+        rig.start()
+        rgb = pixels_of(rgb_image())
+        rig.wait(lambda: rig.modes[-1:] == ["FUSED"], lambda: rig.publish(seeing(), rgb_image()))
+        blind_stamps: set[int] = set()
+        rig.wait(
+            lambda: "the thermal image shows nothing (" in rig.problem(),
+            lambda: blind_stamps.add(rig.publish(blind(), rgb_image())),
+        )
+        assert rig.modes[-1] == "RGB_ONLY"
+        assert int(rig.values()["thermal_blind_frames"]) > 0
+        rig.spin(0.3)
+        first = rig.publish(seeing(), rgb_image())
+        rig.wait(lambda: stamp_ns(rig.fused[-1]) == first)
+        rig.wait(lambda: rig.modes[-1] == "FUSED")
+        assert not np.array_equal(pixels_of(rig.fused[-1]), rgb)
+        for fused in rig.fused:
+            assert pixels_of(fused).mean() < 220
+            if stamp_ns(fused) in blind_stamps:
+                np.testing.assert_array_equal(pixels_of(fused), rgb)
+        assert blind_stamps & set(map(stamp_ns, rig.fused))
+        assert not rig.errors()
 
 
 class FakeBackend:

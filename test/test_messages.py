@@ -87,6 +87,19 @@ class TestRead:
         np.testing.assert_array_equal(cv2.max(thermal, thermal), pixels)
         np.testing.assert_array_equal(rgb_from_message(message), pixels // 256)
 
+    @pytest.mark.parametrize(
+        ("encoding", "dtype"), [("mono12", "u2"), ("16SC1", "i2"), ("32FC1", "f4"), ("64FC1", "f8")]
+    )
+    def test_what_only_thermal_cameras_send(self, encoding, dtype, size, padding, big_endian):
+        """Counts of 12 bits, signed counts, temperatures; the file's byte order is not the processor's."""
+        pixels = (noise(*size, dtype=np.int16) // (1 if encoding == "16SC1" else 16) % 4096).astype(dtype)
+        if dtype[0] == "f":
+            pixels[0, 0] = np.nan
+        thermal = thermal_from_message(raw(pixels, encoding, padding, big_endian))
+        assert thermal.dtype == np.dtype(dtype)
+        assert thermal.dtype.isnative
+        np.testing.assert_array_equal(thermal, pixels)
+
     @pytest.mark.parametrize("encoding", COLOUR)
     def test_colour(self, encoding, size, padding, big_endian):
         order = COLOUR[encoding]
@@ -196,7 +209,7 @@ def test_other_encoding_without_cv_bridge(reader, monkeypatch):
     assert "ros-jazzy-cv-bridge" in text
 
 
-@pytest.mark.parametrize("encoding", ["", "nonsense", "32FC1"])
+@pytest.mark.parametrize("encoding", ["", "nonsense", "32FC2"])
 @pytest.mark.parametrize("reader", READERS)
 def test_unusable_encoding_is_named(reader, encoding):
     reason, text = refused(reader, raw(noise(4, 16, 4), encoding))
@@ -288,3 +301,7 @@ def test_16_bit_round_trip(encoding):
 def test_array_that_does_not_suit_the_encoding(image, encoding):
     with pytest.raises(ValueError, match=encoding):
         fill_image(Image(), image, encoding)
+
+
+def test_temperatures_of_an_rgb_camera_are_refused(without_cv_bridge):
+    assert refused(rgb_from_message, raw(np.zeros((4, 4), np.float32), "32FC1"))[0] == "bad_encoding"

@@ -219,6 +219,30 @@ def test_the_shutter_freezes_the_image_but_not_the_telemetry(even_scene):
     assert all((a[:2] != b[:2]).any() for a, b in pairwise(images))
 
 
+def test_a_warm_shutter_is_noise_that_is_another_in_each_frame(even_scene):
+    options = RigOptions(thermal_rate_hz=20, ffc_period_s=0.5, ffc_duration_s=0.2, warm_shutter=True)
+    images = [frame.image.astype(int) for frame in of("thermal", first_second(options))]
+    shutter = [np.abs(image.mean() - 31_115) < 5 for image in images]
+    assert [i for i, closed in enumerate(shutter) if closed] == [10, 11, 12, 13]
+    assert all(3 < image.std() < 10 for image in images)
+    assert all((a != b).any() for a, b in pairwise(images))
+
+
+def test_the_gain_is_switched(even_scene):
+    options = RigOptions(thermal_rate_hz=20, gain_switch_s=0.25)
+    means = [frame.image.mean() for frame in of("thermal", first_second(options))]
+    np.testing.assert_allclose(means, np.repeat([29_315, 2931, 29_315, 2931], 5), rtol=1e-3)
+
+
+def test_other_encodings_of_the_same_counts(even_scene):
+    counts, kelvin, upper = (
+        next(rig_frames(RigOptions(thermal_encoding=encoding))).image for encoding in ("16UC1", "32FC1", "mono8")
+    )
+    assert (counts.dtype, kelvin.dtype, upper.dtype) == (np.uint16, np.float32, np.uint8)
+    np.testing.assert_allclose(kelvin, counts / 100, rtol=1e-6)
+    np.testing.assert_array_equal(upper, counts // 256)
+
+
 def test_palette_colours_are_those_of_the_temperatures(monkeypatch, scene):
     monkeypatch.setattr(rig, "StreetScene", lambda *_: scene)
     coloured, counts = (next(rig_frames(RigOptions(palette=name))).image for name in ("ironbow", ""))
@@ -246,11 +270,13 @@ def test_the_thermal_clock_is_off_and_drifts_but_frames_come_in_time(even_scene)
     np.testing.assert_allclose([f.stamp_ns * 1e-9 for f in of("rgb", frames)], np.arange(30) / 30, atol=1e-6)
 
 
-def test_unknown_palettes_are_refused():
+def test_unknown_palettes_and_encodings_are_refused():
     with pytest.raises(ValueError, match="palette is 'lava'; it must be one of white_hot, ironbow, rainbow, or empty"):
         RigOptions(palette="lava")
     with pytest.raises(ValueError, match="telemetry_rows is 1"):
         RigOptions(palette="ironbow", telemetry_rows=1)
+    with pytest.raises(ValueError, match="thermal_encoding is '16SC1'; it must be one of 16UC1, mono8, 32FC1"):
+        RigOptions(thermal_encoding="16SC1")
 
 
 @pytest.mark.parametrize(
@@ -265,11 +291,12 @@ def test_unknown_palettes_are_refused():
         ("thermal_latency_s", -1.0),
         ("rgb_latency_s", 11.0),
         ("loss_probability", 1.0),
-        ("clock_offset_s", 11.0),
+        ("clock_offset_s", 1e5),
         ("baseline_m", -0.1),
         ("ffc_duration_s", -1.0),
         ("telemetry_rows", 17),
         ("bad_pixels", 1001),
+        ("gain_switch_s", -1.0),
     ],
 )
 def test_wrong_options_are_refused_by_name(name, value):

@@ -38,6 +38,13 @@ def frame(seed, shape=(240, 320)):
     return np.rint(counts + np.random.default_rng(seed).normal(0, NOISE, shape)).astype(np.uint16)
 
 
+def noisy_picture(seed, shape=(61, 80)):
+    """8 bits of blobs and noise."""
+    rng = np.random.default_rng(seed)
+    blobs = cv2.resize(rng.integers(0, 200, (6, 8), np.uint8), shape[::-1])
+    return blobs + rng.integers(0, 50, shape, np.uint8)
+
+
 def with_engine(counts):
     """A large thing 150 K hotter comes into view."""
     counts = counts.copy()
@@ -142,12 +149,12 @@ class TestTelemetry:
     def test_rows_above_and_below_are_cut_off(self):
         image = np.arange(48, dtype=np.uint16).reshape(12, 4)
         scaler = ThermalScaler(ThermalOptions(crop_top=2, crop_bottom=1))
-        np.testing.assert_array_equal(scaler.crop(image), image[2:11])
-        assert ThermalScaler().crop(image).shape == image.shape
+        np.testing.assert_array_equal(scaler.upright(image), image[2:11])
+        assert ThermalScaler().upright(image).shape == image.shape
 
     def test_more_rows_than_the_image_has(self):
         with pytest.raises(ValueError, match="thermal image of 3 rows; crop_top 2 and crop_bottom 1 leave nothing"):
-            ThermalScaler(ThermalOptions(crop_top=2, crop_bottom=1)).crop(np.zeros((3, 4), np.uint8))
+            ThermalScaler(ThermalOptions(crop_top=2, crop_bottom=1)).upright(np.zeros((3, 4), np.uint8))
 
 
 class TestBadPixels:
@@ -280,7 +287,7 @@ class TestFrozen:
 
         scaler = ThermalScaler(ThermalOptions(crop_top=1))
         pipeline = FusionPipeline(Fuser(), scaler, Registration(), FrozenDetector(0.15), policy)
-        before = np.random.default_rng(2).integers(0, 256, (61, 80), dtype=np.uint8)
+        before = noisy_picture(2)
         self.fuse(pipeline)(before, before[1:], -0.1)
         pipeline.fuser.fused = 0
         return pipeline
@@ -288,7 +295,7 @@ class TestFrozen:
     def images(self, stamps, pipeline):
         """While row 0, the telemetry, goes on, the image stands still."""
         visible = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
-        still = np.random.default_rng(1).integers(0, 256, (61, 80), dtype=np.uint8)
+        still = noisy_picture(1)
         for i, stamp_s in enumerate(stamps):
             still = still.copy()
             still[0] = i

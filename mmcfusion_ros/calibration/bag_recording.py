@@ -57,4 +57,4 @@ class BagRecording:
 
 
 def _thermal_image(scale: ThermalScaler, message: Any) -> np.ndarray:
-    return scale(scale.crop(thermal_from_message(message, colour=True)))
+    return scale(scale.upright(thermal_from_message(message, colour=True)))

@@ -62,5 +62,5 @@ def _refuse_if_bad(result: BoardHomography, points: np.ndarray, rgb_shape: tuple
             "hold the board still and at one distance, and check the number of its corners"
         )
     if np.linalg.det(result.homography[:2, :2]) <= 0:
-        raise ValueError("no calibration: the thermal image would be mirrored; is one of the cameras flipped?")
+        raise ValueError("no calibration: the thermal image would be mirrored; thermal.flip=horizontal mirrors it back")
     check_coverage(points, rgb_shape, "RGB", LEAST_AREA)

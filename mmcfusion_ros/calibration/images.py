@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmcfusion_ros.alignment.find import Alignment, ImagePair, Search, align, corners, same_view, transformed
+from mmcfusion_ros.calibration.mounting import mounting
 
 LARGEST_DEVIATION = 3.0
 LARGEST_DISAGREEMENT = 4.0
@@ -36,6 +37,8 @@ def calibrate_from_images(
     thermal, rgb = pairs[0]
     start = same_view(thermal.shape, rgb.shape) if start is None else start
     first = align(pairs, start, model, search)
+    if first.problem and search == "wide" and (settings := mounting(pairs)):
+        _refuse(f"{first.problem}. The thermal images fit with --set {settings}: set that for the node too")
     _refuse(first.problem)
     scale = 640 / rgb.shape[1]
     used = _agreeing(first)

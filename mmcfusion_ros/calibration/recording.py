@@ -45,7 +45,7 @@ class FolderRecording:
 
     def _thermal_images(self, files: Sequence[PairFiles]) -> Iterator[np.ndarray]:
         scale = ThermalScaler(self._thermal)
-        return (scale(scale.crop(read_thermal(pair.thermal, colour=True))) for pair in files)
+        return (scale(scale.upright(read_thermal(pair.thermal, colour=True))) for pair in files)
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:

@@ -46,6 +46,9 @@ def add_simulate(commands: Commands) -> None:
     parser.add_argument("--distorted", action="store_true", help="lenses that bend")
     parser.add_argument("--ffc-period", type=float, default=0.0, help="of the thermal camera's freezes, in s; 0: none")
     parser.add_argument("--ffc-duration", type=float, default=0.5, help="of one freeze, in s")
+    parser.add_argument("--warm-shutter", action="store_true", help="send the shutter, not a repeated frame, meanwhile")
+    parser.add_argument("--gain-switch", type=float, default=0.0, help="between two gains, every so many s; 0: never")
+    parser.add_argument("--thermal-encoding", default="16UC1", help="of the counts: 16UC1, mono8 or 32FC1 (kelvin)")
     parser.add_argument("--telemetry-rows", type=int, default=0, help="above the thermal image")
     parser.add_argument("--palette", default="", help="send thermal colours: white_hot, ironbow, rainbow")
     parser.add_argument("--bad-pixels", type=int, default=0, help="dead and stuck ones of the thermal camera")
@@ -77,6 +80,9 @@ def _simulate(options: argparse.Namespace) -> None:
         telemetry_rows=options.telemetry_rows,
         palette=options.palette,
         bad_pixels=options.bad_pixels,
+        warm_shutter=options.warm_shutter,
+        gain_switch_s=options.gain_switch,
+        thermal_encoding=options.thermal_encoding,
     )
     calibration = rig_calibration(rig, options.plane)
     if options.calibration:

@@ -1,4 +1,4 @@
-"""Thermal frames as cameras send them (16-bit counts, 8 bits, palette colours) to 8-bit luminance, warm is bright."""
+"""Thermal frames as cameras send them (counts, temperatures, 8 bits, palette colours) to 8 bits, warm is bright."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mmcfusion_ros.fusion.conditions import BadPixels, ordered_sample, quantile
+from mmcfusion_ros.fusion.conditions import BadPixels, ordered_sample
+from mmcfusion_ros.fusion.counts import SIGN, ZERO_CELSIUS, Unit, as_counts, turned
 from mmcfusion_ros.fusion.palette import Palette
+from mmcfusion_ros.fusion.scene_range import DEAD, FULL, SATURATED, SceneRange, live_part
 from mmcfusion_ros.network.metadata import POLARITIES
 
-DEAD, SATURATED = 0, 65535
-MODES = ("percentile", "fixed", "equalize")
-ZERO_CELSIUS = 273.15
+MODES = ("auto", "percentile", "fixed", "equalize")
+ROTATIONS = (0, 90, 180, 270)
+FLIPS = ("none", "horizontal", "vertical")
 LIMITS: dict[str, tuple[float, float]] = {
     "low_percentile": (0, 100),
     "high_percentile": (0, 100),
     "min_span": (1, SATURATED),
     "smoothing": (0, 0.999),
     "plateau": (1, 100),
-    "fixed_low": (-ZERO_CELSIUS, SATURATED),
-    "fixed_high": (-ZERO_CELSIUS, SATURATED),
+    "fixed_low": (-SIGN, SATURATED),
+    "fixed_high": (-SIGN, SATURATED),
     "kelvin_per_count": (0, 10),
     "kelvin_at_zero": (-1000, 1000),
     "crop_top": (0, 4096),
     "crop_bottom": (0, 4096),
 }
-STILL = 0.01  # a range that would move by less, relative to its width, stays: a static scene does not flicker
 STILL_CURVE = 0.5 / 255
+LARGEST_DEAD = 0.02  # share of the pixels
 BINS = 256
 LINEAR_PART = 0.25
 FOREIGN_COLOURS = {True: 12.0, False: 40.0}  # levels; whether the palette is grey
@@ -40,17 +42,20 @@ class ThermalOptions:
     """How thermal frames become grey values; ``ValueError`` naming the first option that makes no sense.
 
     Mode ``percentile`` spreads the counts between two percentiles of the frame, but at least ``min_span`` counts
-    (about 20 times the camera's noise: a flat scene stays flat), over 0..255; ``smoothing`` is the share of the
-    previous range that is kept at each frame (0: none). Mode ``equalize`` shares out the grey values within the same
-    range by how many pixels need them; a temperature counts at most ``plateau`` times as much as the average one.
-    Mode ``fixed`` spreads ``fixed_low..fixed_high``: counts, or degrees Celsius where ``kelvin_per_count`` is given,
-    of which count 0 is ``kelvin_at_zero`` (centikelvin, TLinear high: 0.01; TLinear low: 0.04).
+    (about 20 times the camera's noise: a flat scene stays flat; of 8 bits: 8 levels), over 0..255; ``smoothing`` is the
+    share of the previous range that is kept at each frame (0: none) while the scene drifts. Mode ``equalize`` shares
+    out the grey values within the same range by how many pixels need them; a temperature counts at most ``plateau``
+    times as much as the average one. Mode ``fixed`` spreads ``fixed_low..fixed_high``: degrees Celsius of images that
+    hold temperatures (float) and where ``kelvin_per_count`` is given, of which count 0 is ``kelvin_at_zero``
+    (centikelvin, TLinear high: 0.01; TLinear low: 0.04); else counts. Mode ``auto`` is ``percentile``, but leaves 8
+    bits as they are unless they use only a narrow part of their range. Colours of a palette are never scaled.
 
     ``polarity`` is how the camera sends warm things. ``palette`` is how it colours them, for streams in colour.
-    ``crop_top`` and ``crop_bottom`` are rows of telemetry.
+    ``crop_top`` and ``crop_bottom`` are rows of telemetry. ``rotate`` (degrees clockwise) and then ``flip`` turn the
+    image of a camera that is mounted turned or looks into a mirror.
     """
 
-    mode: str = "percentile"
+    mode: str = "auto"
     low_percentile: float = 1.0
     high_percentile: float = 99.5
     min_span: float = 100.0
@@ -64,12 +69,16 @@ class ThermalOptions:
     palette: str = "white_hot"
     crop_top: int = 0
     crop_bottom: int = 0
+    rotate: int = 0
+    flip: str = "none"
     replace_bad_pixels: bool = True
 
     def __post_init__(self) -> None:
-        for name, choices in (("mode", MODES), ("polarity", POLARITIES)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"thermal {name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
+        choices = {"mode": MODES, "polarity": POLARITIES, "rotate": ROTATIONS, "flip": FLIPS}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                listed = ", ".join(map(str, allowed))
+                raise ValueError(f"thermal {name} is {getattr(self, name)!r}; it must be one of {listed}")
         if not 0 <= self.low_percentile < self.high_percentile <= 100:
             raise ValueError(
                 f"thermal percentiles are {self.low_percentile} and {self.high_percentile}; "
@@ -78,21 +87,23 @@ class ThermalOptions:
         for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"thermal {name} is {getattr(self, name)}; it must be from {low} to {high}")
-        low_count, high_count = self.fixed_counts
-        if not (low_count >= 0 and low_count + 1 <= high_count <= SATURATED):
+        low_count, high_count = self.fixed_counts()
+        if not (low_count >= -SIGN and low_count + 1 <= high_count <= SATURATED):
             raise ValueError(
                 f"thermal fixed range is {self.fixed_low} to {self.fixed_high}"
                 + (f", counts {low_count:.0f} to {high_count:.0f}" if self.kelvin_per_count else "")
-                + f"; it must rise by at least one count and lie within 0 to {SATURATED} counts"
+                + f"; it must rise by at least one count and lie within -{SIGN} to {SATURATED} counts"
             )
 
-    @property
-    def fixed_counts(self) -> tuple[float, float]:
-        """The fixed range in counts."""
-        if not self.kelvin_per_count or self.mode != "fixed":
-            return self.fixed_low, self.fixed_high
-        zero = self.kelvin_at_zero - ZERO_CELSIUS
-        return (self.fixed_low - zero) / self.kelvin_per_count, (self.fixed_high - zero) / self.kelvin_per_count
+    def fixed_counts(self, unit: Unit = "counts") -> tuple[float, float]:
+        """The fixed range in counts of that unit."""
+        low, high = self.fixed_low, self.fixed_high
+        if unit == "centikelvin":
+            return 100 * (low + ZERO_CELSIUS), 100 * (high + ZERO_CELSIUS)
+        if self.kelvin_per_count and self.mode == "fixed":
+            zero = self.kelvin_at_zero - ZERO_CELSIUS
+            low, high = (low - zero) / self.kelvin_per_count, (high - zero) / self.kelvin_per_count
+        return (low + SIGN, high + SIGN) if unit == "signed counts" else (low, high)
 
 
 def in_polarity(thermal: np.ndarray, polarity: str) -> np.ndarray:
@@ -103,7 +114,7 @@ def in_polarity(thermal: np.ndarray, polarity: str) -> np.ndarray:
 class ThermalScaler:
     """Scales the frames of one thermal stream.
 
-    ``range`` are the counts that become 0 and 255, ``None`` before the first 16-bit frame if they follow the scene.
+    ``dead`` is where the last frame had no value (count 0; ``H x W`` bool), None if hardly anywhere.
     """
 
     def __init__(self, options: ThermalOptions | None = None) -> None:
@@ -111,38 +122,64 @@ class ThermalScaler:
         self.bad_pixels = BadPixels()
         self._palette = None if self.options.palette == "white_hot" else Palette.from_name(self.options.palette)
         self._foreign = 0.0
+        self.dead: np.ndarray | None = None
+        self._unit: Unit = "counts"
         self.reset()
 
     def reset(self) -> None:
         """Forgets the range: the next frame alone decides, as after a jump of the clock or a change of camera."""
-        self.range = self.options.fixed_counts if self.options.mode == "fixed" else None
+        options = self.options
+        self._scene = SceneRange(
+            options.low_percentile,
+            options.high_percentile,
+            options.min_span,
+            options.smoothing,
+            leaves_8_bits=options.mode == "auto",
+            ends=options.fixed_counts(self._unit) if options.mode == "fixed" else None,
+        )
         self._curve: np.ndarray | None = None
         self._table = np.zeros(0, np.uint8)
         self._table_range = self.range
 
-    def crop(self, thermal: np.ndarray) -> np.ndarray:
-        """Without the rows of telemetry; a view. ``ValueError`` if nothing is left."""
-        top, bottom = self.options.crop_top, len(thermal) - self.options.crop_bottom
-        if top >= bottom:
-            raise ValueError(
-                f"thermal image of {len(thermal)} rows; crop_top {self.options.crop_top} and crop_bottom "
-                f"{self.options.crop_bottom} leave nothing of it"
-            )
-        return thermal[top:bottom]
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The counts that become 0 and 255; None before the first frame if they follow the scene."""
+        return self._scene.ends
+
+    def upright(self, thermal: np.ndarray) -> np.ndarray:
+        """The next frame without telemetry, turned as the options say, temperatures and signed values as counts.
+
+        ``h x w`` uint8, uint16, int16 (counts), float32 or float64 (kelvin or degrees Celsius, NaN where a pixel is
+        bad), or ``h x w x 3`` uint8, to uint8 or uint16; a view where nothing is to be done. ``ValueError`` if nothing
+        is left of it.
+        """
+        options = self.options
+        thermal = self._crop(thermal)
+        thermal, unit = as_counts(thermal, options.kelvin_per_count, options.kelvin_at_zero)
+        if unit != self._unit:
+            self._unit = unit
+            self.reset()
+        return turned(thermal, options.rotate, options.flip)
 
     def __call__(self, thermal: np.ndarray) -> np.ndarray:
-        """Cropped ``H x W`` uint16 counts, ``H x W`` uint8 or ``H x W x 3`` uint8 (red first) to ``H x W`` uint8.
+        """What :meth:`upright` gives, ``H x W`` uint16 counts, ``H x W`` uint8 or ``H x W x 3`` uint8 (red first), to
+        ``H x W`` uint8.
 
-        8 bits of a white-hot camera without bad pixels are returned as they are, not copied. ``TypeError`` for any
-        other type.
+        8 bits that fill their range, of a white-hot camera without bad pixels, are returned as they are, not copied.
+        ``TypeError`` for any other type.
         """
         if thermal.dtype not in (np.uint8, np.uint16) or (thermal.ndim == 3 and thermal.dtype != np.uint8):
             raise TypeError(f"thermal image of {thermal.dtype}; it must be uint8 or uint16")
-        if thermal.ndim == 3:
+        coloured = thermal.ndim == 3
+        if coloured:
             thermal = self._luminance(thermal)
+            coloured = self._palette is not None or self._foreign > FOREIGN_COLOURS[True]
         if self.options.replace_bad_pixels:
             thermal = self.bad_pixels(thermal)
-        if thermal.dtype == np.uint16:
+        self.dead = None
+        if not coloured:
+            if thermal.dtype == np.uint16 and (thermal[::8, ::8] == DEAD).mean() > LARGEST_DEAD:
+                self.dead = thermal == DEAD
             thermal = self._scale(thermal)
         return thermal if self.options.polarity == "white_hot" else in_polarity(thermal, self.options.polarity)
 
@@ -163,33 +200,30 @@ class ThermalScaler:
         self._foreign = self._palette.distance(sparse)
         return self._palette.luminance(rgb)
 
+    def _crop(self, thermal: np.ndarray) -> np.ndarray:
+        top, bottom = self.options.crop_top, len(thermal) - self.options.crop_bottom
+        if top >= bottom:
+            raise ValueError(
+                f"thermal image of {len(thermal)} rows; crop_top {self.options.crop_top} and crop_bottom "
+                f"{self.options.crop_bottom} leave nothing of it"
+            )
+        return thermal[top:bottom]
+
     def _scale(self, thermal: np.ndarray) -> np.ndarray:
         if self.options.mode != "fixed":
-            sample = ordered_sample(thermal)
-            sample = sample[slice(*np.searchsorted(sample, (DEAD + 1, SATURATED)))]
+            sample = live_part(ordered_sample(thermal))
             if sample.size:
-                self._follow(sample)
+                if self._scene.follow(sample):
+                    self._curve = None
                 if self.options.mode == "equalize":
                     self._equalize(sample)
         low, high = self.range or (DEAD, SATURATED)
         if self._curve is not None:
             return self._table[thermal]
+        if thermal.dtype == np.uint8 and (low, high) == FULL:
+            return thermal
         gain = 255 / (high - low)
         return cv2.addWeighted(thermal, gain, thermal, 0, -low * gain, dtype=cv2.CV_8U)
-
-    def _follow(self, sample: np.ndarray) -> None:
-        """Moves the range towards that of the frame, of which this is a sorted sample without dead pixels."""
-        options = self.options
-        low, high = (quantile(sample, percent / 100) for percent in (options.low_percentile, options.high_percentile))
-        margin = max(0.0, options.min_span - (high - low)) / 2
-        low, high = low - margin, high + margin
-        if self.range is None:
-            self.range = low, high
-            return
-        old_low, old_high = self.range
-        if max(abs(low - old_low), abs(high - old_high)) > STILL * (old_high - old_low):
-            keep = options.smoothing
-            self.range = (keep * old_low + (1 - keep) * low, keep * old_high + (1 - keep) * high)
 
     def _equalize(self, sample: np.ndarray) -> None:
         """Moves the curve towards the frame's cumulative histogram with a plateau.
@@ -200,7 +234,7 @@ class ThermalScaler:
         low, high = self.range or (DEAD, SATURATED)
         share = np.minimum(np.histogram(sample, BINS, (low, high))[0] * BINS / sample.size, self.options.plateau)
         share = LINEAR_PART + (1 - LINEAR_PART) * share / max(share.mean(), 1e-9)
-        share = np.minimum(share, (high - low) / self.options.min_span) / BINS
+        share = np.minimum(share, (high - low) / self._scene.least_span(sample)) / BINS
         share += (1 - share.sum()) / BINS
         curve = np.concatenate([[0.0], np.cumsum(share)])
         if self._curve is not None:

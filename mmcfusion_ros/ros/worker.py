@@ -184,7 +184,7 @@ class FrameWorker:
                     self._modes.note(good=["rgb", "thermal", "pair"])
                 else:
                     self._modes.note(good=["rgb"])
-                    self._modes.frozen()
+                    self._modes.frozen(blind=result.blind)
             published = self._wanted and self._publish(job, result, listened)
         except Exception as error:
             if not self._stopping:

@@ -28,7 +28,10 @@ class Frame:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """Thermal: ``H x W``, uint8 or uint16; RGB: ``H x W x 3`` uint8, red first. Raises what making it raises."""
+        """Thermal: ``H x W``, uint8, uint16 or float32; RGB: ``H x W x 3`` uint8, red first.
+
+        Raises what making it raises.
+        """
         return self.make_image()
 
 

@@ -19,6 +19,8 @@ THERMAL_BLUR_PIXELS = 0.7
 NETD_KELVIN, FIXED_PATTERN_KELVIN = 0.05, 0.03
 RGB_NOISE_LEVELS = {False: 1.3, True: 4.0}
 RATE_LIMITS_HZ = (0.1, 240.0)
+SHUTTER_CELSIUS = 38.0
+ENCODINGS = ("16UC1", "mono8", "32FC1")
 PALETTE_COUNTS = {False: (28815, 31115), True: (27615, 31115)}
 
 
@@ -33,7 +35,9 @@ class RigOptions:
     The thermal camera stands ``baseline_m`` to the right of the RGB camera; with ``distorted`` both lenses bend.
     Every ``ffc_period_s`` seconds (0: never) it repeats a frame for ``ffc_duration_s`` (flat-field correction). It
     sends ``telemetry_rows`` above the image, or the colours of a ``palette`` instead of counts; ``bad_pixels`` are
-    dead or stuck.
+    dead or stuck. With a ``warm_shutter`` it sends that, 38 degrees Celsius and noise, instead of repeating a frame.
+    Every ``gain_switch_s`` seconds (0: never) it changes between counts of 0.01 and of 0.1 K. ``thermal_encoding`` is
+    16UC1 (counts), mono8 (their upper 8 bits, as of a simulator: a scene has few levels) or 32FC1 (kelvin).
     """
 
     seed: int = 0
@@ -53,6 +57,9 @@ class RigOptions:
     telemetry_rows: int = 0
     palette: str = ""
     bad_pixels: int = 0
+    warm_shutter: bool = False
+    gain_switch_s: float = 0.0
+    thermal_encoding: str = "16UC1"
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -63,27 +70,32 @@ class RigOptions:
             ("thermal_latency_s", 0.0, 10.0),
             ("rgb_latency_s", 0.0, 10.0),
             ("loss_probability", 0.0, 0.99),
-            ("clock_offset_s", -10.0, 10.0),
+            ("clock_offset_s", -86_400.0, 86_400.0),
             ("clock_drift_ppm", -10_000.0, 10_000.0),
             ("baseline_m", 0.0, 0.5),
             ("ffc_period_s", 0.0, 1e6),
             ("ffc_duration_s", 0.0, 60.0),
             ("telemetry_rows", 0, 16),
             ("bad_pixels", 0, 1000),
+            ("gain_switch_s", 0.0, 1e6),
         ):
             check_range(name, getattr(self, name), low, high)
         if self.palette not in ("", *PALETTES):
             raise ValueError(f"palette is {self.palette!r}; it must be one of {', '.join(PALETTES)}, or empty")
         if self.palette and self.telemetry_rows:
             raise ValueError(f"telemetry_rows is {self.telemetry_rows}; a camera with a palette must have 0")
+        if self.thermal_encoding not in ENCODINGS:
+            raise ValueError(f"thermal_encoding is {self.thermal_encoding!r}; it must be one of {', '.join(ENCODINGS)}")
+        if self.palette and self.thermal_encoding != ENCODINGS[0]:
+            raise ValueError(f"thermal_encoding is {self.thermal_encoding}; a camera with a palette sends colours")
 
 
 def rig_frames(options: RigOptions) -> Iterator[Frame]:
     """The endless frames of both cameras in order of delivery; the same options give the same bytes and times.
 
-    Thermal: ``512 x 640`` uint16, centikelvin, 100 * (degrees Celsius + 273.15), below the rows of telemetry; or
-    ``512 x 640 x 3`` uint8, red first, in the colours of the palette. RGB: ``480 x 640 x 3`` uint8. The scene is built
-    in this call, which takes some seconds.
+    Thermal: ``512 x 640`` uint16, centikelvin, 100 * (degrees Celsius + 273.15), below the rows of telemetry, or what
+    the options make of that; or ``512 x 640 x 3`` uint8, red first, in the colours of the palette. RGB: ``480 x 640 x
+    3`` uint8. The scene is built in this call, which takes some seconds.
     """
     scene = StreetScene(options.seed, options.night)
     optics = Optics(options.baseline_m, options.distorted)
@@ -130,10 +142,8 @@ class _ThermalCamera:
     def image(self, index: int) -> np.ndarray:
         """As ``rig_frames`` says."""
         shown = self._shown(index)
-        time_s, rng = shown / self._options.thermal_rate_hz, np.random.default_rng([self._options.seed, 22, shown])
-        inverse_depth = self._scene.inverse_depth(time_s) if self._options.baseline_m else None
-        celsius = self._optics.thermal_view(self._scene.celsius(time_s), inverse_depth)
-        celsius = cv2.GaussianBlur(celsius, (0, 0), THERMAL_BLUR_PIXELS)
+        rng = np.random.default_rng([self._options.seed, 22, shown])
+        celsius = self._celsius(shown)
         kelvin = cv2.add(cv2.add(celsius, self._fixed_pattern), _piece(self._noise, celsius.shape, rng))
         counts = np.rint(100 * kelvin).astype(np.uint16)
         counts.reshape(-1)[self._bad] = self._stuck_at
@@ -141,16 +151,40 @@ class _ThermalCamera:
             low, high = PALETTE_COUNTS[self._options.night]
             grey = np.clip((counts.astype(np.float32) - low) * (255 / (high - low)), 0, 255)
             return self._palette.apply(np.rint(grey).astype(np.uint8))
-        return np.vstack([self._telemetry(index), counts]) if self._options.telemetry_rows else counts
+        if self._options.telemetry_rows:
+            counts = np.vstack([self._telemetry(index), counts])
+        return self._encoded(counts, index)
+
+    def _celsius(self, index: int) -> np.ndarray:
+        """What falls on the sensor, ``512 x 640`` float32: the scene, or a warm shutter."""
+        if self._options.warm_shutter and self._frames_closed(index) is not None:
+            return np.full(THERMAL_SIZE[::-1], SHUTTER_CELSIUS, np.float32)
+        time_s = index / self._options.thermal_rate_hz
+        inverse_depth = self._scene.inverse_depth(time_s) if self._options.baseline_m else None
+        celsius = self._optics.thermal_view(self._scene.celsius(time_s), inverse_depth)
+        return cv2.GaussianBlur(celsius, (0, 0), THERMAL_BLUR_PIXELS)
+
+    def _encoded(self, counts: np.ndarray, index: int) -> np.ndarray:
+        """Counts of 0.01 K as the camera sends them at this frame."""
+        if self._options.thermal_encoding == "32FC1":
+            return counts.astype(np.float32) / 100
+        if self._options.thermal_encoding == "mono8":
+            return (counts >> 8).astype(np.uint8)
+        period = self._options.gain_switch_s * self._options.thermal_rate_hz
+        return counts // 10 if period and index // period % 2 else counts
 
     def _shown(self, index: int) -> int:
-        """The frame that is sent: while the shutter is closed, the last one before."""
+        """The frame that is sent: while the shutter is closed, and shows nothing of its own, the last one before."""
+        closed = None if self._options.warm_shutter else self._frames_closed(index)
+        return index if closed is None else max(0, index - 1 - closed)
+
+    def _frames_closed(self, index: int) -> int | None:
+        """For how many frames the shutter has been closed; None: it is open."""
         rate_hz, period_s = self._options.thermal_rate_hz, self._options.ffc_period_s
         if not period_s or index / rate_hz < period_s:
-            return index
+            return None
         since = index % (period_s * rate_hz)
-        closed = since < self._options.ffc_duration_s * rate_hz - 1e-6
-        return max(0, index - 1 - int(since)) if closed else index
+        return int(since) if since < self._options.ffc_duration_s * rate_hz - 1e-6 else None
 
     def _telemetry(self, index: int) -> np.ndarray:
         """Rows with a frame counter and the like, which change while the image stands still."""

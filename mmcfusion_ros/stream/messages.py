@@ -29,6 +29,15 @@ _LAYOUTS = {
     "8UC4": (np.uint8, "bgra"),
 }
 
+# Encodings that only thermal cameras use: counts, or temperatures.
+_COUNTS = {
+    "mono12": (np.uint16, "y"),
+    "16SC1": (np.int16, "y"),
+    "32FC1": (np.float32, "y"),
+    "64FC1": (np.float64, "y"),
+}
+_DEEPER_THAN_JPEG = {"mono16", "16UC1", *_COUNTS}
+
 # (Encoding, shape of one pixel of the array): how to convert the array for the wire.
 _TO_WIRE = {
     ("rgb8", (3,)): None,
@@ -39,6 +48,7 @@ _TO_WIRE = {
     ("mono8", ()): None,
     ("mono16", ()): None,
     ("16UC1", ()): None,
+    ("32FC1", ()): None,
 }
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -73,7 +83,7 @@ def drop_reason(error: Exception) -> str:
 
 
 def thermal_from_message(message: Any, colour: bool = False) -> np.ndarray:
-    """``H x W``, uint8 or uint16 (raw counts), in the processor's byte order.
+    """``H x W``, uint8, uint16 or int16 (counts), float32 or float64 (temperatures), in the processor's byte order.
 
     Colour-coded images are taken as grey, or with ``colour`` given as ``H x W x 3`` uint8, red first. Read-only where
     it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
@@ -118,7 +128,7 @@ def fill_image(message: Any, image: np.ndarray, encoding: str) -> Any:
     and ``16UC1`` take ``H x W`` uint16. Anything else raises ``ValueError``.
     """
     kind = (encoding, image.shape[2:])
-    if kind not in _TO_WIRE or image.dtype != _LAYOUTS[encoding][0]:
+    if kind not in _TO_WIRE or image.dtype != {**_LAYOUTS, **_COUNTS}[encoding][0]:
         raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be sent as encoding {encoding!r}")
     conversion = _TO_WIRE[kind]
     pixels = np.ascontiguousarray(image if conversion is None else cv2.cvtColor(image, conversion))
@@ -153,9 +163,10 @@ def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, str]:
     """
     try:
         if hasattr(message, "format"):  # a CompressedImage
-            return _decompress(message)
-        known = message.encoding in _LAYOUTS
-        dtype, letters = _LAYOUTS[message.encoding] if known else _foreign_layout(message.encoding)
+            return _decompress(message, stream)
+        layouts = {**_LAYOUTS, **_COUNTS} if stream == "thermal" else _LAYOUTS
+        known = message.encoding in layouts
+        dtype, letters = layouts[message.encoding] if known else _foreign_layout(message.encoding)
         native, channels = np.dtype(dtype), len(letters)
         row_bytes = message.width * channels * native.itemsize
         needed = (message.height - 1) * message.step + row_bytes
@@ -212,13 +223,17 @@ def _converted(encoding: str, pixels: np.ndarray, other: str) -> np.ndarray:
         raise BadImage("bad_encoding", text) from error
 
 
-def _decompress(message: Any) -> tuple[np.ndarray, str]:
+def _decompress(message: Any, stream: Stream) -> tuple[np.ndarray, str]:
     if "compressedDepth" in message.format:
         text = f"format {message.format!r} is not supported; subscribe to the raw or the compressed topic instead"
         raise BadImage("bad_encoding", text)
     data = bytes(message.data)
     if not data.startswith((_PNG_SIGNATURE, _JPEG_START)):
         raise BadImage("bad_encoding", f"compressed data that begin with {data[:8]!r} are neither JPEG nor PNG")
+    encoding = message.format.partition(";")[0].strip()
+    if stream == "thermal" and encoding in _DEEPER_THAN_JPEG and data.startswith(_JPEG_START):
+        text = f"a thermal image of encoding {encoding} in a JPEG (format {message.format!r}): 8 of its bits are lost"
+        raise BadImage("bad_encoding", f"{text}; use PNG: set the format of the camera's compressed topic to png")
     # Older OpenCV fills the rest of a truncated file with grey instead of refusing it.
     if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
         raise BadImage("bad_data", f"JPEG image of {len(data)} bytes is cut off")

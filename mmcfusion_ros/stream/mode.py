@@ -27,7 +27,8 @@ class ModeSwitch:
     the mode flutter. A source that failed counts again after its first success, and what arrived since its last success
     then proves nothing: a network that is stuck or created again for longer than ``timeout_s`` is a loss.
 
-    A frozen thermal camera is lost at once, and the RGB camera goes out alone whatever ``pass_through`` says.
+    A frozen or blind thermal camera is lost at once, and the RGB camera goes out alone whatever ``pass_through`` says;
+    after a blind one the first usable pair resumes fusion.
 
     ``source`` is what goes out: fused pairs, or frames of one camera. ``on_change(new, old)`` is called with every
     change of the mode, one at a time and in order.
@@ -51,6 +52,7 @@ class ModeSwitch:
         self._good_s = dict(self._last_s)
         self._failing: set[Source] = set()
         self._good_pairs = 0
+        self._blind = False
 
     def note(self, arrived: Iterable[Source] = (), good: Collection[Source] = (), bad: Collection[Source] = ()) -> None:
         """What was accepted by the pairing or became a pair, what could be used, what could not; or time has passed."""
@@ -68,10 +70,11 @@ class ModeSwitch:
             if self.mode != "FUSED" or now_s - self._last_s["pair"] > self._timeout_s:
                 self._follow(now_s)
 
-    def frozen(self) -> None:
-        """The thermal frame of a pair was an old one, and the RGB camera is to go out instead."""
+    def frozen(self, blind: bool = False) -> None:
+        """The thermal frame of a pair was an old one, or shows nothing, and the RGB camera is to go out instead."""
         with self._lock:
             now_s = self._clock_s()
+            self._blind = blind
             self._failing |= {"pair", "thermal"}
             self._good_pairs = 0
             self._last_s["pair"] = self._good_s["pair"] = -math.inf
@@ -93,7 +96,8 @@ class ModeSwitch:
         fresh = {source for source, last_s in self._last_s.items() if now_s - last_s <= self._timeout_s}
         if "pair" not in fresh:
             self._good_pairs = 0
-        if self._good_pairs >= (1 if self.source == "pair" else self._recovery_pairs):
+        at_once = self.source == "pair" or (self._blind and FROZEN in fresh)
+        if self._good_pairs >= (1 if at_once else self._recovery_pairs):
             return "FUSED"
         if "pair" in fresh and self.source == "pair":
             return self.mode

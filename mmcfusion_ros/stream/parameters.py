@@ -9,7 +9,7 @@ from mmcfusion_ros.alignment import REFINEMENT_MODES
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.conditions import FROZEN_POLICIES
 from mmcfusion_ros.fusion.models import PURPOSES
-from mmcfusion_ros.fusion.thermal import LIMITS, MODES, POLARITIES, ThermalOptions
+from mmcfusion_ros.fusion.thermal import FLIPS, LIMITS, MODES, POLARITIES, ROTATIONS, ThermalOptions
 
 Value = bool | int | float | str
 
@@ -21,7 +21,7 @@ class Parameter:
     name: str
     default: Value
     description: str
-    choices: tuple[str, ...] = ()
+    choices: tuple[Value, ...] = ()
     low: float | None = None
     high: float | None = None
 
@@ -32,7 +32,7 @@ class Parameter:
         if type(value) is not type(self.default):
             raise ValueError(f"parameter {self.name} must be of type {self.type_name}, not {value!r}")
         if self.choices and value not in self.choices:
-            raise ValueError(f"parameter {self.name} is {value!r}; it must be one of {', '.join(self.choices)}")
+            raise ValueError(f"parameter {self.name} is {value!r}; it must be one of {self.range_text}")
         if self.low is not None and self.high is not None and not self.low <= float(value) <= self.high:
             raise ValueError(f"parameter {self.name} is {value}; it must be from {self.low:g} to {self.high:g}")
         return value
@@ -46,7 +46,7 @@ class Parameter:
     def range_text(self) -> str:
         """What values it takes, in words."""
         if self.choices:
-            return ", ".join(self.choices)
+            return ", ".join(map(str, self.choices))
         return f"{self.low:g} to {self.high:g}" if self.low is not None else ""
 
 
@@ -112,21 +112,23 @@ PARAMETERS = (
     Parameter("thermal.min_rate", 0.0, "rate below which diagnostics warn, in Hz; 0: any", low=0, high=1000),
     Parameter(
         "thermal.scaling",
-        "percentile",
-        "16-bit to 8-bit: percentile follows the scene, fixed maps thermal.fixed_low..fixed_high, equalize shares out "
-        "the grey values by need, so that people stay visible beside hot things",
+        "auto",
+        "to 8 bits: percentile follows the scene, fixed maps thermal.fixed_low..fixed_high, equalize shares out the "
+        "grey values by need, so that people stay visible beside hot things; auto: percentile, but 8 bits stay as they "
+        "are unless their span is narrow",
         choices=MODES,
     ),
     _thermal("low_percentile", "share of pixels, in %, that become black"),
     _thermal("high_percentile", "share of pixels, in %, below white"),
-    _thermal("min_span", "least range that is spread, in counts; 20 times the noise"),
-    _thermal("smoothing", "share of the former range that is kept at each frame"),
+    _thermal("min_span", "least range that is spread, in counts; 20 times the noise; of 8-bit images it is 8"),
+    _thermal("smoothing", "share of the former range that is kept at each frame while the scene drifts"),
     _thermal("plateau", "equalize: most that one temperature counts, to the average"),
     _thermal("fixed_low", "counts or Celsius that become black with scaling fixed"),
     _thermal("fixed_high", "counts or Celsius that become white with scaling fixed"),
     _thermal(
         "kelvin_per_count",
-        "0.01 for centikelvin, 0.04 for TLinear low: thermal.fixed_* are Celsius; 0: they are counts",
+        "0.01 for centikelvin, 0.04 for TLinear low: thermal.fixed_* are Celsius; 0: they are counts, but Celsius for "
+        "float images, which hold kelvin or Celsius",
     ),
     _thermal("kelvin_at_zero", "temperature of count 0, in K"),
     Parameter("thermal.polarity", "white_hot", "how the camera sends warm things", choices=POLARITIES),
@@ -137,6 +139,19 @@ PARAMETERS = (
     ),
     _thermal("crop_top", "rows of telemetry above the image"),
     _thermal("crop_bottom", "rows of telemetry below the image"),
+    Parameter(
+        "thermal.rotate",
+        ThermalOptions.rotate,
+        "clockwise turn that brings the image of a camera mounted turned upright, in degrees",
+        choices=ROTATIONS,
+    ),
+    Parameter(
+        "thermal.flip",
+        ThermalOptions.flip,
+        "of a camera that looks into a mirror, after the turn: horizontal exchanges left and right, vertical top and "
+        "bottom",
+        choices=FLIPS,
+    ),
     Parameter("thermal.replace_bad_pixels", True, "find dead and stuck pixels, and replace them"),
     Parameter(
         "thermal.frozen_policy",

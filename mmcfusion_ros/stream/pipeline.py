@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from mmcfusion_ros.fusion.blindness import Blindness
 from mmcfusion_ros.fusion.conditions import (
     FROZEN_POLICIES,
     FrozenDetector,
@@ -48,6 +49,7 @@ class Result:
     stamps_ns: of the frames it was made of, by camera.
     thermal_age_s: how much older than the RGB image the thermal picture is, its repetitions counted; NaN without one.
     pair: what was fused, for another fuser; None if nothing was.
+    blind: the thermal image shows nothing, and the visible one is given in its place.
     moments: when each stage ended, in s by ``time.perf_counter``, in order; ``start`` is the first.
     """
 
@@ -59,6 +61,7 @@ class Result:
     stamps_ns: Mapping[Stream, int] = field(default_factory=dict)
     thermal_age_s: float = float("nan")
     pair: RegisteredPair | None = None
+    blind: bool = False
     moments: dict[str, float] = field(default_factory=dict)
 
     def milliseconds(self) -> dict[str, float]:
@@ -72,8 +75,9 @@ class FusionPipeline:
     """Thermal scaling, denoising, registration, fusion and colour with fixed settings.
 
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
-    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. ``refiner`` watches the registration
-    and, if it may, follows the cameras. ``lenses`` complete the calibration by what the cameras say of themselves.
+    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. Where a thermal frame shows nothing,
+    by ``blindness``, there is the visible image. ``refiner`` watches the registration and, if it may, follows the
+    cameras. ``lenses`` complete the calibration by what the cameras say of themselves.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class FusionPipeline:
         self.lenses = CameraInfoRegistration(self.calibration)
         self.frozen = frozen or FrozenDetector()
         self._rgb_frozen = FrozenDetector()
+        self.blindness = Blindness()
         self._frozen_policy = frozen_policy
         self._depth = BitDepth()
         self._checked_shape: tuple[int, ...] = ()
@@ -106,7 +111,7 @@ class FusionPipeline:
         """
         moments = {"start": time.perf_counter()}
         visible = rgb_from_message(pair.rgb, self._depth)
-        thermal = self.scaler.crop(thermal_from_message(pair.thermal, colour=True))
+        thermal = self.scaler.upright(thermal_from_message(pair.thermal, colour=True))
         moments["decode"] = time.perf_counter()
         if visible.shape != self._checked_shape:
             check_size(visible.shape[1], visible.shape[0])
@@ -130,7 +135,7 @@ class FusionPipeline:
                 "or h x w x 3 uint8"
             )
         check_visible(visible)
-        return self._fuse(self.scaler.crop(thermal), visible, {}, 0.0, moments, True)
+        return self._fuse(self.scaler.upright(thermal), visible, {}, 0.0, moments, True)
 
     def _fuse(
         self,
@@ -144,15 +149,19 @@ class FusionPipeline:
         if self.frozen.is_frozen and self._frozen_policy == "drop":
             raise self._frozen_error()
         age_s = skew_s + self.frozen.age_s
-        if self.frozen.is_frozen and self._frozen_policy == "pass_through":
+        old = self.frozen.is_frozen and self._frozen_policy == "pass_through"
+        blind = False
+        if wanted and not old:
+            thermal = self.scaler(thermal)
+            blind = self.blindness(thermal, self.scaler.dead)
+        if old or blind:
             moments["thermal"] = time.perf_counter()
             luminance = visible if visible.ndim == 2 else cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
             nothing = np.zeros_like(luminance)
-            return Result("rgb", visible, nothing, luminance, visible, stamps_ns, age_s, moments=moments)
+            return Result("rgb", visible, nothing, luminance, visible, stamps_ns, age_s, None, blind, moments)
         if not wanted:
             return Result("pair", visible, None, NOTHING, visible, stamps_ns, age_s, moments=moments)
         denoises = self.fuser.denoises
-        thermal = self.scaler(thermal)
         thermal = denoise(thermal) if denoises else thermal
         moments["thermal"] = time.perf_counter()
         luminance = visible if visible.ndim == 2 else cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
@@ -160,13 +169,17 @@ class FusionPipeline:
         moments["luminance"] = time.perf_counter()
         if self.refiner:
             self.refiner.offer(thermal, clean)
-        warped, weight = (self.refiner or self).registration.warp(thermal, clean.shape)
+        registration = (self.refiner or self).registration
+        warped, weight = registration.warp(thermal, clean.shape)
+        if self.blindness.weight is not None:
+            seen, _ = registration.warp(self.blindness.weight, clean.shape)
+            weight = seen if weight is None else cv2.multiply(weight, seen, scale=1 / 255)
         self._registered = self.registration, thermal.shape, clean.shape
         pair = RegisteredPair(warped, clean, luminance, None if visible.ndim == 2 else visible, weight)
         moments["registration"] = time.perf_counter()
         fused, registered = self.fuser.fuse(pair, moments)
         moments["colour"] = time.perf_counter()
-        return Result("pair", fused, weight, registered, visible, stamps_ns, age_s, pair, moments)
+        return Result("pair", fused, weight, registered, visible, stamps_ns, age_s, pair, False, moments)
 
     def alone(self, frame: LoneFrame[Any], rgb_size: tuple[int, int] | None) -> Result:
         """A message of one camera to its image; the thermal one on the RGB pixel grid of that size (width, height).
@@ -182,7 +195,7 @@ class FusionPipeline:
             return Result(
                 "rgb", visible, np.zeros(visible.shape[:2], np.uint8), NOTHING, visible, stamps_ns, moments=moments
             )
-        thermal = self.scaler.crop(thermal_from_message(frame.item, colour=True))
+        thermal = self.scaler.upright(thermal_from_message(frame.item, colour=True))
         self._look({"thermal": thermal}, stamps_ns)
         if self.frozen.is_frozen and self._frozen_policy != "fuse":
             raise self._frozen_error()
@@ -211,6 +224,7 @@ class FusionPipeline:
         """Forgets the frames before, as after a jump of the clock, and the lenses that messages told of."""
         self.scaler.reset()
         self.frozen.reset()
+        self.blindness.reset()
         self._rgb_frozen, self._depth = FrozenDetector(), BitDepth()
         self._seen.clear()
         self._conditions.clear()
@@ -225,7 +239,7 @@ class FusionPipeline:
         problems = self.lenses.problems()
         if self.frozen.is_frozen and self._frozen_policy != "fuse":
             problems.append(f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s")
-        problems += self.scaler.problems()
+        problems += self.blindness.problems() + self.scaler.problems()
         if self._registered:
             registration, thermal_shape, rgb_shape = self._registered
             problems += registration.doubts(thermal_shape, rgb_shape)
@@ -255,6 +269,8 @@ class FusionPipeline:
         values |= {f"seen.{name}": str(number) for name, number in sorted(self._seen.copy().items()) if number}
         values["thermal_frozen_frames"] = str(self.frozen.frames)
         values["thermal_freezes"] = str(self.frozen.freezes)
+        values["thermal_blind_frames"] = str(self.blindness.frames)
+        values["thermal_partly_blind_frames"] = str(self.blindness.parts)
         values["thermal_bad_pixels"] = str(self.scaler.bad_pixels.count)
         return values | (self.refiner.report() if self.refiner else {})
 

@@ -28,6 +28,7 @@ CAMERAS: tuple[Camera, Camera] = ("thermal", "rgb")
 FRAMES_AHEAD = 6
 TOO_LATE_NS = 50_000_000
 PATIENCE_S = 10.0
+ENCODINGS = {"uint8": "mono8", "uint16": "16UC1", "float32": "32FC1"}
 QOS = QoSProfile(depth=5, history=QoSHistoryPolicy.KEEP_LAST, reliability=QoSReliabilityPolicy.RELIABLE)
 
 
@@ -51,7 +52,7 @@ def publish_frames(
 ) -> dict[Camera, Count]:
     """Publishes ``frames`` until they end, ``duration_s`` has passed, or SIGINT or SIGTERM; called in the main thread.
 
-    Topics: ``thermal/image_raw`` (``16UC1``, ``mono8`` or ``rgb8``), ``rgb/image_raw`` (``rgb8``) and a
+    Topics: ``thermal/image_raw`` (``16UC1``, ``mono8``, ``32FC1`` or ``rgb8``), ``rgb/image_raw`` (``rgb8``) and a
     ``camera_info`` beside each, with the ``intrinsics`` of the camera, all zero (uncalibrated) without. Stamps are
     those of the frames, counted from the node's clock at the first one. A frame that is 50 ms late is skipped. The
     first one waits, for 10 s at most, until each image topic has that many ``subscribers``.
@@ -170,7 +171,7 @@ class _CameraPublisher:
     def _publish(self, frame: Frame) -> None:
         stamp = Time(nanoseconds=self._start_stamp_ns + frame.stamp_ns).to_msg()
         header = Header(stamp=stamp, frame_id=f"{frame.camera}_optical_frame")
-        encoding = "rgb8" if frame.image.ndim == 3 else {"uint8": "mono8", "uint16": "16UC1"}[frame.image.dtype.name]
+        encoding = "rgb8" if frame.image.ndim == 3 else ENCODINGS[frame.image.dtype.name]
         self._infos[frame.camera].publish(self._camera_info(frame, header))
         self._images[frame.camera].publish(fill_image(Image(header=header), frame.image, encoding))
 
