@@ -354,14 +354,13 @@ class TestInterruption:
     def test_stopped_early_everything_is_valid(self, values, tmp_path, monkeypatch):
         stop = threading.Event()
         path = write_bag(tmp_path / "drive", drive(100))
-        from mmcfusion_ros.evaluation.bags import evaluate
 
         def times_and_stop(frame):
             if frame.pair.rgb_stamp_ns >= START + NS:
                 stop.set()
             return {"skew_ms": 0.0, "total_ms": 1.0}
 
-        monkeypatch.setattr(evaluate, "frame_times", times_and_stop)
+        monkeypatch.setattr("mmcfusion_ros.evaluation.bags.evaluate_bag.frame_times", times_and_stop)
         result = evaluate_bag(path, values, tmp_path / "out", BagOptions(metrics=False, report=False), stop)
         assert result.summary["outcome"] == "interrupted"
         assert result.summary["counts"]["fused"] == 11
@@ -435,7 +434,7 @@ def test_the_page_gets_a_bounded_number_of_frames_and_pictures(expected):
     image = np.zeros((8, 8), np.uint8)
     kept = report.frames
     for _ in range(expected):
-        report.add(Fused(None, None, START, image, image, image, image, {}), {})
+        report.add(Fused(None, None, START, Result("pair", image, None, image, image), None, {}), {})
     assert 0.4 * min(expected, 3000) <= len(kept) <= 3000
     assert 0.4 * min(expected, 60) <= sum(frame.fused is not None for frame in kept) <= 60
 

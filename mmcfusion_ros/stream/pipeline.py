@@ -56,8 +56,8 @@ class Result:
     source: Source
     image: np.ndarray
     weight: np.ndarray | None
-    registered: np.ndarray = NOTHING
-    visible: np.ndarray = NOTHING
+    registered: np.ndarray
+    visible: np.ndarray
     stamps_ns: Mapping[Stream, int] = field(default_factory=dict)
     thermal_age_s: float = float("nan")
     pair: RegisteredPair | None = None
