@@ -12,6 +12,7 @@ from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 
 HEIGHT, WIDTH = 480, 640
 LEFT = np.s_[:, : WIDTH // 2]
@@ -26,7 +27,6 @@ REAL = (
     "detection/*/ir",
     "misaligned/*/ir*",
 )
-from mmcfusion_ros.stream.pipeline import FusionPipeline
 
 
 def noise(deviation, level=0.0, shape=(HEIGHT, WIDTH), seed=0):

@@ -121,21 +121,22 @@ class FusionPipeline:
         return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted)
 
     def __call__(self, thermal: np.ndarray, visible: np.ndarray) -> Result:
-        """A thermal image (``h x w`` uint8 or uint16, or ``h x w x 3`` uint8, red first, in the colours of a palette)
-        and a visible one (``H x W [x 3]`` uint8, red first) to a fused image like the visible one.
+        """A thermal image, as :meth:`ThermalScaler.upright` takes it, and a visible one (``H x W [x 3]`` uint8, red
+        first) to a fused image like the visible one.
 
         Raises ``ValueError`` for images that do not fit, ``FusionError`` if the backend fails, ``FrozenThermalError``
         if the last thermal image of :meth:`fuse` was an old one and ``frozen_policy`` is drop.
         """
         moments = {"start": time.perf_counter()}
+        thermal = self.scaler.upright(thermal)
         raw = thermal.ndim == 2 and thermal.dtype in (np.uint8, np.uint16)
         if not thermal.size or not (raw or (thermal.shape[2:] == (3,) and thermal.dtype == np.uint8)):
             raise ValueError(
-                f"thermal image of {thermal.dtype}, shape {thermal.shape}; it must be h x w uint8 or uint16, "
+                f"thermal image of {thermal.dtype}, shape {thermal.shape}; it must be h x w counts or temperatures, "
                 "or h x w x 3 uint8"
             )
         check_visible(visible)
-        return self._fuse(self.scaler.upright(thermal), visible, {}, 0.0, moments, True)
+        return self._fuse(thermal, visible, {}, 0.0, moments, True)
 
     def _fuse(
         self,
