@@ -324,7 +324,7 @@ def test_model_files_are_truncated_and_replaced_while_running(tmp_path, private_
 
 def test_the_calibration_file_is_replaced_by_garbage_while_running(tmp_path):
     file = tmp_path / "calibration.yaml"
-    good = "homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\n"
+    good = "homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nthermal_size: [64, 48]\nrgb_size: [64, 48]\n"
     file.write_text(good)
     with Bench(registration__type="homography", registration__file=str(file)) as bench:
         rig = bench.rig

@@ -11,6 +11,7 @@ from ros_helpers import Bench
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
+from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.ros.image_messages import compressed_message
 
@@ -35,7 +36,7 @@ def dropped(rig, reason: str) -> int:
 
 def homography_file(folder, matrix):
     path = folder / "calibration.yaml"
-    path.write_text(f"homography: {[float(value) for value in np.ravel(matrix)]}\n")
+    save_calibration(Calibration(matrix, (WIDTH, HEIGHT), (WIDTH, HEIGHT)), path)
     return str(path)
 
 

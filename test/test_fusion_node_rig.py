@@ -40,6 +40,16 @@ class TestCameraInfo:
         message.distortion_model = ""
         assert intrinsics_from_message(message).distortion_coefficients == ()
 
+    def test_a_fisheye_lens_of_zeros_is_no_pinhole(self):
+        """Its radius is the angle itself: at 45 degrees 60 * pi / 4 pixels, not 60."""
+        message = info(d=(0.0,) * 4)
+        message.distortion_model = "fisheye"
+        lens = intrinsics_from_message(message)
+        np.testing.assert_allclose(lens.pixels(np.array([[1.0, 0.0]])), [[31.5 + 60 * np.pi / 4, 23.5]])
+        message.distortion_model, message.d = "", [0.1, 0.0, 0.0, 0.0]
+        with pytest.raises(ValueError, match="distortion_model is ''"):
+            intrinsics_from_message(message)
+
     def test_binning_and_region_of_interest(self):
         """A pixel of the cut and binned image sees what its four pixels of the full image see."""
         full = intrinsics_from_message(info(d=()))
@@ -141,7 +151,7 @@ def test_a_binned_rgb_camera_has_its_camera_info_and_its_grid():
 
 def test_the_valid_mask_says_where_the_image_shows_what_thermal_sees(tmp_path):
     path = tmp_path / "rig.yaml"
-    save_calibration(Calibration(np.array([[1, 0, 10], [0, 1, -4], [0, 0, 1]])), path)
+    save_calibration(Calibration(np.array([[1, 0, 10], [0, 1, -4], [0, 0, 1]]), (WIDTH, HEIGHT), (WIDTH, HEIGHT)), path)
     seen = np.zeros((HEIGHT, WIDTH), np.uint8)
     seen[:-4, 10:] = 255
     with Bench(registration__type="homography", registration__file=str(path), stall_timeout=0.5) as bench:

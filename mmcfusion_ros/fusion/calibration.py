@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
 from mmcfusion_ros.fusion.camera import Intrinsics
+from mmcfusion_ros.yaml_files import check_keys, described, read_yaml
 
 Kind = Literal["identity", "homography", "calibrated"]
 MAX_CONDITION = 1e4
 ROTATION_TOLERANCE = 1e-3
 LONGEST_BASELINE_M = 10.0
+CONTRADICTION = "a homography and extrinsics contradict each other; keep one of them"
+CAMERA_KEYS = ("image_width", "image_height", "camera_matrix", "distortion_model", "distortion_coefficients")
+OTHER_CAMERA_KEYS = ("camera_name", "rectification_matrix", "projection_matrix")  # which camera_calibration writes
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,8 @@ class Calibration:
     """From the thermal camera's pixels to the RGB camera's: nothing (one field of view), a homography, or a rig.
 
     - ``homography`` (3x3) takes thermal pixels to RGB pixels, ``(x, y)`` from 0 at the centre of the top left one, of
-      images of ``thermal_size`` and ``rgb_size`` (width, height); without these, of the images that come.
+      images of ``thermal_size`` and ``rgb_size`` (width, height). Files have both; without them it belongs to the
+      first pair of images that a ``Registration`` gets.
     - A calibrated rig has ``rotation`` (3x3) and ``translation`` (3, metres): ``X_rgb = rotation @ X_thermal +
       translation``, in optical frames (x right, y down, z forward). ``thermal`` and ``rgb`` are the intrinsics, None
       where camera_info will bring them. The overlay is exact on the plane ``plane_normal @ X_rgb = plane_distance``
@@ -49,7 +51,7 @@ class Calibration:
         if (self.rotation is None) != (self.translation is None):
             raise ValueError("extrinsics need both a rotation and a translation")
         if self.homography is not None and self.rotation is not None:
-            raise ValueError("a homography and extrinsics contradict each other; keep one of them")
+            raise ValueError(CONTRADICTION)
         if self.rotation is not None:
             self._set(rotation=as_rotation(self.rotation), translation=as_translation(self.translation))
         if not self.plane_distance > 0:
@@ -92,15 +94,9 @@ def load_calibration(path: str | Path) -> Calibration:
 
     Raises ``FileNotFoundError``, or ``ValueError`` naming the file and what is wrong in it.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"calibration file {path} does not exist")
+    content = read_yaml(path, "calibration file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
-    try:
-        return _from_content(content)
+        return calibration_from_content(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -172,7 +168,7 @@ def _from_quaternion(quaternion: np.ndarray) -> np.ndarray:
 def _numbers(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
     """A float64 array of this shape, from nested or flat lists; ``ValueError`` naming it."""
     count = {(9,): "nine", (4,): "four", (3,): "three"}[(int(np.prod(shape)),)]
-    text = f"{name} must be {count} numbers{', row by row' * (len(shape) == 2)}, not {reprlib.repr(values)}"
+    text = f"{name} must be {count} numbers{', row by row' * (len(shape) == 2)}, not {described(values)}"
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -184,80 +180,91 @@ def _numbers(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
     return array.reshape(shape)
 
 
-def _from_content(content: object) -> Calibration:
+def calibration_from_content(content: object) -> Calibration:
+    """Of a file's content; ``ValueError`` naming the first key or value that is wrong."""
     if not isinstance(content, dict) or not content.keys() & {"homography", "extrinsics"}:
         raise ValueError(
             "no key homography or extrinsics; write 'homography: [nine numbers, row by row]', "
             "or see config/calibration.example.yaml"
         )
-    known = {"homography", "thermal_size", "rgb_size", "thermal", "rgb", "extrinsics", "plane"}
-    if unknown := content.keys() - known:
-        raise ValueError(f"unknown key {min(map(str, unknown))}; there are {', '.join(sorted(known))}")
-    values: dict[str, Any] = {}
-    if "homography" in content:
-        values["homography"] = as_homography(content["homography"])
-    for name in ("thermal_size", "rgb_size"):
-        if name in content:
-            values[name] = _size(name, content[name])
-    for name in ("thermal", "rgb"):
-        if name in content:
-            values[name] = _intrinsics(name, content[name])
-    if "extrinsics" in content:
-        extrinsics = _mapping("extrinsics", content["extrinsics"])
-        values["rotation"] = as_rotation(extrinsics.get("rotation", extrinsics.get("quaternion")))
-        values["translation"] = as_translation(extrinsics.get("translation"))
-    if "plane" in content:
-        plane = _mapping("plane", content["plane"])
-        values["plane_distance"] = _distance(plane.get("distance", np.inf))
-        values["plane_normal"] = plane.get("normal", (0.0, 0.0, 1.0))
-    return Calibration(**values)
+    if "homography" in content and "extrinsics" in content:
+        raise ValueError(CONTRADICTION)
+    plain = "homography" in content
+    required = ("homography", "thermal_size", "rgb_size") if plain else ("extrinsics",)
+    check_keys("the file", content, required, () if plain else ("thermal", "rgb", "plane"))
+    if plain:
+        thermal_size, rgb_size = (_size(name, content[name]) for name in ("thermal_size", "rgb_size"))
+        return Calibration(as_homography(content["homography"]), thermal_size, rgb_size)
+    thermal, rgb = (
+        intrinsics_from_content(name, content[name]) if name in content else None for name in ("thermal", "rgb")
+    )
+    extrinsics = content["extrinsics"]
+    turn = "quaternion" if isinstance(extrinsics, dict) and "quaternion" in extrinsics else "rotation"
+    extrinsics = check_keys("extrinsics", extrinsics, (turn, "translation"))
+    plane = check_keys("plane", content.get("plane", {}), optional=("distance", "normal"))
+    return Calibration(
+        rotation=as_rotation(extrinsics[turn]),
+        translation=as_translation(extrinsics["translation"]),
+        plane_distance=_distance(plane.get("distance", np.inf)),
+        plane_normal=plane.get("normal", (0.0, 0.0, 1.0)),
+        thermal=thermal,
+        rgb=rgb,
+    )
 
 
 def _distance(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"plane.distance is {reprlib.repr(value)}; it must be a number, in metres (.inf: far away)")
+        raise ValueError(f"plane.distance is {described(value)}; it must be a number, in metres (.inf: far away)")
     return float(value)
-
-
-def _mapping(name: str, value: object) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} must hold keys and values, not {reprlib.repr(value)}")
-    return value
 
 
 def _size(name: str, value: object) -> tuple[int, int]:
     if not (isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)):
-        raise ValueError(f"{name} must be [width, height] in pixels, not {reprlib.repr(value)}")
+        raise ValueError(f"{name} must be [width, height] in pixels, not {described(value)}")
     return value[0], value[1]
 
 
-def _intrinsics(name: str, value: object) -> Intrinsics:
-    """From the keys of a file that ``camera_calibration`` wrote; its others (name, rectification) are not needed."""
-    camera = _mapping(name, value)
-    for key in ("image_width", "image_height", "camera_matrix"):
-        if key not in camera:
-            raise ValueError(f"{name} has no key {key}; it takes what ROS camera_calibration writes")
+def intrinsics_from_content(name: str, content: object) -> Intrinsics:
+    """From the keys of a file that ROS ``camera_calibration`` wrote; ``ValueError`` naming the camera and the key."""
+    camera = check_keys(name, content, CAMERA_KEYS, OTHER_CAMERA_KEYS)
     width, height = _size(f"{name}.image_width and image_height", [camera["image_width"], camera["image_height"]])
-    matrix = _numbers(f"{name}.camera_matrix", _data(camera["camera_matrix"]), (3, 3))
+    matrix = _numbers(f"{name}.camera_matrix", _data(f"{name}.camera_matrix", camera["camera_matrix"]), (3, 3))
+    coefficients = _data(f"{name}.distortion_coefficients", camera["distortion_coefficients"])
+    try:
+        distortion = tuple(float(k) for k in coefficients)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name}.distortion_coefficients must be numbers, not {described(coefficients)}") from error
+    model = camera["distortion_model"]
+    if not isinstance(model, str):
+        raise ValueError(f"{name}.distortion_model is {described(model)}; it must be a name")
+    return intrinsics(name, (width, height), matrix, model, distortion)
+
+
+def intrinsics(
+    name: str, size: tuple[int, int], matrix: np.ndarray, model: str, distortion: tuple[float, ...]
+) -> Intrinsics:
+    """Those of a camera of that name, whose errors name it; the centre must lie in the image of ``size``."""
+    width, height = size
     if not (0 <= matrix[0, 2] < width and 0 <= matrix[1, 2] < height):
         raise ValueError(
             f"{name}.camera_matrix has its centre at ({matrix[0, 2]:g}, {matrix[1, 2]:g}), outside of the "
             f"{width}x{height} image; it belongs to another resolution or camera"
         )
-    coefficients = _data(camera.get("distortion_coefficients", []))
     try:
-        distortion = tuple(float(k) for k in coefficients)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}.distortion_coefficients must be numbers, not {reprlib.repr(coefficients)}") from error
-    try:
-        return Intrinsics(width, height, matrix, str(camera.get("distortion_model", "plumb_bob")), distortion)
+        return Intrinsics(width, height, matrix, model, distortion)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
 
-def _data(value: Any) -> Any:
-    """``camera_calibration`` writes a matrix as rows, cols and data."""
-    return value.get("data") if isinstance(value, dict) else value
+def _data(name: str, value: Any) -> Any:
+    """``camera_calibration`` writes a matrix as rows, cols and data; OpenCV adds dt."""
+    if not isinstance(value, dict):
+        return value
+    check_keys(name, value, ("rows", "cols", "data"), ("dt",))
+    data, sides = value["data"], (value["rows"], value["cols"])
+    if not (isinstance(data, list) and all(type(side) is int for side in sides) and sides[0] * sides[1] == len(data)):
+        raise ValueError(f"{name} does not have as many values in data as its rows and cols say")
+    return data
 
 
 def _intrinsics_lines(camera: Intrinsics) -> list[str]:

@@ -74,8 +74,9 @@ def intrinsics_from_message(message: Any) -> Intrinsics:
     across, down = max(1, message.binning_x), max(1, message.binning_y)
     cut = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
     bin_ = np.array([[1 / across, 0, 0.5 / across - 0.5], [0, 1 / down, 0.5 / down - 0.5], [0, 0, 1]])
-    distortion = tuple(message.d) if any(message.d) else ()
-    model = message.distortion_model if distortion else "plumb_bob"
+    model, distortion = message.distortion_model, tuple(message.d)
+    if model in ("", "none", "pinhole") and not any(distortion):  # as simulators send it
+        model, distortion = "plumb_bob", ()
     return Intrinsics(*sent_size(message), bin_ @ cut @ matrix, model, distortion)
 
 
