@@ -17,7 +17,7 @@ from mmcfusion_ros.ros.inputs import STREAMS, Inputs
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.processor import Processor
 from mmcfusion_ros.ros.worker import LoneFrame, NewestPairWorker
-from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
+from mmcfusion_ros.stream.camera_info import CameraInfoRegistration, CameraInfos
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.mode import Mode, ModeSwitch
 from mmcfusion_ros.stream.pair_filter import PairFilter, stamp_ns
@@ -53,7 +53,7 @@ class Fusing:
         self._pairs.registerPairCallback(self._note_pair)
         self._camera_infos = CameraInfoRegistration(pipeline.calibration)
         pipeline.use(self._camera_infos.registration)
-        self._inputs = Inputs(node, settings, self._take_frame, self._take_camera_info, self._camera_infos.cameras)
+        self._inputs = Inputs(node, settings, self._take_frame, self._take_camera_info)
         topics: dict[Stream, str] = {stream: self._inputs.topics[f"{stream}_in"] for stream in STREAMS}
         self._watch = FrameWatch(settings, topics, outputs.trace, self._logger.warning)
         self._display = Display(settings, outputs, self._logger.warning)
@@ -75,7 +75,7 @@ class Fusing:
             self._logger.warning("the frame at work was given up")
         if self._pipeline.refiner:
             self._pipeline.refiner.stop()
-        self._outputs.camera_info = None
+        self._outputs.camera_infos = CameraInfos()
         self._on_mode("NONE")
 
     def watch(self) -> bool:
@@ -126,7 +126,7 @@ class Fusing:
     def _take_camera_info(self, message: CameraInfo, stream: Stream) -> None:
         if stream == "rgb":
             self._health.count("camera_info_in")
-            self._outputs.camera_info = message
+        self._outputs.camera_infos.take(message, stream)
         if stream in self._camera_infos.cameras:
             self._camera_infos.take(message, stream)
             self._pipeline.use(self._camera_infos.registration)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from mmcfusion_ros.ros.camera_info_subscription import CameraInfoSubscription
 from mmcfusion_ros.ros.node_parameters import qos_profile
 from mmcfusion_ros.ros.subscriber import Subscriber
 from mmcfusion_ros.stream.pairing import Stream
@@ -18,7 +20,7 @@ STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
 
 
 class Inputs:
-    """Subscribes to both cameras, the RGB camera's ``camera_info``, and the thermal one's if registration needs it.
+    """Subscribes to the images and ``camera_info`` of both cameras.
 
     ``on_frame(message, stream)`` and ``on_camera_info(message, stream)`` are called by the thread that spins the node.
     ``topics`` are the full names, by ``thermal_in``, ``rgb_in`` and ``camera_info_in``.
@@ -30,26 +32,26 @@ class Inputs:
         settings: Settings,
         on_frame: Callable[[Image | CompressedImage, Stream], object],
         on_camera_info: Callable[[CameraInfo, Stream], object],
-        calibrated_by_messages: Collection[Stream],
     ) -> None:
         self._node = node
         self._qos = qos_profile(settings, "input")
         self._subscribers: dict[str, Any] = {}
+        self._infos: dict[Stream, CameraInfoSubscription] = {}
         try:
             self._subscribe_to_all(settings, on_frame, on_camera_info)
-            if "thermal" in calibrated_by_messages:
-                self._subscribe("thermal_info_in", CameraInfo, "thermal/camera_info", on_camera_info, "thermal")
         except Exception:
             self.close()
             raise
         self.topics = {name: subscriber.sub.topic_name for name, subscriber in self._subscribers.items()}
+        self.topics["camera_info_in"] = self._infos["rgb"].topic
 
     def _subscribe_to_all(self, settings: Settings, on_frame: Any, on_camera_info: Any) -> None:
         for stream in STREAMS:
             compressed = settings.text(f"{stream}.transport") == "compressed"
             topic = f"{stream}/image_raw" + ("/compressed" if compressed else "")
             self._subscribe(f"{stream}_in", CompressedImage if compressed else Image, topic, on_frame, stream)
-        self._subscribe("camera_info_in", CameraInfo, "rgb/camera_info", on_camera_info, "rgb")
+            take = partial(on_camera_info, stream=stream)
+            self._infos[stream] = CameraInfoSubscription(self._node, f"{stream}/camera_info", take, self._qos)
 
     def _subscribe(self, name: str, message_type: type, topic: str, *callback: Any) -> None:
         subscriber = Subscriber(self._node, message_type, topic, qos_profile=self._qos)
@@ -58,6 +60,8 @@ class Inputs:
 
     def close(self) -> None:
         """Unsubscribes."""
+        while self._infos:
+            self._infos.popitem()[1].close()
         for name in list(self._subscribers):
             self._node.destroy_subscription(self._subscribers[name].sub)
             del self._subscribers[name]

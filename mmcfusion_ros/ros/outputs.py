@@ -13,19 +13,19 @@ from mmcfusion_ros.fusion.pipeline import StageClock
 from mmcfusion_ros.ros.image_messages import compressed_message, image_message
 from mmcfusion_ros.ros.log_throttle import LogThrottle, where
 from mmcfusion_ros.ros.node_parameters import qos_profile
-from mmcfusion_ros.stream.camera_info import sent_size
+from mmcfusion_ros.stream.camera_info import CameraInfos
 from mmcfusion_ros.stream.pair_filter import stamp_ns
 from mmcfusion_ros.stream.settings import Settings
 
 
 class Outputs:
-    """Publishes images as the settings ask for, each with the last ``camera_info`` of the RGB camera; holds the trace
+    """Publishes images as the settings ask for, each with its ``camera_info`` by ``camera_infos``; holds the trace
     of the frames, if one is asked for."""
 
     def __init__(self, node: LifecycleNode, settings: Settings) -> None:
         self._node, self._settings = node, settings
         self._throttle = LogThrottle()
-        self.camera_info: CameraInfo | None = None
+        self.camera_infos = CameraInfos()
         self.trace = settings.trace(node.get_logger().warning)
         topics = {
             "image": (Image, "fused/image_raw"),
@@ -86,19 +86,12 @@ class Outputs:
             display.publish(image_message(image, "rgb8", header))
 
     def _publish_camera_info(self, image: Image) -> None:
-        info = self.camera_info
-        if info is None:
-            return
-        sizes = [sent_size(info), (info.width, info.height)]  # some drivers give the size as sent
-        if (image.width, image.height) not in sizes:
-            self._warn("size", "is {}x{}, the image {}x{}".format(*sizes[0], image.width, image.height), image)
-        elif not np.isfinite(np.concatenate([info.k, info.d, info.r, info.p])).all():
-            self._warn("numbers", "has numbers that are not finite", image)
-        else:
-            info.header = image.header
+        info, problem = self.camera_infos.outgoing(image)
+        if info:
             self._publishers["camera_info"].publish(info)
-
-    def _warn(self, key: str, problem: str, image: Image) -> None:
+        if not problem:
+            return
         place = where(self._node.resolve_topic_name("rgb/camera_info"), stamp_ns(image))
-        if line := self._throttle(key, f"camera_info {problem}: fused/camera_info is not published {place}"):
+        text = f"camera_info {problem}: fused/camera_info is not published {place}"
+        if line := self._throttle(problem[:3], text):
             self._node.get_logger().warning(line)

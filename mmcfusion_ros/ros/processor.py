@@ -13,13 +13,11 @@ from std_msgs.msg import Header
 from mmcfusion_ros.fusion.conditions import rgb_conditions, thermal_conditions
 from mmcfusion_ros.fusion.errors import BackendGivenUp, FrozenThermalError, one_line
 from mmcfusion_ros.fusion.frozen import FrozenDetector
-from mmcfusion_ros.fusion.fuser import check_size
 from mmcfusion_ros.fusion.pipeline import FusionPipeline, RegisteredPair, StageClock
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.frame_watch import FrameWatch
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.worker import Job, LoneFrame, source_of
-from mmcfusion_ros.stream.camera_info import sent_size
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.messages import BadImage, BitDepth, drop_reason, rgb_from_message, thermal_from_message
 from mmcfusion_ros.stream.mode import ModeSwitch, Source
@@ -114,10 +112,12 @@ class Processor:
         if frame.stream == "rgb":
             image = self._rgb(frame.message)
             return Result("rgb", image, np.zeros(image.shape[:2], np.uint8), frame.message.header)
-        image = self._pipeline.thermal_alone(self._read("thermal", frame.message), self._rgb_size())
+        grid = self._outputs.camera_infos.grid
+        shape = (grid.height, grid.width) if grid else None
+        image = self._pipeline.thermal_alone(self._read("thermal", frame.message), shape)
         self._modes.succeeded("thermal")
         stamp = Time(nanoseconds=frame.time_ns).to_msg()
-        header = Header(stamp=stamp, frame_id=frame.message.header.frame_id)
+        header = Header(stamp=stamp, frame_id=(grid or frame.message.header).frame_id)
         return Result("thermal", image, self._pipeline.weight, header)
 
     def _publish(self, job: Job, result: Result, clock: StageClock) -> bool:
@@ -142,6 +142,7 @@ class Processor:
     def _rgb(self, message: Any) -> np.ndarray:
         image = self._read("rgb", message)
         self._modes.succeeded("rgb")
+        self._outputs.camera_infos.saw_rgb(image.shape, message.header.frame_id)
         return image
 
     def _read(self, stream: Stream, message: Any) -> np.ndarray:
@@ -157,15 +158,6 @@ class Processor:
             self._rgb_frozen(image, stamp_s)
         self._health.see(stream, CONDITIONS[stream](image), frozen.age_s if frozen.repeats else 0.0)
         return image
-
-    def _rgb_size(self) -> tuple[int, int] | None:
-        info = self._outputs.camera_info
-        width, height = sent_size(info) if info else (0, 0)
-        try:
-            check_size(width, height)
-        except ValueError:
-            return None
-        return height, width
 
     def _drop(self, job: Job, reason: str, error: Exception) -> None:
         self._health.drop(reason)

@@ -1,13 +1,15 @@
-"""Intrinsics from camera_info messages, for a calibration whose file has none."""
+"""What the cameras say of themselves in camera_info: lenses for a calibration that has none, and what goes out."""
 
 from __future__ import annotations
 
-from typing import Any
+from copy import copy
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
+from mmcfusion_ros.fusion.fuser import check_size
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.pairing import Stream
 
@@ -51,6 +53,66 @@ class CameraInfoRegistration:
         """Which camera_info is missing or wrong, in words."""
         missing = [f"registration waits for {c}/camera_info" for c in self.cameras if c not in self._messages]
         return [*self._wrong.values(), *missing]
+
+
+class Grid(NamedTuple):
+    """The pixels of a camera: their number, and the frame in which they look."""
+
+    width: int
+    height: int
+    frame_id: str
+
+
+class CameraInfos:
+    """The last ``camera_info`` of each camera, and the RGB camera's ``grid``: that of its last image, or of its
+    camera_info before one has come; None while neither is known.
+
+    All images that go out are on that grid. Thermal images from a time when it is not known are as their camera has
+    taken them.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[Stream, Any] = {}
+        self.grid: Grid | None = None
+        self._seen = False
+
+    def take(self, message: Any, camera: Stream) -> None:
+        """A ``camera_info`` message."""
+        self._last[camera] = message
+        if camera == "rgb" and not self._seen:
+            self.grid = _possible_grid(*sent_size(message), message.header.frame_id)
+
+    def saw_rgb(self, shape: tuple[int, ...], frame_id: str) -> None:
+        """An RGB image of that shape (height, width) came."""
+        self.grid, self._seen = Grid(shape[1], shape[0], frame_id), True
+
+    def outgoing(self, image: Any) -> tuple[Any, str]:
+        """The message that goes out with an image message, or None and why it cannot go: a copy with its header.
+
+        That of a camera which is not calibrated, without a size and with K = 0, gets the size of the image, so that
+        subscribers who want both hear something.
+        """
+        last = self._last.get("rgb" if self.grid else "thermal")
+        if last is None:
+            return None, ""
+        message, size = copy(last), (image.width, image.height)
+        message.header = image.header
+        if not (last.width or last.height or np.any(last.k)):
+            message.width, message.height = size
+        sizes = [sent_size(message), (message.width, message.height)]  # some drivers give the size as sent
+        if size not in sizes:
+            return None, "is {}x{}, the image {}x{}".format(*sizes[0], *size)
+        if not np.isfinite(np.concatenate([last.k, last.d, last.r, last.p])).all():
+            return None, "has numbers that are not finite"
+        return message, ""
+
+
+def _possible_grid(width: int, height: int, frame_id: str) -> Grid | None:
+    try:
+        check_size(width, height)
+    except ValueError:
+        return None
+    return Grid(width, height, frame_id)
 
 
 def sent_size(message: Any) -> tuple[int, int]:
