@@ -40,6 +40,7 @@ def read_yaml(path: str | Path, kind: str = "file") -> Any:
 def parse_yaml(text: str) -> Any:
     """The same of a text."""
     text = text.replace(OPENCV_HEAD, "#", 1) if text.startswith(OPENCV_HEAD) else text
+    text = text.rstrip().removesuffix("\n---")  # with which ``ros2 topic echo`` ends
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:

@@ -58,7 +58,7 @@ class Calibration:
             raise ValueError(
                 f"plane.distance is {self.plane_distance}; it must be positive, in metres (.inf: far away)"
             )
-        normal = _numbers("plane.normal", self.plane_normal, (3,))
+        normal = numbers("plane.normal", self.plane_normal, (3,))
         if not np.linalg.norm(normal) > 1e-6:
             raise ValueError(f"plane.normal is {normal.tolist()}; it has no direction")
         self._set(plane_normal=normal / np.linalg.norm(normal))
@@ -122,7 +122,7 @@ def save_calibration(calibration: Calibration, path: str | Path, comment: str = 
 
 def as_homography(values: object) -> np.ndarray:
     """Nine numbers, row by row, or three rows of three, as a 3x3 float64 matrix; ``ValueError`` if it is none."""
-    matrix = _numbers("homography", values, (3, 3))
+    matrix = numbers("homography", values, (3, 3))
     kilopixels = np.diag([1e-3, 1e-3, 1])
     if not np.linalg.cond(kilopixels @ matrix @ np.linalg.inv(kilopixels)) < MAX_CONDITION:
         raise ValueError("homography is singular, or nearly: it maps the thermal image to a line; calibrate again")
@@ -134,8 +134,8 @@ def as_homography(values: object) -> np.ndarray:
 def as_rotation(values: object) -> np.ndarray:
     """A rotation matrix as nine numbers, row by row, or a quaternion [x, y, z, w]; ``ValueError`` if it is none."""
     if np.size(np.array(values, dtype=object)) == 4:
-        return _from_quaternion(_numbers("extrinsics.quaternion", values, (4,)))
-    matrix = _numbers("extrinsics.rotation", values, (3, 3))
+        return _from_quaternion(numbers("extrinsics.quaternion", values, (4,)))
+    matrix = numbers("extrinsics.rotation", values, (3, 3))
     error = np.abs(matrix @ matrix.T - np.eye(3)).max()
     if not error < ROTATION_TOLERANCE:
         raise ValueError(f"extrinsics.rotation is no rotation: its rows are off by {error:.2g} from unit and square")
@@ -147,7 +147,7 @@ def as_rotation(values: object) -> np.ndarray:
 
 def as_translation(values: object) -> np.ndarray:
     """Three numbers in metres; ``ValueError`` if they are none, or longer than a rig can be."""
-    translation = _numbers("extrinsics.translation", values, (3,))
+    translation = numbers("extrinsics.translation", values, (3,))
     if np.linalg.norm(translation) > LONGEST_BASELINE_M:
         raise ValueError(
             f"extrinsics.translation is {translation.tolist()}, {np.linalg.norm(translation):.3g} m long; "
@@ -165,9 +165,10 @@ def _from_quaternion(quaternion: np.ndarray) -> np.ndarray:
     return np.eye(3) + 2 * w * cross + 2 * cross @ cross
 
 
-def _numbers(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
-    """A float64 array of this shape, from nested or flat lists; ``ValueError`` naming it."""
-    count = {(9,): "nine", (4,): "four", (3,): "three"}[(int(np.prod(shape)),)]
+def numbers(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
+    """A float64 array of this shape, from nested or flat lists or an OpenCV matrix; ``ValueError`` naming it."""
+    values = _data(name, values)
+    count = {16: "sixteen", 9: "nine", 4: "four", 3: "three"}[int(np.prod(shape))]
     text = f"{name} must be {count} numbers{', row by row' * (len(shape) == 2)}, not {described(values)}"
     try:
         array = np.array(values, dtype=np.float64)
@@ -193,7 +194,7 @@ def calibration_from_content(content: object) -> Calibration:
     required = ("homography", "thermal_size", "rgb_size") if plain else ("extrinsics",)
     check_keys("the file", content, required, () if plain else ("thermal", "rgb", "plane"))
     if plain:
-        thermal_size, rgb_size = (_size(name, content[name]) for name in ("thermal_size", "rgb_size"))
+        thermal_size, rgb_size = (size_from_content(name, content[name]) for name in ("thermal_size", "rgb_size"))
         return Calibration(as_homography(content["homography"]), thermal_size, rgb_size)
     thermal, rgb = (
         intrinsics_from_content(name, content[name]) if name in content else None for name in ("thermal", "rgb")
@@ -218,7 +219,8 @@ def _distance(value: object) -> float:
     return float(value)
 
 
-def _size(name: str, value: object) -> tuple[int, int]:
+def size_from_content(name: str, value: object) -> tuple[int, int]:
+    """Width and height in pixels; ``ValueError`` naming it."""
     if not (isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)):
         raise ValueError(f"{name} must be [width, height] in pixels, not {described(value)}")
     return value[0], value[1]
@@ -227,13 +229,11 @@ def _size(name: str, value: object) -> tuple[int, int]:
 def intrinsics_from_content(name: str, content: object) -> Intrinsics:
     """From the keys of a file that ROS ``camera_calibration`` wrote; ``ValueError`` naming the camera and the key."""
     camera = check_keys(name, content, CAMERA_KEYS, OTHER_CAMERA_KEYS)
-    width, height = _size(f"{name}.image_width and image_height", [camera["image_width"], camera["image_height"]])
-    matrix = _numbers(f"{name}.camera_matrix", _data(f"{name}.camera_matrix", camera["camera_matrix"]), (3, 3))
-    coefficients = _data(f"{name}.distortion_coefficients", camera["distortion_coefficients"])
-    try:
-        distortion = tuple(float(k) for k in coefficients)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name}.distortion_coefficients must be numbers, not {described(coefficients)}") from error
+    width, height = size_from_content(
+        f"{name}.image_width and image_height", [camera["image_width"], camera["image_height"]]
+    )
+    matrix = numbers(f"{name}.camera_matrix", camera["camera_matrix"], (3, 3))
+    distortion = coefficients(f"{name}.distortion_coefficients", camera["distortion_coefficients"])
     model = camera["distortion_model"]
     if not isinstance(model, str):
         raise ValueError(f"{name}.distortion_model is {described(model)}; it must be a name")
@@ -256,9 +256,18 @@ def intrinsics(
         raise ValueError(f"{name}: {error}") from error
 
 
+def coefficients(name: str, value: object) -> tuple[float, ...]:
+    """Any number of numbers; ``ValueError`` naming them."""
+    data = _data(name, value)
+    try:
+        return tuple(float(number) for number in data)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be numbers, not {described(data)}") from error
+
+
 def _data(name: str, value: Any) -> Any:
     """``camera_calibration`` writes a matrix as rows, cols and data; OpenCV adds dt."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or "data" not in value:
         return value
     check_keys(name, value, ("rows", "cols", "data"), ("dt",))
     data, sides = value["data"], (value["rows"], value["cols"])

@@ -65,7 +65,7 @@ def evaluate_bag(
     settings = Settings(values)
     statistics = Statistics()
     with Bag(path) as bag, FileHashes(bag.files) as hashes:
-        cameras = find_cameras(bag.topics, options.thermal_topic, options.rgb_topic)
+        cameras = find_cameras(bag.topics, options.thermal_topic, options.rgb_topic, bag.encoding_of)
         pipeline = settings.pipeline(settings.backend())
         lenses = CameraInfoRegistration(pipeline.calibration)
         if "thermal" not in lenses.cameras:
