@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.errors import FusionError
+from mmcfusion_ros.fusion.pipeline import EXCHANGED
 from mmcfusion_ros.ros.image_messages import compressed_message
 
 FAULTY = (
@@ -163,6 +164,13 @@ def test_a_silent_camera_is_reported(rig, camera):
 
     expected = f"no message on {rig.namespace}/{camera}/image_raw for"
     rig.wait(lambda: rig.problem().startswith(expected) and ";" not in rig.problem(), publish_the_other)
+
+
+def test_exchanged_cameras_are_doubted(rig):
+    counts = image(ramp(seed=3).astype(np.uint16) * 40 + 20_000, "16UC1")
+    rig.publish_info()
+    rig.wait(lambda: EXCHANGED in rig.problem(), lambda: rig.publish(rgb_image(), counts))
+    rig.wait(lambda: EXCHANGED not in rig.problem(), rig.publish)
 
 
 def test_missing_camera_info_is_reported(rig):

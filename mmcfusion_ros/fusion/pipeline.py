@@ -15,6 +15,8 @@ from mmcfusion_ros.fusion.fuser import Fuser, check_visible
 from mmcfusion_ros.fusion.registration import Registration, blend
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 
+EXCHANGED = "the thermal images have colours and the RGB images none: are the cameras exchanged?"
+
 
 class StageClock:
     """Time spent in each named stage of one frame, in milliseconds."""
@@ -87,6 +89,7 @@ class FusionPipeline:
         self.frozen = frozen or FrozenDetector()
         self._frozen_policy = frozen_policy
         self._doubts: list[str] = []
+        self._exchanged = False
         self.registered = np.zeros((0, 0), np.uint8)
         self.weight: np.ndarray | None = None
         self.pair: RegisteredPair | None = None
@@ -114,6 +117,7 @@ class FusionPipeline:
         """
         _check_thermal(thermal)
         check_visible(visible)
+        self._exchanged = thermal.ndim > visible.ndim and self.scaler.options.palette == "white_hot"
         self.check_age()
         if self.passes_through:
             clock.lap("thermal")
@@ -178,6 +182,8 @@ class FusionPipeline:
     def problems(self) -> list[str]:
         """What looks wrong with the cameras or their calibration, in words."""
         problems = self.scaler.problems() + self._doubts
+        if self._exchanged:
+            problems.insert(0, EXCHANGED)
         if self.frozen.is_frozen and self._frozen_policy != "fuse":
             problems.insert(0, f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s")
         return problems + (self.refiner.problems() if self.refiner else [])
