@@ -179,7 +179,7 @@ def test_an_encoding_that_is_not_supported(bench):
     with running(publish):
         problem, fix = only(bench)
     assert f"images on {bench.rig.namespace}/rgb/image_raw cannot be used" in problem
-    assert "'bayer_nonsense' needs cv_bridge" in problem
+    assert "'bayer_nonsense' is not understood" in problem
     assert "encoding" in fix
 
 

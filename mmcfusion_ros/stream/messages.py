@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import reprlib
 import struct
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.errors import FrozenThermalError, FusionError, NetworkBusy
+from mmcfusion_ros.stream.encodings import LAYOUTS, Layout
 from mmcfusion_ros.stream.pairing import Stream
 
 MAX_COMPRESSED_PIXELS = 64_000_000
 BIT_DEPTHS = (10, 12, 14, 16)
-
-# Encoding: type of one value, letters of one pixel ("y" is grey).
-_LAYOUTS = {
-    "mono8": (np.uint8, "y"),
-    "8UC1": (np.uint8, "y"),
-    "mono16": (np.uint16, "y"),
-    "16UC1": (np.uint16, "y"),
-    "rgb8": (np.uint8, "rgb"),
-    "rgba8": (np.uint8, "rgba"),
-    "bgr8": (np.uint8, "bgr"),
-    "8UC3": (np.uint8, "bgr"),
-    "bgra8": (np.uint8, "bgra"),
-    "8UC4": (np.uint8, "bgra"),
-}
 
 # (Encoding, shape of one pixel of the array): how to convert the array for the wire.
 _TO_WIRE = {
@@ -83,11 +70,8 @@ def thermal_from_message(message: Any, colour: bool = False) -> np.ndarray:
     Colour-coded images are taken as grey, or with ``colour`` given as ``H x W x 3`` uint8, red first. Read-only where
     it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
     """
-    pixels, letters = _pixels(message, "thermal", other="rgb8" if colour else "mono8")
-    target = "RGB" if colour else "GRAY"
-    if letters in ("y", target.lower()):
-        return pixels
-    return cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{letters.upper()}2{target}"))
+    pixels, layout = _pixels(message, "thermal", other="rgb8" if colour else "mono8")
+    return _converted(pixels, layout, "RGB" if colour else "GRAY", "thermal")
 
 
 class BitDepth:
@@ -110,23 +94,33 @@ def rgb_from_message(message: Any, depth: BitDepth | None = None) -> np.ndarray:
     frame to frame; without it this image alone decides. Read-only where it is a view of the message; rows may be
     padded, which OpenCV accepts. Raises ``BadImage``.
     """
-    pixels, letters = _pixels(message, "rgb", other="rgb8")
+    pixels, layout = _pixels(message, "rgb", other="rgb8")
     if pixels.dtype == np.uint16:
         pixels = (depth or BitDepth()).to_8_bits(pixels)
-    return pixels if letters in ("y", "rgb") else cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{letters.upper()}2RGB"))
+    return _converted(pixels, layout, "RGB", "rgb")
+
+
+def _converted(pixels: np.ndarray, layout: Layout, target: Literal["RGB", "GRAY"], stream: Stream) -> np.ndarray:
+    try:
+        return layout.to(pixels, target)
+    except cv2.error as error:
+        text = f"an image of {pixels.shape[1]}x{pixels.shape[0]} values cannot be {layout.letters}: {error.err}"
+        bad = BadImage("bad_size", text)
+        bad.stream = stream
+        raise bad from error
 
 
 def wire_pixels(image: np.ndarray, encoding: str) -> np.ndarray:
     """The contiguous pixels of an image message, ``H x W [x 3]``; takes what ``image_message`` takes."""
     kind = (encoding, image.shape[2:])
-    if kind not in _TO_WIRE or image.dtype != _LAYOUTS[encoding][0]:
+    if kind not in _TO_WIRE or image.dtype != LAYOUTS[encoding].dtype:
         raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be sent as encoding {encoding!r}")
     conversion = _TO_WIRE[kind]
     return np.ascontiguousarray(image if conversion is None else cv2.cvtColor(image, conversion))
 
 
-def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, str]:
-    """The pixels and their letters; an encoding that is not in ``_LAYOUTS`` is converted to encoding ``other``."""
+def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, Layout]:
+    """The pixels and their layout; an encoding that is not in ``LAYOUTS`` is converted to encoding ``other``."""
     try:
         return _read(message, other)
     except BadImage as error:
@@ -134,27 +128,27 @@ def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, str]:
         raise
 
 
-def _read(message: Any, other: str) -> tuple[np.ndarray, str]:
+def _read(message: Any, other: str) -> tuple[np.ndarray, Layout]:
     if hasattr(message, "format"):  # a CompressedImage
         return _decompress(message)
-    if message.encoding in _LAYOUTS:
-        dtype, letters = _LAYOUTS[message.encoding]
-        return _view(message, dtype, len(letters)), letters
-    return _convert_with_cv_bridge(message, other), _LAYOUTS[other][1]
+    if layout := LAYOUTS.get(message.encoding):
+        return _view(message, layout.dtype, layout.channels, layout.half_rows), layout
+    return _convert_with_cv_bridge(message, other), LAYOUTS[other]
 
 
-def _view(message: Any, dtype: Any, channels: int) -> np.ndarray:
+def _view(message: Any, dtype: Any, channels: int, half_rows: int = 2) -> np.ndarray:
     """A read-only view of the data, or a copy where byte order or row padding do not suit the processor."""
     native = np.dtype(dtype)
     row_bytes = message.width * channels * native.itemsize
-    needed = (message.height - 1) * message.step + row_bytes
+    rows = message.height * half_rows // 2
+    needed = (rows - 1) * message.step + row_bytes
     if not row_bytes or not message.height or message.step < row_bytes or needed > len(message.data):
         raise BadImage(
             "bad_size",
             f"{message.width}x{message.height} {message.encoding} with rows of {message.step} bytes does not fit "
             f"{len(message.data)} bytes of data",
         )
-    shape = (message.height, message.width, channels)[: 2 if channels == 1 else 3]
+    shape = (rows, message.width, channels)[: 2 if channels == 1 else 3]
     strides = (message.step, channels * native.itemsize, native.itemsize)[: len(shape)]
     wire = native.newbyteorder(">" if message.is_bigendian else "<")
     view: np.ndarray = np.ndarray(shape, wire, buffer=message.data, strides=strides)
@@ -174,8 +168,8 @@ def _cv_bridge() -> Any:
 def _convert_with_cv_bridge(message: Any, encoding: str) -> np.ndarray:
     bridge = _cv_bridge()
     if bridge is None:
-        package = f"ros-{os.environ.get('ROS_DISTRO', '<distro>')}-cv-bridge"
-        raise BadImage("bad_encoding", f"encoding {message.encoding!r} needs cv_bridge; install {package}")
+        name = reprlib.repr(message.encoding)
+        raise BadImage("bad_encoding", f"encoding {name} is not understood; it must be one of {', '.join(LAYOUTS)}")
     try:
         dtype, channels = bridge.encoding_to_dtype_with_channels(message.encoding)
         pixels = np.ascontiguousarray(_view(message, dtype, channels))
@@ -192,7 +186,7 @@ def _convert_with_cv_bridge(message: Any, encoding: str) -> np.ndarray:
         raise BadImage("bad_encoding", text) from error
 
 
-def _decompress(message: Any) -> tuple[np.ndarray, str]:
+def _decompress(message: Any) -> tuple[np.ndarray, Layout]:
     if "compressedDepth" in message.format:
         text = f"format {message.format!r} is not supported; subscribe to the raw or the compressed topic instead"
         raise BadImage("bad_encoding", text)
@@ -206,9 +200,9 @@ def _decompress(message: Any) -> tuple[np.ndarray, str]:
         raise BadImage("bad_data", f"compressed image cannot be decoded: {error.err}") from error
     if pixels is None:
         raise BadImage("bad_data", f"compressed image of {len(data)} bytes cannot be decoded")
-    letters = "y" if pixels.ndim == 2 else ("bgr", "bgra")[pixels.shape[2] - 3]
+    encoding = "mono8" if pixels.ndim == 2 else ("bgr8", "bgra8")[pixels.shape[2] - 3]
     # "compressed rgb8" says that the colours were stored in exchanged places.
-    return pixels, letters.replace("bgr", "rgb") if "compressed rgb" in message.format else letters
+    return pixels, LAYOUTS[encoding.replace("bgr", "rgb") if "compressed rgb" in message.format else encoding]
 
 
 def _size_in_file(data: bytes) -> tuple[int, int]:
