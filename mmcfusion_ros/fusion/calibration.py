@@ -102,7 +102,12 @@ def load_calibration(path: str | Path) -> Calibration:
 
 
 def save_calibration(calibration: Calibration, path: str | Path, comment: str = "") -> None:
-    """Writes a file that ``load_calibration`` reads; the lines of ``comment`` come first, behind ``#``."""
+    """Writes a file that ``load_calibration`` reads; the lines of ``comment`` come first, behind ``#``.
+
+    ``ValueError`` for a homography without the sizes that belong to it.
+    """
+    if calibration.kind == "homography" and None in calibration.sizes:
+        raise ValueError("a homography file needs thermal_size and rgb_size")
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     if calibration.homography is not None:
         lines += _matrix_lines("homography", calibration.homography)

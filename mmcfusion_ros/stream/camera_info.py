@@ -87,24 +87,27 @@ class CameraInfos:
         self.grid, self._seen = Grid(shape[1], shape[0], frame_id), True
 
     def outgoing(self, image: Any) -> tuple[Any, str]:
-        """The message that goes out with an image message, or None and why it cannot go: a copy with its header.
-
-        That of a camera which is not calibrated, without a size and with K = 0, gets the size of the image, so that
-        subscribers who want both hear something.
-        """
+        """What :func:`outgoing_info` makes of the last one for an image message."""
         last = self._last.get("rgb" if self.grid else "thermal")
-        if last is None:
-            return None, ""
-        message, size = copy(last), (image.width, image.height)
-        message.header = image.header
-        if not (last.width or last.height or np.any(last.k)):
-            message.width, message.height = size
-        sizes = [sent_size(message), (message.width, message.height)]  # some drivers give the size as sent
-        if size not in sizes:
-            return None, "is {}x{}, the image {}x{}".format(*sizes[0], *size)
-        if not np.isfinite(np.concatenate([last.k, last.d, last.r, last.p])).all():
-            return None, "has numbers that are not finite"
-        return message, ""
+        return outgoing_info(last, image.header, (image.width, image.height)) if last else (None, "")
+
+
+def outgoing_info(info: Any, header: Any, size: tuple[int, int]) -> tuple[Any, str]:
+    """A ``camera_info`` for an image of that size (width, height): a copy with its header, or None and why not.
+
+    That of a camera which is not calibrated, without a size and with K = 0, gets the size of the image, so that
+    subscribers who want both hear something.
+    """
+    message = copy(info)
+    message.header = header
+    if not (info.width or info.height or np.any(info.k)):
+        message.width, message.height = size
+    sizes = [sent_size(message), (message.width, message.height)]  # some drivers give the size as sent
+    if size not in sizes:
+        return None, "is {}x{}, the image {}x{}".format(*sizes[0], *size)
+    if not np.isfinite(np.concatenate([info.k, info.d, info.r, info.p])).all():
+        return None, "has numbers that are not finite"
+    return message, ""
 
 
 def _possible_grid(width: int, height: int, frame_id: str) -> Grid | None:

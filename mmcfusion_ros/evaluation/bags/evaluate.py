@@ -69,7 +69,7 @@ def evaluate_bag(
         pipeline = settings.pipeline(settings.backend())
         lenses = CameraInfoRegistration(pipeline.calibration)
         if "thermal" not in lenses.cameras:
-            cameras = replace(cameras, thermal_camera_info=None)  # as the node, which does not subscribe to it then
+            cameras = replace(cameras, thermal_camera_info=None)  # it has no lens to give
         events = CameraEvents(bag, cameras, settings.pairing())
         pipeline.refiner = None  # it works by the wall clock: the same bag would not give the same images
         begun = time.perf_counter()
