@@ -325,6 +325,10 @@ class TestFiles:
             else:
                 assert got == value
 
+    def test_a_homography_without_sizes_is_not_saved(self, tmp_path):
+        with pytest.raises(ValueError, match="needs thermal_size and rgb_size"):
+            save_calibration(Calibration(np.eye(3)), tmp_path / "a.yaml")
+
     def test_quaternion(self, tmp_path):
         half = np.radians(30) / 2
         quaternion = [0.0, 0.0, float(np.sin(half)), float(np.cos(half))]

@@ -127,6 +127,20 @@ class TestCaltech:
         assert not (tmp_path / "rig.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--import", "a.yaml"], "name the file to write with --out"),
+        (["--import", "a.yaml", "--out", "b.yaml"], "calibration file a.yaml does not exist"),
+        (["--import", "a.yaml", "--board", "circles"], "--board is for a calibration; leave it out with --import"),
+        (["--folder", ".", "--thermal", "cam0"], "--thermal and --rgb name cameras of --import"),
+    ],
+)
+def test_options_that_make_no_sense(arguments, complaint):
+    with pytest.raises(SystemExit, match=complaint):
+        main(["calibrate", *arguments])
+
+
 class TestFormats:
     def test_echoed_camera_info(self, tmp_path):
         """``ros2 topic echo --once``, with binning and a region of interest."""

@@ -55,11 +55,13 @@ def add_calibrate(commands: Commands) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> bool:
-    if options.report or options.time:
-        other = "--report" if options.report else "--time"
-        for name in ("board", "spacing", "plane", "out"):
+    if options.report or options.time or options.files:
+        other = "--import" if options.files else "--report" if options.report else "--time"
+        for name in ("board", "spacing") if options.files else ("board", "spacing", "plane", "out"):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name} is for a calibration; leave it out with {other}")
+    if (options.thermal or options.rgb) and not options.files:
+        raise ValueError("--thermal and --rgb name cameras of --import; of a bag: --thermal-topic and --rgb-topic")
     if options.report:
         from mmcfusion_ros.calibration.parallax import parallax_markdown
         from mmcfusion_ros.fusion.calibration import load_calibration
