@@ -82,7 +82,7 @@ def unknown_name(name: object, known: Collection[str]) -> str:
 def described(value: object) -> str:
     """A wrong value of a file for an error: a number as it is, of all else only the kind."""
     if isinstance(value, (bool, int, float)):
-        return str(value) if abs(value) < 1e100 else "a number that is too large"
+        return "a number that is too large" if abs(value) > 1e100 else str(value)
     if isinstance(value, (list, dict)):
         return f"a list of {len(value)}" if isinstance(value, list) else "keys and values"
     return "nothing" if value is None else "text" if isinstance(value, str) else f"a {type(value).__name__}"

@@ -228,6 +228,14 @@ class TestFormats:
             ("body_T_cam0: [1, 0]", "body_T_cam0 must be sixteen numbers"),
             ("camera_matrix: 1", "camera has no key image_width"),
             ("M1: 1", "no key D1, M2"),
+            ("model_type: [1]", "of the wrong kind"),
+            ("model_type: PINHOLE", "no key image_width"),
+            ("body_T_cam0: [1]\ncam0_calib: odd.yaml", "a key is missing"),
+            ("{k: 1, d: [], height: 1, width: 1, distortion_model: fov, binning_x: x}", "k must be nine numbers"),
+            (
+                f"{{k: {K.ravel().tolist()}, d: [], height: 1, width: 1, distortion_model: '', binning_x: x}}",
+                "wrong kind",
+            ),
         ],
     )
     def test_what_cannot_be_imported(self, text, complaint, tmp_path):

@@ -62,6 +62,7 @@ def test_a_few_aliases_are_taken(tmp_path):
     "content",
     [
         f"password: {SECRET}\n",
+        f"{SECRET}: password\n",
         f"password: {SECRET}: {SECRET}\n",
         f"root:{SECRET}:0:0:root:/root:/bin/sh\nbin:{SECRET}:1:1::/bin:/bin/sh\n",
         f"- {SECRET}\n",

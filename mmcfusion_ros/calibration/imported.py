@@ -58,6 +58,8 @@ def read_cameras(path: Path) -> list[ImportedCamera]:
         raise ValueError("it is neither ROS camera_info nor a Kalibr camchain nor OpenCV's with a known set of keys")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: a key is missing, or its value is of the wrong kind") from error
 
 
 def _ros(content: Mapping[str, Any], path: Path) -> list[ImportedCamera]:
@@ -128,7 +130,7 @@ def _vins(content: Mapping[str, Any], path: Path) -> list[ImportedCamera]:
     for key in sorted(name for name in content if re.fullmatch(r"body_T_cam\d", name)):
         number = key[-1]
         file = path.parent / str(content.get(f"cam{number}_calib", ""))
-        lens = read_cameras(file)[0].intrinsics if file.is_file() else None
+        lens = _camodocal(read_yaml(file), file)[0].intrinsics if file.is_file() else None
         pose = _transform(key, content[key])
         topic = str(content.get(f"image{number}_topic", ""))
         cameras.append(ImportedCamera(f"{path.stem}:cam{number}", topic, lens, BODY, pose))

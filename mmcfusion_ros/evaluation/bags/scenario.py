@@ -16,6 +16,8 @@ from mmcfusion_ros.stream.parameter_files import complete_values
 from mmcfusion_ros.stream.parameters import Value
 from mmcfusion_ros.yaml_files import check_keys, described, read_yaml
 
+KEYS = ("name", "parameters", "topics", "every", "expect")
+
 
 @dataclass(frozen=True)
 class Expectations:
@@ -49,7 +51,9 @@ def load_scenario(path: Path) -> Scenario:
     ``expect`` (the fields of ``Expectations``). ``ValueError`` naming a key or value that makes no sense."""
     content = read_yaml(path, "scenario")
     try:
-        check_keys("the scenario", content, optional=("name", "parameters", "topics", "every", "expect"))
+        if not isinstance(content, dict) or not content.keys() & set(KEYS):
+            raise ValueError(f"no scenario: it has none of the keys {', '.join(KEYS)}")
+        check_keys("the scenario", content, optional=KEYS)
         topics = _section(content, "topics", ("thermal", "rgb"))
         expect = _expectations(_section(content, "expect", [item.name for item in fields(Expectations)]))
         measured = bool(expect.min_metrics) or expect.max_residual_px is not None
