@@ -47,6 +47,42 @@ def pixels_of(message: Image) -> np.ndarray:
     return pixels.reshape((message.height, message.width, channels)[: 2 if channels == 1 else 3])
 
 
+def raw(pixels, encoding, padding=0, big_endian=False):
+    """A message written byte by byte, the way a driver in C would."""
+    wire = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
+    rows = [row.tobytes() + b"\xa5" * padding for row in wire]
+    message = Image(encoding=encoding, height=len(rows), width=pixels.shape[1], step=len(rows[0]))
+    message.is_bigendian = int(big_endian)
+    message.data.frombytes(b"".join(rows))
+    return message
+
+
+def as_camera(rgb: np.ndarray, encoding: str) -> Image:
+    """An even-sided RGB picture as a camera sends it, by the definition of the encoding, not by OpenCV."""
+    if encoding.startswith("bayer"):
+        pattern, bits = encoding[6:10], int(encoding[10:])
+        colours = np.array([["rgb".index(pattern[2 * y + x]) for x in (0, 1)] for y in (0, 1)])
+        height, width = rgb.shape[:2]
+        chosen = np.take_along_axis(rgb, np.tile(colours, (height // 2, width // 2))[..., None], axis=2)[..., 0]
+        return raw(chosen.astype(np.uint16) * 257 if bits == 16 else chosen, encoding)
+    if encoding.endswith("16"):
+        return raw(rgb[..., :: 1 if encoding.startswith("rgb") else -1].astype(np.uint16) * 257, encoding)
+    # BT.601, limited range: https://docs.kernel.org/userspace-api/media/v4l/pixfmt-yuv.html
+    r, g, b = (rgb[..., i].astype(float) for i in range(3))
+    y = np.round(16 + (65.481 * r + 128.553 * g + 24.966 * b) / 255).astype(np.uint8)
+    u = np.round(128 + (-37.797 * r - 74.203 * g + 112.0 * b) / 255).astype(np.uint8)
+    v = np.round(128 + (112.0 * r - 93.786 * g - 18.214 * b) / 255).astype(np.uint8)
+    if encoding in ("nv12", "nv21"):
+        order = (u, v) if encoding == "nv12" else (v, u)
+        chroma = np.stack([plane[::2, ::2] for plane in order], axis=-1).reshape(rgb.shape[0] // 2, -1)
+        message = raw(np.vstack([y, chroma]), encoding)
+        message.height = rgb.shape[0]
+        return message
+    chroma = np.where(np.arange(rgb.shape[1])[None] % 2, np.roll(v, 1, axis=1), u)
+    pixels = np.stack([chroma, y] if encoding in ("yuv422", "uyvy") else [y, chroma], axis=-1)
+    return raw(pixels, encoding)
+
+
 def stamp_ns(message: Any) -> int:
     return message.header.stamp.sec * NS + message.header.stamp.nanosec
 

@@ -265,6 +265,14 @@ class Rig:
         )
         return next(fused for fused in self.fused[first:] if stamp_ns(fused) in sent)
 
+    def thermal_alone(self, publish: Callable[[], object] | None = None) -> Image:
+        """Publishes thermal images until one comes out alone."""
+        publish = publish or (lambda: self.publish_one("thermal"))
+        self.wait(lambda: self.modes[-1:] == ["THERMAL_ONLY"], publish)
+        first = len(self.fused)
+        self.wait(lambda: len(self.fused) > first, publish)
+        return self.fused[-1]
+
     def values(self) -> dict[str, str]:
         """Of the last diagnostics."""
         return {value.key: value.value for value in self.statuses[-1].values} if self.statuses else {}

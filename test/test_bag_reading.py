@@ -247,7 +247,8 @@ class TestTopics:
         ("bag", "thermal", "rgb"),
         [
             (topics(thermal__image_raw=IMAGE, rgb__image_raw=IMAGE), "/thermal/image_raw", "/rgb/image_raw"),
-            (topics(flir__image_raw=IMAGE, camera__image_raw=IMAGE), "/flir/image_raw", "/camera/image_raw"),
+            (topics(boson__image_raw=IMAGE, camera__image_raw=IMAGE), "/boson/image_raw", "/camera/image_raw"),
+            (topics(thermal__image_color=IMAGE, cam__image_raw=IMAGE), "/thermal/image_color", "/cam/image_raw"),
             (
                 topics(lwir__image_raw__compressed=COMPRESSED, cam__color__image_raw=IMAGE, cam__depth__image=IMAGE),
                 "/lwir/image_raw/compressed",
@@ -269,6 +270,42 @@ class TestTopics:
         cameras = find_cameras(bag)
         assert (cameras.thermal.name, cameras.rgb.name) == (thermal, rgb)
         assert cameras.rgb_camera_info is None
+
+    @pytest.mark.parametrize(
+        ("encodings", "thermal", "rgb"),
+        [
+            ({"/flir/image_raw": "16UC1", "/cam/image_raw": "rgb8"}, "/flir/image_raw", "/cam/image_raw"),
+            ({"/flir/image_raw": "bayer_rggb8", "/cam/image_raw": "mono16"}, "/cam/image_raw", "/flir/image_raw"),
+            ({"/flir/image_raw": "mono8", "/cam/image_raw": "rgb8"}, None, None),
+            ({"/flir/image_raw": "bgr8", "/cam/image_raw": "rgb8"}, None, None),
+            ({"/a/image_raw": "16UC1", "/b/image_raw": "32FC1"}, None, None),
+            ({"/thermal/image_raw": "rgb8", "/rgb/image_raw": "rgb8"}, "/thermal/image_raw", "/rgb/image_raw"),
+            ({"/thermal/image_raw": "mono8", "/rgb/image_raw": "mono16"}, None, None),
+            ({"/thermal/image_raw": "rgb8", "/rgb/image_raw": "16UC1"}, None, None),
+            ({"/thermal/image_raw": "mono8", "/cam/image_raw": "mono16"}, None, None),
+            ({"/thermal/image": "16UC1", "/thermal/image_raw": "mono8", "/c": "bgr8"}, "/thermal/image", "/c"),
+            ({"/x": "16UC1", "/y": "mono8"}, "/x", "/y"),
+            (
+                {"/x/compressed": "16UC1; png compressed ", "/y/compressed": "bgr8; jpeg"},
+                "/x/compressed",
+                "/y/compressed",
+            ),
+        ],
+    )
+    def test_encodings_count_more_than_names(self, encodings, thermal, rgb):
+        """FLIR makes the Blackfly too, an RGB camera. Where it is not sure it asks."""
+        bag = {name: Topic(name, COMPRESSED if "compressed" in name else IMAGE, 5) for name in encodings}
+        if thermal is None:
+            with pytest.raises(ValueError, match=r"-topic") as caught:
+                find_cameras(bag, encoding_of=encodings.get)
+            assert all(encoding in str(caught.value) for encoding in encodings.values())
+            return
+        cameras = find_cameras(bag, encoding_of=encodings.get)
+        assert (cameras.thermal.name, cameras.rgb.name) == (thermal, rgb)
+
+    def test_a_bag_tells_the_encoding_of_its_images(self, tmp_path):
+        with Bag(write_bag(tmp_path / "bag", MESSAGES)) as bag:
+            assert (bag.encoding_of(RGB), bag.encoding_of(THERMAL)) == ("rgb8", "16UC1")
 
     def test_camera_info_lies_beside_the_images(self):
         info = {"/rgb/camera_info": Topic("/rgb/camera_info", "sensor_msgs/msg/CameraInfo", 5)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 from mmcfusion_ros.calibration.parallax import parallax_markdown, parallax_pixels
 from mmcfusion_ros.fusion.calibration import (
     Calibration,
-    _from_content,
     as_homography,
+    calibration_from_content,
     load_calibration,
     save_calibration,
 )
@@ -33,9 +34,15 @@ LENSES = {
     "rational_polynomial": ("rational_polynomial", (0.3, 0.05, 0.0003, -0.0002, 0.0, 0.5, 0.1, 0.0)),
     "equidistant": ("equidistant", (-0.02, 0.01, -0.005, 0.001)),
 }
+SIZES = "\nthermal_size: [640, 512]\nrgb_size: [640, 480]\n"
+UNIT = "homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]"
 RIG = """
-thermal: {image_width: 640, image_height: 512, camera_matrix: [572, 0, 319.5, 0, 572, 255.5, 0, 0, 1]}
-rgb: {image_width: 640, image_height: 480, camera_matrix: [500, 0, 319.5, 0, 500, 239.5, 0, 0, 1]}
+thermal:
+  {image_width: 640, image_height: 512, camera_matrix: [572, 0, 319.5, 0, 572, 255.5, 0, 0, 1], distortion_model:
+  plumb_bob, distortion_coefficients: []}
+rgb:
+  {image_width: 640, image_height: 480, camera_matrix: [500, 0, 319.5, 0, 500, 239.5, 0, 0, 1], distortion_model:
+  plumb_bob, distortion_coefficients: []}
 extrinsics: {rotation: [1, 0, 0, 0, 1, 0, 0, 0, 1], translation: [0.06, 0, 0]}
 plane: {distance: 8.0}
 """
@@ -97,6 +104,24 @@ class TestLenses:
             )
         pixel = camera.camera_matrix @ (*expected, 1)
         np.testing.assert_allclose(camera.pixels(np.array([[x, y]]))[0], pixel[:2], atol=1e-6)
+
+    @pytest.mark.parametrize("name", LENSES)
+    def test_skew(self, name):
+        """u = fx x + s y + cx, v = fy y + cy, with (x, y) as the lens has bent them."""
+        plain = lens(name)
+        skewed = replace(plain, camera_matrix=plain.camera_matrix + np.array([[0, 40.0, 0], [0, 0, 0], [0, 0, 0]]))
+        rays = np.array([[0.31, -0.22], [-0.2, 0.3], [0.0, 0.0]])
+        pixels = plain.pixels(rays)
+        bent_y = (pixels[:, 1] - plain.camera_matrix[1, 2]) / plain.camera_matrix[1, 1]
+        np.testing.assert_allclose(skewed.pixels(rays), pixels + np.column_stack([40 * bent_y, 0 * bent_y]), atol=1e-9)
+        np.testing.assert_allclose(skewed.rays(skewed.pixels(rays)), rays, atol=1e-6)
+
+    @pytest.mark.parametrize(("other", "name"), [("radtan", "plumb_bob"), ("fisheye", "equidistant")])
+    def test_other_names_of_the_models(self, other, name):
+        camera = lens(name)
+        again = replace(camera, distortion_model=other)
+        assert again.distortion_model == name
+        np.testing.assert_array_equal(again.pixels(np.array([[0.3, 0.2]])), camera.pixels(np.array([[0.3, 0.2]])))
 
     def test_beyond_its_widest_angle_a_lens_sees_nothing(self):
         """r (1 - 0.35 r^2) falls from r = 0.976 on, and would come back to the middle of the image at 1.69."""
@@ -247,12 +272,12 @@ class TestFiles:
         "text",
         [
             "homography: [2, 0, 30, 0, 2.5, 1e-05, 0, 0, 1]",
-            "homography:\n- [2, 0, 30]\n- [0, 2.5, 1.0e-5]\n- [0, 0, 1]\nthermal_size: [320, 256]\n",
+            "homography:\n- [2, 0, 30]\n- [0, 2.5, 1.0e-5]\n- [0, 0, 1]",
         ],
     )
     def test_nine_numbers_or_three_rows(self, tmp_path, text):
         """YAML reads 1e-05, as Python writes it, as a string."""
-        matrix = load_calibration(self.write(tmp_path, text)).homography
+        matrix = load_calibration(self.write(tmp_path, text + SIZES)).homography
         np.testing.assert_array_equal(matrix, [[2, 0, 30], [0, 2.5, 1e-5], [0, 0, 1]])
         assert matrix.dtype == np.float64
 
@@ -274,7 +299,7 @@ class TestFiles:
     @pytest.mark.parametrize(
         "calibration",
         [
-            Calibration(homography=np.array([[1.5, 1e-7, -3], [0, 2, 4], [1e-5, 0, 1]]), thermal_size=(640, 512)),
+            Calibration(np.array([[1.5, 1e-7, -3], [0, 2, 4], [1e-5, 0, 1]]), (640, 512), (960, 600)),
             rig("equidistant", "rational_polynomial"),
             rig(thermal=None, rgb=None, plane_distance=np.inf),
         ],
@@ -300,6 +325,10 @@ class TestFiles:
             else:
                 assert got == value
 
+    def test_a_homography_without_sizes_is_not_saved(self, tmp_path):
+        with pytest.raises(ValueError, match="needs thermal_size and rgb_size"):
+            save_calibration(Calibration(np.eye(3)), tmp_path / "a.yaml")
+
     def test_quaternion(self, tmp_path):
         half = np.radians(30) / 2
         quaternion = [0.0, 0.0, float(np.sin(half)), float(np.cos(half))]
@@ -314,47 +343,58 @@ class TestFiles:
             ("just words", "no key homography"),
             ("[1, 2, 3]", "no key homography"),
             ("homografy: [1, 0, 0, 0, 1, 0, 0, 0, 1]", "no key homography"),
-            ("homography: [1, 0", "not a YAML file"),
-            ("homography: !!python/object:os.system []", "not a YAML file"),
-            (b"\xff\xfe\x00\xd8", "not a YAML file"),
-            ("homography:", "nine numbers"),
-            ("homography: 7", "nine numbers"),
-            ("homography: [1, 0, 0, 0, 1, 0, 0, 0]", "nine numbers"),
-            ("homography: [[1, 0, 0], [0, 1, 0]]", "nine numbers"),
-            ("homography: [[1, 0, 0], [0, 1, 0], [0, 1]]", "nine numbers"),
-            ("homography: [1, 0, 0, 0, one, 0, 0, 0, 1]", "nine numbers"),
-            ("homography: {a: 1}", "nine numbers"),
-            ("homography: &self [*self]", "nine numbers"),
-            ("homography: [1, 0, 0, 0, .nan, 0, 0, 0, 1]", "not finite"),
-            ("homography: [1, 0, 0, 0, 1, 0, 0, 0, -.inf]", "not finite"),
-            ("homography: [1, 0, 0, 0, null, 0, 0, 0, 1]", "not finite"),
-            ("homography: [0, 0, 0, 0, 0, 0, 0, 0, 0]", "singular"),
-            ("homography: [1, 2, 3, 2, 4, 6, 0, 0, 1]", "singular"),
-            ("homography: [1, 0, 0, 0, 1.0e-7, 0, 0, 0, 1]", "singular"),
-            ("homography: [-1, 0, 640, 0, 1, 0, 0, 0, 1]", "mirrors"),
-            ("homography: [0, 1, 0, 1, 0, 0, 0, 0, 1]", "mirrors"),
-            ("homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nrgb_size: 640x480", r"rgb_size must be \[width, height\]"),
-            ("homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nrgb_size: [640, -1]", r"rgb_size must be \[width, height\]"),
-            ("homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nsize: [640, 480]", "unknown key size"),
+            ("homography: [1, 0", "is not YAML"),
+            ("homography: !!python/object:os.system []", "is not YAML"),
+            (b"\xff\xfe\x00\xd8", "is not YAML"),
+            ("homography:" + SIZES, "nine numbers"),
+            ("homography: 7" + SIZES, "nine numbers"),
+            ("homography: [1, 0, 0, 0, 1, 0, 0, 0]" + SIZES, "nine numbers"),
+            ("homography: [[1, 0, 0], [0, 1, 0]]" + SIZES, "nine numbers"),
+            ("homography: [[1, 0, 0], [0, 1, 0], [0, 1]]" + SIZES, "nine numbers"),
+            ("homography: [1, 0, 0, 0, one, 0, 0, 0, 1]" + SIZES, "nine numbers"),
+            ("homography: {a: 1}" + SIZES, "nine numbers"),
+            ("homography: &self [*self]", "more than 100000 values in line 1"),
+            ("homography: [1, 0, 0, 0, .nan, 0, 0, 0, 1]" + SIZES, "not finite"),
+            ("homography: [1, 0, 0, 0, 1, 0, 0, 0, -.inf]" + SIZES, "not finite"),
+            ("homography: [1, 0, 0, 0, null, 0, 0, 0, 1]" + SIZES, "not finite"),
+            ("homography: [0, 0, 0, 0, 0, 0, 0, 0, 0]" + SIZES, "singular"),
+            ("homography: [1, 2, 3, 2, 4, 6, 0, 0, 1]" + SIZES, "singular"),
+            ("homography: [1, 0, 0, 0, 1.0e-7, 0, 0, 0, 1]" + SIZES, "singular"),
+            ("homography: [-1, 0, 640, 0, 1, 0, 0, 0, 1]" + SIZES, "mirrors"),
+            ("homography: [0, 1, 0, 1, 0, 0, 0, 0, 1]" + SIZES, "mirrors"),
+            (UNIT + SIZES.replace("[640, 480]", "640x480"), r"rgb_size must be \[width, height\] in pixels, not text"),
+            (UNIT + SIZES.replace("[640, 480]", "[640, -1]"), r"rgb_size must be \[width, height\]"),
+            (UNIT + SIZES + "rgb_sise: [640, 480]", r"unknown key rgb_sise \(is it rgb_size\?\)"),
+            (UNIT, "the file has no key thermal_size, rgb_size; it takes homography, thermal_size, rgb_size"),
+            (UNIT + SIZES + UNIT, "a key that comes twice in the same place in line 1, column 1"),
             (RIG + "homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]", "contradict"),
             (RIG.replace("1, 0, 0, 0, 1, 0, 0, 0, 1]", "1, 0, 0, 0, 1.1, 0, 0, 0, 1]"), "rotation is no rotation"),
             (RIG.replace("1, 0, 0, 0, 1, 0, 0, 0, 1]", "1, 0, 0, 0, -1, 0, 0, 0, 1]"), "rotation mirrors"),
             (RIG.replace("rotation: [1, 0, 0, 0, 1, 0, 0, 0, 1]", "quaternion: [0, 0, 0, 2]"), "has length 2"),
             (RIG.replace("[0.06, 0, 0]", "[60, 0, 0]"), "60 m long; it must be in metres"),
             (RIG.replace("[0.06, 0, 0]", "[0.06, 0]"), "translation must be three numbers"),
-            (RIG.replace(", translation: [0.06, 0, 0]", ""), "translation must be three numbers"),
+            (RIG.replace(", translation: [0.06, 0, 0]", ""), "extrinsics has no key translation"),
+            (RIG.replace("rotation:", "rotaton:"), r"no key rotation and unknown key rotaton \(is it rotation\?\)"),
+            (RIG.replace("distance:", "distnace:"), r"plane has unknown key distnace \(is it distance\?\)"),
             ("extrinsics: 7", "extrinsics must hold keys"),
             (RIG.replace("8.0", "-8.0"), "plane.distance is -8.0; it must be positive"),
-            (RIG.replace("8.0", "near"), "plane.distance is 'near'"),
+            (RIG.replace("8.0", "near"), "plane.distance is text; it must be a number"),
             (RIG.replace("8.0", "8.0, normal: [0, 0, 0]"), "plane.normal is .* no direction"),
             (RIG.replace("[572, 0", "[-572, 0"), "thermal: focal lengths are -572 and 572"),
             (RIG.replace("[572, 0, 319.5", "[572, 0, 960"), r"thermal.camera_matrix has its centre at \(960, 255.5\)"),
             (RIG.replace("image_width: 640, image_height: 480, ", ""), "rgb has no key image_width"),
             (RIG.replace("image_height: 480", "image_height: x"), "rgb.image_width and image_height must be"),
-            (RIG.replace("480, camera", "480, distortion_model: [1], camera"), r"rgb: distortion_model is '\[1\]'"),
+            (RIG.replace("plumb_bob", "[1]"), "thermal.distortion_model is a list of 1; it must be a name"),
+            (RIG.replace("plumb_bob", "fov"), "thermal: distortion_model is 'fov'"),
             (
-                RIG.replace("480, camera", "480, distortion_coefficients: [k], camera"),
-                "rgb.distortion_coefficients must",
+                RIG.replace("distortion_coefficients: []", "distortion_coefficients: [k]"),
+                "coefficients must be numbers",
+            ),
+            (RIG.replace("coefficients", "coefficents"), r"no key distortion_coefficients and unknown key .*\(is it"),
+            (RIG.replace("distortion_model", "camera_model"), "thermal has no key distortion_model and unknown key"),
+            (
+                RIG.replace("[572, 0, 319.5, 0, 572, 255.5, 0, 0, 1]", "{rows: 3, cols: 4, data: [572, 0, 319.5]}"),
+                "thermal.camera_matrix does not have as many values in data",
             ),
         ],
     )
@@ -380,7 +420,7 @@ class TestFiles:
     @settings(deadline=None)
     def test_no_content_crashes(self, content):
         with contextlib.suppress(ValueError):
-            assert _from_content(yaml.safe_load(RIG) | content).kind in ("homography", "calibrated")
+            assert calibration_from_content(yaml.safe_load(RIG) | content).kind in ("homography", "calibrated")
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1, 1e8])

@@ -49,10 +49,15 @@ WRONG = {
         "thermal palette is 'lava'; it must be white_hot, ironbow, rainbow or a picture file",
         {"thermal.palette": "ironbow"},
     ),
+    "a file that the type does not use": (
+        {"registration.file": str(package_file("config/simulated_rig.yaml"))},
+        "registration.type is identity, but registration.file is ",
+        {"registration.type": "homography"},
+    ),
     "missing registration file": (
         {"registration.type": "homography", "registration.file": "/no/such.yaml"},
         "calibration file /no/such.yaml does not exist",
-        {"registration.type": "identity"},
+        {"registration.type": "identity", "registration.file": ""},
     ),
 }
 
@@ -119,10 +124,10 @@ def test_weights_of_another_variant(random_lite, tmp_path):
 
 def test_a_singular_homography(tmp_path):
     file = tmp_path / "calibration.yaml"
-    file.write_text("homography: [1, 2, 3, 2, 4, 6, 0, 0, 1]\n")
+    file.write_text("homography: [1, 2, 3, 2, 4, 6, 0, 0, 1]\nthermal_size: [64, 48]\nrgb_size: [64, 48]\n")
     with Bench(**{"registration.type": "homography", "registration.file": str(file)}) as bench:
         fails_with(bench.rig, f"{file}: homography is singular")
-        file.write_text("homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\n")
+        file.write_text("homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nthermal_size: [64, 48]\nrgb_size: [64, 48]\n")
         bench.rig.start()
         bench.rig.fuse()
 
@@ -172,6 +177,50 @@ def test_a_file_with_a_wrong_type_does_not_kill_the_node(tmp_path):
         rig.start()
         rig.fuse()
         assert rig.get_parameter("pairing.slop") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("registration.tpye", "no parameter registration.tpye (is it registration.type?); "),
+        ("pairing.slopp", "no parameter pairing.slopp (is it pairing.slop?); "),
+        ("exposure_time", "no parameter exposure_time; "),
+    ],
+)
+def test_parameters_that_the_node_does_not_have(name, text):
+    with Bench(**{name: 0.02}) as bench:
+        fails_with(bench.rig, text)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("/**:\n  ros__parameters: {registration: {tpye: homography}}", "no parameter registration.tpye (is it regis"),
+        ("/**:\n  ros__parameters: {gain: 1.5, camera_name: boson}", "no parameter camera_name, gain; "),
+        ("/boson_driver:\n  ros__parameters: {gain: 1.5}", "it is for another node, or the names differ"),
+    ],
+    ids=["misspelt", "of another node", "section of another node"],
+)
+def test_parameter_files_that_are_not_for_this_node(tmp_path, content, text):
+    file = tmp_path / "parameters.yaml"
+    file.write_text(content)
+    with NodeProcess(f"--params-file {file}") as process:
+        rig = process.rig
+        rig.wait(rig.errors)
+        (error,) = rig.errors()
+        assert error.startswith("cannot configure: ")
+        assert text in error
+        assert rig.state() == "unconfigured"
+
+
+def test_a_parameter_file_for_many_nodes(tmp_path):
+    file = tmp_path / "robot.yaml"
+    file.write_text(
+        "/boson_driver:\n  ros__parameters: {gain: 1.5}\n/**/mmcfusion:\n  ros__parameters: {pairing: {slop: 0.02}}\n"
+    )
+    with NodeProcess(f"--params-file {file}") as process:
+        process.rig.wait(lambda: process.rig.state() == "active")
+        assert process.rig.get_parameter("pairing.slop") == 0.02
 
 
 def test_wrong_ros_arguments_end_the_process_with_one_line(tmp_path):

@@ -62,7 +62,7 @@ def test_cameras_die_and_come_back(figure):
 
         first = len(rig.fused)
         figure("RGB camera dies: THERMAL_ONLY after, s", wait_for_mode(rig, "THERMAL_ONLY", "thermal"))
-        rig.wait(lambda: rig.fused[-1].header.frame_id == "thermal_frame", lambda: rig.publish_one("thermal"))
+        rig.thermal_alone()
         assert (rig.fused[-1].height, rig.fused[-1].width) == (2 * HEIGHT, 2 * WIDTH), "on the RGB grid"
         assert np.ptp(pixels_of(rig.fused[-1]), axis=2).max() == 0, "grey"
         rig.wait(lambda: stamp_ns(rig.infos[-1]) == stamp_ns(rig.fused[-1]))
@@ -132,11 +132,7 @@ def test_the_thermal_camera_alone_keeps_the_time_of_the_rgb_camera():
         rig = bench.rig
         rig.start()
         rig.wait(lambda: rig.modes[-1:] == ["FUSED"], lambda: rig.publish(skew_ns=5 * NS))
-        rig.wait(lambda: rig.modes[-1] == "THERMAL_ONLY", lambda: rig.publish_one("thermal", rig.now_ns() - 5 * NS))
-        rig.wait(
-            lambda: rig.fused[-1].header.frame_id == "thermal_frame",
-            lambda: rig.publish_one("thermal", rig.now_ns() - 5 * NS),
-        )
+        rig.thermal_alone(lambda: rig.publish_one("thermal", rig.now_ns() - 5 * NS))
         stamps = list(map(stamp_ns, rig.fused))
         assert stamps == sorted(stamps)
 

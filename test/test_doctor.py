@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import rclpy
 from camera_messages import NS, header, image, ramp, rgb_image, thermal_image
@@ -21,6 +22,7 @@ from ros_helpers import ROOT, Bench, NodeProcess
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
+from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.tools.doctor import examine
 from mmcfusion_ros.tools.patient import Patient
 
@@ -177,8 +179,20 @@ def test_an_encoding_that_is_not_supported(bench):
     with running(publish):
         problem, fix = only(bench)
     assert f"images on {bench.rig.namespace}/rgb/image_raw cannot be used" in problem
-    assert "'bayer_nonsense' needs cv_bridge" in problem
+    assert "'bayer_nonsense' is not understood" in problem
     assert "encoding" in fix
+
+
+def test_a_rig_that_waits_for_camera_info(tmp_path):
+    file = tmp_path / "rig.yaml"
+    save_calibration(Calibration(rotation=np.eye(3), translation=np.zeros(3)), file)
+    with Bench(registration__type="calibrated", registration__file=str(file)) as bench:
+        bench.rig.start()
+        with running(bench.rig.publish, bench.rig.publish_info):
+            problem, fix = only(bench)
+        assert problem == "registration waits for thermal/camera_info"
+        assert fix.startswith("have the thermal driver publish it, or write the lens to registration.file, key thermal")
+        assert f"; or remap thermal/camera_info to one of {bench.rig.namespace}/rgb/camera_info" in fix
 
 
 def test_frames_that_the_network_does_not_take(bench):

@@ -48,6 +48,7 @@ from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.pipeline import EXCHANGED, Result
 from mmcfusion_ros.stream.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -104,6 +105,14 @@ class TestResult:
         one = evaluate_bag(write_bag(tmp_path / "one", drive(6)), calibrated, None, PLAIN)
         assert one.summary["dropped"] == {"bad_pair": 6}
         assert "registration waits for thermal/camera_info" in one.summary["problems"]
+
+    def test_exchanged_cameras_are_doubted_as_in_the_node(self, values, tmp_path):
+        """The same words as in ``test_fusion_node_inputs.py``."""
+        bag = write_bag(tmp_path / "bag", drive(6))
+        options = BagOptions(thermal_topic="/rgb/image_raw", rgb_topic="/thermal/image_raw", report=False)
+        problems = evaluate_bag(bag, values, None, options).summary["problems"]
+        assert EXCHANGED in problems
+        assert EXCHANGED not in evaluate_bag(bag, values, None, PLAIN).summary["problems"]
 
     def test_fused_images_are_what_the_pipeline_makes_of_the_pairs(self, bag, values, tmp_path):
         evaluate_bag(bag, values, tmp_path / "out", PLAIN)

@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image
 
 from mmcfusion_ros.ros.session import Session
 
-IMAGE_TOPICS = {"thermal/image_raw", "rgb/image_raw", "rgb/camera_info"}
+IMAGE_TOPICS = {"thermal/image_raw", "rgb/image_raw", "rgb/camera_info", "thermal/camera_info"}
 
 
 @pytest.fixture

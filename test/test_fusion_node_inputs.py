@@ -5,13 +5,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, ramp, rgb_image, stamp_ns, thermal_image
+from camera_messages import HEIGHT, NS, WIDTH, as_camera, image, pixels_of, ramp, rgb_image, stamp_ns, thermal_image
 from diagnostic_msgs.msg import DiagnosticStatus
 from ros_helpers import Bench
 from sensor_msgs.msg import CompressedImage
 
+from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.stream.messages import fill_compressed
+from mmcfusion_ros.stream.pipeline import EXCHANGED
 
 FAULTY = (
     ("bad_encoding", {"encoding": "no_such_encoding"}),
@@ -32,9 +34,9 @@ def dropped(rig, reason: str) -> int:
     return int(rig.values().get(f"dropped.{reason}", 0))
 
 
-def homography_file(folder, matrix):
+def homography_file(folder, matrix, thermal_size=(WIDTH, HEIGHT)):
     path = folder / "calibration.yaml"
-    path.write_text(f"homography: {[float(value) for value in np.ravel(matrix)]}\n")
+    save_calibration(Calibration(matrix, thermal_size, (WIDTH, HEIGHT)), path)
     return str(path)
 
 
@@ -89,7 +91,7 @@ def test_diagnostics_tell_the_state_of_each_input(rig):
     faulty = thermal_image()
     faulty.encoding = "no_such_encoding"
     rig.wait(lambda: states()["thermal"][0] == DiagnosticStatus.ERROR, lambda: rig.publish(thermal=faulty))
-    assert "bad_encoding: encoding 'no_such_encoding' needs cv_bridge" in states()["thermal"][1]
+    assert "bad_encoding: encoding 'no_such_encoding' is not understood" in states()["thermal"][1]
     rig.wait(lambda: "no message on" in states()["rgb"][1])
     assert states()["rgb"][0] == DiagnosticStatus.ERROR
 
@@ -163,6 +165,25 @@ def test_a_silent_camera_is_reported(rig, camera):
     rig.wait(lambda: rig.problem().startswith(expected) and ";" not in rig.problem(), publish_the_other)
 
 
+def test_what_rgb_cameras_send():
+    """The fused image, for eyes, has the colours that the camera saw."""
+    picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    picture[:] = (200, 90, 60)
+    with Bench(output__purpose="display") as bench:
+        bench.rig.start()
+        for encoding in ("uyvy", "yuv422_yuy2", "nv21", "bayer_gbrg8", "bayer_rggb16", "bgr16"):
+            fused = pixels_of(bench.rig.fuse(rgb=as_camera(picture, encoding))).astype(int)
+            assert (fused[..., 0] > fused[..., 2] + 20).mean() > 0.9, encoding
+        assert not bench.rig.warnings()
+
+
+def test_exchanged_cameras_are_doubted(rig):
+    counts = image(ramp(seed=3).astype(np.uint16) * 40 + 20_000, "16UC1")
+    rig.publish_info()
+    rig.wait(lambda: EXCHANGED in rig.problem(), lambda: rig.publish(rgb_image(), counts))
+    rig.wait(lambda: EXCHANGED not in rig.problem(), rig.publish)
+
+
 def test_missing_camera_info_is_reported(rig):
     rig.wait(lambda: rig.problem() == f"no message on {rig.namespace}/rgb/camera_info yet", rig.publish)
 
@@ -193,7 +214,7 @@ def test_diagnostics_come_while_the_simulated_clock_stands_still():
 
 def test_homography(tmp_path):
     """The thermal camera sees the left half of the RGB image, 1:1; elsewhere the RGB luminance passes through."""
-    file = homography_file(tmp_path, np.eye(3))
+    file = homography_file(tmp_path, np.eye(3), (WIDTH // 2, HEIGHT))
     with Bench(registration__type="homography", registration__file=file, output_encoding="mono8") as bench:
         rig = bench.rig
         rig.start()

@@ -6,13 +6,15 @@ import cv2
 import numpy as np
 import pytest
 from camera_messages import HEIGHT, NS, WIDTH, header, image, pixels_of, ramp, rgb_image, stamp_ns, thermal_image
-from ros_helpers import Bench, Rig
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from ros_helpers import Bench, Rig, unfrozen
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.palette import Palette
 from mmcfusion_ros.stream.camera_info import CameraInfoRegistration, intrinsics_from_message
 
+CAMERAS = ("thermal", "rgb")
 MATRIX = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
 
 
@@ -39,6 +41,16 @@ class TestCameraInfo:
         message = info(d=())
         message.distortion_model = ""
         assert intrinsics_from_message(message).distortion_coefficients == ()
+
+    def test_a_fisheye_lens_of_zeros_is_no_pinhole(self):
+        """Its radius is the angle itself: at 45 degrees 60 * pi / 4 pixels, not 60."""
+        message = info(d=(0.0,) * 4)
+        message.distortion_model = "fisheye"
+        lens = intrinsics_from_message(message)
+        np.testing.assert_allclose(lens.pixels(np.array([[1.0, 0.0]])), [[31.5 + 60 * np.pi / 4, 23.5]])
+        message.distortion_model, message.d = "", [0.1, 0.0, 0.0, 0.0]
+        with pytest.raises(ValueError, match="distortion_model is ''"):
+            intrinsics_from_message(message)
 
     def test_binning_and_region_of_interest(self):
         """A pixel of the cut and binned image sees what its four pixels of the full image see."""
@@ -113,6 +125,86 @@ def test_a_calibrated_rig_waits_for_camera_info_and_then_fuses(extrinsics):
         rig.wait(lambda: len(rig.fused) > fused, rig.publish)
 
 
+@pytest.mark.parametrize("latched", [True, False])
+def test_camera_info_that_was_sent_before_the_node_was_there(latched, extrinsics):
+    """Once, by a publisher that keeps it; and of one that keeps nothing, every message."""
+    with Bench(registration__type="calibrated", registration__file=extrinsics) as bench:
+        rig = bench.rig
+        qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
+        rig.node.destroy_publisher(rig.info)
+        publishers = {camera: rig.node.create_publisher(CameraInfo, f"{camera}/camera_info", qos) for camera in CAMERAS}
+
+        def publish_infos() -> None:
+            for camera, publisher in publishers.items():
+                message = info()
+                message.header = header(0, camera)
+                publisher.publish(message)
+
+        publish_infos()
+        rig.start()
+        rig.wait(lambda: rig.fused, lambda: (latched or publish_infos(), rig.publish()))
+        rig.wait(lambda: rig.problem() == "fusing", lambda: (latched or publish_infos(), rig.publish()))
+        assert (rig.values()["camera_info_in"] == "1") == latched
+        assert not [text for text in rig.warnings() if "QoS" in text]
+
+
+def test_an_uncalibrated_camera_info_goes_out_with_the_size_of_the_image():
+    """As drivers send it: 0x0, K = 0. Who subscribes to image and camera_info would hear nothing without it."""
+    with Bench() as bench:
+        rig = bench.rig
+        rig.start()
+
+        def publish() -> None:
+            rig.info.publish(CameraInfo(header=header(rig.now_ns(), "rgb_frame"), distortion_model="plumb_bob"))
+            rig.publish()
+
+        rig.wait(lambda: rig.infos, publish)
+        assert (rig.infos[-1].width, rig.infos[-1].height) == (WIDTH, HEIGHT)
+        assert not np.any(rig.infos[-1].k)
+        rig.wait(lambda: stamp_ns(rig.infos[-1]) in map(stamp_ns, rig.fused))
+        assert rig.infos[-1].header.frame_id == "rgb_frame"
+
+
+def test_the_thermal_camera_alone_looks_from_the_frame_of_the_rgb_camera():
+    """Its images have the pixels and the K of the RGB camera."""
+    with Bench(stall_timeout=0.5) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.wait(lambda: rig.fused, lambda: (rig.publish_info(), rig.publish(rgb=rgb_image(2 * HEIGHT, 2 * WIDTH))))
+        alone = rig.thermal_alone()
+        assert alone.header.frame_id == "rgb_frame"
+        assert (alone.width, alone.height) == (2 * WIDTH, 2 * HEIGHT), (
+            "of the last RGB image, whatever camera_info says"
+        )
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_thermal_camera_without_any_rgb_camera(known):
+    """As it is, with its own frame and camera_info, until the RGB camera's is known."""
+    with Bench(stall_timeout=0.5) as bench:
+        rig = bench.rig
+        thermal_info = rig.node.create_publisher(CameraInfo, "thermal/camera_info", 10)
+        rig.start()
+
+        def publish() -> None:
+            small = unfrozen(thermal_image(HEIGHT // 2, WIDTH // 2))
+            small.header = header(rig.now_ns(), "thermal_frame")
+            rig.thermal.publish(small)
+            lens = info(width=WIDTH // 2, height=HEIGHT // 2, k=[30.0, *MATRIX[1:]])
+            lens.header = small.header
+            thermal_info.publish(lens)
+            if known:
+                rig.publish_info()
+
+        rig.wait(lambda: rig.infos, publish)
+        alone, lens = rig.fused[-1], rig.infos[-1]
+        if known:
+            assert (alone.header.frame_id, alone.width, lens.k[0]) == ("rgb_frame", WIDTH, 50.0)
+        else:
+            assert (alone.header.frame_id, alone.width, lens.k[0]) == ("thermal_frame", WIDTH // 2, 30.0)
+        assert lens.header.frame_id == alone.header.frame_id
+
+
 def test_a_binned_rgb_camera_has_its_camera_info_and_its_grid():
     """camera_info is of the full sensor; every second pixel of a part of it is sent."""
     with Bench(stall_timeout=0.5) as bench:
@@ -135,13 +227,13 @@ def test_a_binned_rgb_camera_has_its_camera_info_and_its_grid():
             small.data[0] = next(moving) % 256
             rig.thermal.publish(small)
 
-        rig.wait(lambda: rig.fused[-1].header.frame_id == "thermal_frame", publish_thermal)
+        rig.thermal_alone(publish_thermal)
         assert (rig.fused[-1].width, rig.fused[-1].height) == (WIDTH, HEIGHT)
 
 
 def test_the_valid_mask_says_where_the_image_shows_what_thermal_sees(tmp_path):
     path = tmp_path / "rig.yaml"
-    save_calibration(Calibration(np.array([[1, 0, 10], [0, 1, -4], [0, 0, 1]])), path)
+    save_calibration(Calibration(np.array([[1, 0, 10], [0, 1, -4], [0, 0, 1]]), (WIDTH, HEIGHT), (WIDTH, HEIGHT)), path)
     seen = np.zeros((HEIGHT, WIDTH), np.uint8)
     seen[:-4, 10:] = 255
     with Bench(registration__type="homography", registration__file=str(path), stall_timeout=0.5) as bench:

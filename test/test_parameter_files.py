@@ -36,13 +36,17 @@ def test_assignments_lie_over_the_file_and_the_file_over_the_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("text", "assignments", "words"),
     [
-        ("/**:\n  ros__parameters: {pairing: {slip: 1}}", [], ["pairing.slip", "mmcfusion parameters"]),
+        (
+            "/**:\n  ros__parameters: {pairing: {slip: 1}}",
+            [],
+            ["pairing.slip (is it pairing.slop?)", "mmcfusion parameters"],
+        ),
         ("/**:\n  ros__parameters: {threads: many}", [], ["threads", "integer", "'many'"]),
         ("/**:\n  ros__parameters: {a: [}", [], ["params.yaml is not YAML"]),
         ("speed: 9", [], ["params.yaml", "ros__parameters"]),
         ("", [], ["params.yaml", "ros__parameters"]),
         (None, ["slop"], ["'slop' must be name=value"]),
-        (None, ["slop=1"], ["no parameter slop"]),
+        (None, ["slop=1"], ["no parameter slop (is it pairing.slop?)"]),
         (None, ["pairing.slop=11"], ["pairing.slop is 11", "0 to 10"]),
     ],
 )

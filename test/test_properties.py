@@ -162,15 +162,16 @@ def test_parameters(data):
     assert set(made.pass_through()) <= {"rgb", "thermal"}
 
 
+SIZES = {"thermal_size": [64, 48], "rgb_size": [80, 60]}
 numbers = st.floats() | st.integers() | st.text(max_size=5) | st.none()
 yaml_values = st.recursive(
     numbers, lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(max_size=5), inner)
 )
 calibrations = (
     st.binary(max_size=200)
-    | st.builds(lambda value: yaml.safe_dump({"homography": value}).encode(), yaml_values)
+    | st.builds(lambda value: yaml.safe_dump({"homography": value} | SIZES).encode(), yaml_values)
     | st.builds(
-        lambda nine: yaml.safe_dump({"homography": nine}).encode(),
+        lambda nine: yaml.safe_dump({"homography": nine} | SIZES).encode(),
         st.lists(st.floats(-1e6, 1e6) | st.floats(-2, 2), min_size=9, max_size=9),
     )
     | st.text(max_size=100).map(lambda text: f"homography: {text}".encode())

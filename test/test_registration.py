@@ -191,6 +191,27 @@ class TestSizes:
         assert not Registration(np.diag([4.0, 4.0, 1])).doubts((120, 160), (480, 640))
 
 
+class TestSizesThatNobodyGave:
+    """What is given in pixels alone belongs to the first images: it is scaled with them, or refused."""
+
+    @pytest.mark.parametrize("correct", [False, True])
+    def test_a_bare_homography_is_not_used_at_another_resolution(self, correct):
+        registration = Registration().corrected(TILTED) if correct else Registration(TILTED)
+        registration.prepare(THERMAL, RGB)
+        thermal = THERMAL if correct else (256, 320)
+        before, _ = registration.warp(spot(THERMAL, 90, 50), RGB)
+        scale = thermal[0] / THERMAL[0]
+        after, _ = registration.warp(
+            spot(thermal, 90 * scale + scale / 2 - 0.5, 50 * scale + scale / 2 - 0.5), (240, 400)
+        )
+        np.testing.assert_allclose(centre_of(after), 2 * np.array(centre_of(before)) + 0.5, atol=0.6)
+        with pytest.raises(ValueError, match="the rgb image is 200x200, no scaled copy of the 200x120"):
+            registration.warp(spot(THERMAL, 90, 50), (200, 200))
+        if not correct:
+            with pytest.raises(ValueError, match="the thermal image is 160x120, no scaled copy of the 160x128"):
+                registration.warp(spot((120, 160), 90, 50), RGB)
+
+
 class TestCorrected:
     """Followed by a homography in RGB pixels."""
 

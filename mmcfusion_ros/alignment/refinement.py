@@ -142,6 +142,7 @@ class Refiner:
                 self._forget()
         if self._shapes != (thermal.shape, luminance.shape):
             self._forget()
+            self.registration = self._calibrated
             self._shapes, self._corners = (thermal.shape, luminance.shape), corners(luminance.shape)
         warped, valid = self._calibrated.warp(thermal, luminance.shape)
         start = self.correction()

@@ -90,6 +90,18 @@ class Bag:
                 seconds = (time_ns - self.start_ns) / 1e9
                 self.problems.append(f"{self.path.name}: reading ended {seconds:.3f} s after its start: {_text(error)}")
 
+    def encoding_of(self, name: str) -> str:
+        """The encoding or format of the first image on a topic; empty if it cannot be told."""
+        topic = self.topics[name]
+        for part in self._parts:
+            try:
+                for _, _, data in part.messages([name], self.start_ns, self.end_ns):
+                    message = read_message(_decompressed(data), topic.type)
+                    return str(message.format if topic.type == COMPRESSED else message.encoding)
+            except Exception:  # whatever a parser makes of damaged bytes; told when the messages are read
+                continue
+        return ""
+
     def _open_parts(self) -> list[Part]:
         if self.path.is_dir():
             try:

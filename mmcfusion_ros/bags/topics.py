@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from mmcfusion_ros.stream.encodings import kind_of, seem_exchanged
+from mmcfusion_ros.stream.pairing import Stream
 
 IMAGE, COMPRESSED, CAMERA_INFO = (
     "sensor_msgs/msg/Image",
     "sensor_msgs/msg/CompressedImage",
     "sensor_msgs/msg/CameraInfo",
 )
-THERMAL_WORDS = {"thermal", "ir", "lwir", "infrared", "flir", "boson", "lepton", "seek", "optris", "tau"}
-RGB_WORDS = {"rgb", "color", "colour", "visible", "vis"}
+THERMAL_WORDS = {"thermal", "ir", "lwir", "infrared", "boson", "lepton", "seek", "optris", "tau"}  # flir: Blackfly too
+RGB_WORDS = {"rgb", "color", "colour", "visible", "vis", "eo"}
+ENCODED: dict[str, Stream] = {"counts": "thermal", "colour": "rgb"}
 OTHER_WORDS = {"depth", "aligned", "fused", "debug", "mask", "disparity", "compresseddepth"}
 
 
@@ -41,17 +45,29 @@ class CameraTopics:
         return [topic for topic in topics if topic]
 
 
-def find_cameras(topics: Mapping[str, Topic], thermal: str = "", rgb: str = "") -> CameraTopics:
-    """The topics named, or those that type and name tell; raw before compressed.
+def find_cameras(
+    topics: Mapping[str, Topic],
+    thermal: str = "",
+    rgb: str = "",
+    encoding_of: Callable[[str], str] = lambda name: "",
+) -> CameraTopics:
+    """The topics named, or those that encoding and name tell, where they agree; raw before compressed.
 
-    ``ValueError`` naming the bag's image topics where one is missing, or where several are possible.
+    ``encoding_of`` gives the encoding or format of a topic's images, empty if it is not known. ``ValueError`` naming
+    the bag's image topics where one is missing, or where it is not sure which.
     """
     images = {name: topic for name, topic in topics.items() if topic.type in (IMAGE, COMPRESSED)}
-    thermal_topic = _given(thermal, topics) or _found("thermal", _speaking(images, THERMAL_WORDS), images)
+    thermal_topic = _given(thermal, topics) or _found("thermal", images, encoding_of, images)
     rest = {name: topic for name, topic in images.items() if name != thermal_topic.name}
-    rgb_topic = _given(rgb, topics) or _found("rgb", _speaking(rest, RGB_WORDS) or _not_thermal(rest), images)
+    rgb_topic = _given(rgb, topics) or _found("rgb", rest, encoding_of, images)
     if rgb_topic == thermal_topic:
         raise ValueError(f"{rgb_topic.name} cannot be both cameras")
+    encodings = encoding_of(thermal_topic.name), encoding_of(rgb_topic.name)
+    if not (thermal and rgb) and seem_exchanged(*encodings):
+        raise ValueError(
+            f"by their names {thermal_topic.name} is the thermal camera and {rgb_topic.name} the RGB one, by their "
+            f"encodings ({', '.join(encodings)}) it is the other way round; name them with --thermal-topic, --rgb-topic"
+        )
     return CameraTopics(thermal_topic, rgb_topic, _camera_info(rgb_topic, topics), _camera_info(thermal_topic, topics))
 
 
@@ -72,29 +88,54 @@ def _given(name: str, topics: Mapping[str, Topic]) -> Topic | None:
     return topic
 
 
+def camera_by_name(name: str) -> Stream | None:
+    """Which camera the name of a topic, file or camera tells of; None if it tells of neither or of both."""
+    words = _words(name)
+    thermal, rgb = bool(words & THERMAL_WORDS), bool(words & RGB_WORDS)
+    return None if thermal == rgb else "thermal" if thermal else "rgb"
+
+
 def _words(name: str) -> set[str]:
-    return set(re.split(r"[/_\d]+", name.lower()))
+    """Without what it says of the image after the camera, as in ``thermal/image_color``."""
+    return set(re.split(r"[^a-z]+", re.sub(r"/image[^/]*(/compressed)?$", "", name.lower())))
 
 
-def _speaking(images: Mapping[str, Topic], words: Collection[str]) -> list[Topic]:
-    return [topic for name, topic in images.items() if _words(name) & set(words) and not _words(name) & OTHER_WORDS]
+def _likely(camera: Stream, images: Mapping[str, Topic], encoding_of: Callable[[str], str]) -> list[Topic]:
+    """Those of which encoding and name say so; else those of which one does and the other says nothing; else those
+    whose name says so against the encoding (a palette; a grey RGB camera), or of RGB those that say nothing."""
+    tells: dict[tuple[Stream | None, Stream | None], list[Topic]] = {}
+    for name, topic in images.items():
+        if not _words(name) & OTHER_WORDS:
+            by_encoding = ENCODED.get(kind_of(encoding_of(name) if topic.count else ""))
+            tells.setdefault((by_encoding, camera_by_name(name)), []).append(topic)
+    other: Stream = "rgb" if camera == "thermal" else "thermal"
+    encoded, named = tells.get((camera, None), []), tells.get((None, camera), [])
+    if agreed := tells.get((camera, camera)):
+        return agreed
+    if encoded or named:
+        return encoded + named
+    if tells.get((camera, other)):
+        return tells[camera, other] + tells.get((other, camera), [])
+    return tells.get((other, camera), []) or (tells.get((None, None), []) if camera == "rgb" else [])
 
 
-def _not_thermal(images: Mapping[str, Topic]) -> list[Topic]:
-    return [topic for name, topic in images.items() if not _words(name) & (THERMAL_WORDS | OTHER_WORDS)]
-
-
-def _found(camera: str, candidates: list[Topic], images: Mapping[str, Topic]) -> Topic:
-    """The only candidate; of several with messages the raw one, then the one named as the node names it."""
+def _found(
+    camera: Stream, left: Mapping[str, Topic], encoding_of: Callable[[str], str], images: Mapping[str, Topic]
+) -> Topic:
+    """The only candidate that is left; of several of one camera the raw one, then the one named as the node names it.
+    An error lists the ``images``."""
+    candidates = _likely(camera, left, encoding_of)
+    named = {camera_by_name(topic.name) for topic in candidates}
     for better in (
         lambda topic: topic.count > 0,
         lambda topic: topic.type == IMAGE,
         lambda topic: topic.name.removesuffix("/compressed").endswith("/image_raw"),
         lambda topic: f"/{camera}/image_raw" in topic.name,
     ):
-        candidates = [topic for topic in candidates if better(topic)] or candidates
+        if len(named) < 2:
+            candidates = [topic for topic in candidates if better(topic)] or candidates
     if len(candidates) == 1:
         return candidates[0]
     problem = "several topics that may be" if candidates else "no topic that looks like"
-    listed = ", ".join(topic.name for topic in candidates or images.values()) or "none"
-    raise ValueError(f"the bag has {problem} the {camera} images ({listed}); name it with --{camera}-topic")
+    listed = ", ".join(f"{topic.name} {encoding_of(topic.name)}".rstrip() for topic in candidates or images.values())
+    raise ValueError(f"the bag has {problem} the {camera} images ({listed or 'none'}); name it with --{camera}-topic")

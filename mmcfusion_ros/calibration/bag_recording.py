@@ -26,7 +26,8 @@ class BagRecording:
     def __init__(
         self, bag: Bag, pairing: PairingOptions, thermal: ThermalOptions, thermal_topic: str = "", rgb_topic: str = ""
     ) -> None:
-        self._bag, self._cameras = bag, find_cameras(bag.topics, thermal_topic, rgb_topic)
+        self._bag = bag
+        self._cameras = find_cameras(bag.topics, thermal_topic, rgb_topic, bag.encoding_of)
         self._pairing, self._thermal = pairing, thermal
 
     def pairs(self, count: int) -> list[ThermalAndRgb]:

@@ -15,6 +15,7 @@ from mmcfusion_ros.commands.arguments import Commands, add_configuration, image_
 if TYPE_CHECKING:
     from mmcfusion_ros.calibration.recording import Recording
 
+NO_OUT = "name the file to write with --out FILE.yaml"
 MODELS = ("translation", "similarity", "affine", "homography")
 
 
@@ -23,7 +24,17 @@ def add_calibrate(commands: Commands) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--folder", type=Path, help="of pairs: sub-folders ir/ and vi/")
     source.add_argument("--bag", type=Path, help="ROS bag with both cameras")
+    source.add_argument(
+        "--import",
+        dest="files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="ROS camera_info, Kalibr camchain, OpenCV YAML",
+    )
     source.add_argument("--report", type=Path, metavar="FILE", help="parallax over range of this calibration file")
+    for camera in ("thermal", "rgb"):
+        parser.add_argument(f"--{camera}", nargs="+", default=[], metavar="NAME", help="of --import, where it asks")
     parser.add_argument("--thermal-topic", default="", help="in the bag; found by its name if not given")
     parser.add_argument("--rgb-topic", default="", help="in the bag; found by its name if not given")
     add_configuration(parser)
@@ -44,16 +55,25 @@ def add_calibrate(commands: Commands) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> bool:
-    if options.report or options.time:
-        other = "--report" if options.report else "--time"
-        for name in ("board", "spacing", "plane", "out"):
+    if options.report or options.time or options.files:
+        other = "--import" if options.files else "--report" if options.report else "--time"
+        for name in ("board", "spacing") if options.files else ("board", "spacing", "plane", "out"):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name} is for a calibration; leave it out with {other}")
+    if (options.thermal or options.rgb) and not options.files:
+        raise ValueError("--thermal and --rgb name cameras of --import; of a bag: --thermal-topic and --rgb-topic")
     if options.report:
         from mmcfusion_ros.calibration.parallax import parallax_markdown
         from mmcfusion_ros.fusion.calibration import load_calibration
 
         print(parallax_markdown(load_calibration(options.report)), end="")
+        return True
+    if options.files:
+        from mmcfusion_ros.calibration.assembly import import_calibration
+
+        if options.out is None:
+            raise ValueError(NO_OUT)
+        print(import_calibration(options.files, options.out, options.plane, options.thermal, options.rgb), end="")
         return True
     return _clock(options) if options.time else _geometry(options)
 
@@ -100,7 +120,7 @@ def _geometry(options: argparse.Namespace) -> bool:
     from mmcfusion_ros.calibration.report import calibrate
 
     if options.out is None:
-        raise ValueError("name the file to write with --out FILE.yaml")
+        raise ValueError(NO_OUT)
     if options.spacing is not None and options.board is None:
         raise ValueError("--spacing is that of a board: name it with --board chessboard or circles")
     if options.plane is not None and options.spacing is None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
 from mmcfusion_ros.fusion.camera import Intrinsics
+from mmcfusion_ros.yaml_files import check_keys, described, read_yaml
 
 Kind = Literal["identity", "homography", "calibrated"]
 MAX_CONDITION = 1e4
 ROTATION_TOLERANCE = 1e-3
 LONGEST_BASELINE_M = 10.0
+CONTRADICTION = "a homography and extrinsics contradict each other; keep one of them"
+CAMERA_KEYS = ("image_width", "image_height", "camera_matrix", "distortion_model", "distortion_coefficients")
+OTHER_CAMERA_KEYS = ("camera_name", "rectification_matrix", "projection_matrix")  # which camera_calibration writes
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,8 @@ class Calibration:
     """From the thermal camera's pixels to the RGB camera's: nothing (one field of view), a homography, or a rig.
 
     - ``homography`` (3x3) takes thermal pixels to RGB pixels, ``(x, y)`` from 0 at the centre of the top left one, of
-      images of ``thermal_size`` and ``rgb_size`` (width, height); without these, of the images that come.
+      images of ``thermal_size`` and ``rgb_size`` (width, height). Files have both; without them it belongs to the
+      first pair of images that a ``Registration`` gets.
     - A calibrated rig has ``rotation`` (3x3) and ``translation`` (3, metres): ``X_rgb = rotation @ X_thermal +
       translation``, in optical frames (x right, y down, z forward). ``thermal`` and ``rgb`` are the intrinsics, None
       where camera_info will bring them. The overlay is exact on the plane ``plane_normal @ X_rgb = plane_distance``
@@ -49,14 +51,14 @@ class Calibration:
         if (self.rotation is None) != (self.translation is None):
             raise ValueError("extrinsics need both a rotation and a translation")
         if self.homography is not None and self.rotation is not None:
-            raise ValueError("a homography and extrinsics contradict each other; keep one of them")
+            raise ValueError(CONTRADICTION)
         if self.rotation is not None:
             self._set(rotation=as_rotation(self.rotation), translation=as_translation(self.translation))
         if not self.plane_distance > 0:
             raise ValueError(
                 f"plane.distance is {self.plane_distance}; it must be positive, in metres (.inf: far away)"
             )
-        normal = _numbers("plane.normal", self.plane_normal, (3,))
+        normal = numbers("plane.normal", self.plane_normal, (3,))
         if not np.linalg.norm(normal) > 1e-6:
             raise ValueError(f"plane.normal is {normal.tolist()}; it has no direction")
         self._set(plane_normal=normal / np.linalg.norm(normal))
@@ -92,21 +94,20 @@ def load_calibration(path: str | Path) -> Calibration:
 
     Raises ``FileNotFoundError``, or ``ValueError`` naming the file and what is wrong in it.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"calibration file {path} does not exist")
+    content = read_yaml(path, "calibration file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from error
-    try:
-        return _from_content(content)
+        return calibration_from_content(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def save_calibration(calibration: Calibration, path: str | Path, comment: str = "") -> None:
-    """Writes a file that ``load_calibration`` reads; the lines of ``comment`` come first, behind ``#``."""
+    """Writes a file that ``load_calibration`` reads; the lines of ``comment`` come first, behind ``#``.
+
+    ``ValueError`` for a homography without the sizes that belong to it.
+    """
+    if calibration.kind == "homography" and None in calibration.sizes:
+        raise ValueError("a homography file needs thermal_size and rgb_size")
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     if calibration.homography is not None:
         lines += _matrix_lines("homography", calibration.homography)
@@ -126,7 +127,7 @@ def save_calibration(calibration: Calibration, path: str | Path, comment: str = 
 
 def as_homography(values: object) -> np.ndarray:
     """Nine numbers, row by row, or three rows of three, as a 3x3 float64 matrix; ``ValueError`` if it is none."""
-    matrix = _numbers("homography", values, (3, 3))
+    matrix = numbers("homography", values, (3, 3))
     kilopixels = np.diag([1e-3, 1e-3, 1])
     if not np.linalg.cond(kilopixels @ matrix @ np.linalg.inv(kilopixels)) < MAX_CONDITION:
         raise ValueError("homography is singular, or nearly: it maps the thermal image to a line; calibrate again")
@@ -138,8 +139,8 @@ def as_homography(values: object) -> np.ndarray:
 def as_rotation(values: object) -> np.ndarray:
     """A rotation matrix as nine numbers, row by row, or a quaternion [x, y, z, w]; ``ValueError`` if it is none."""
     if np.size(np.array(values, dtype=object)) == 4:
-        return _from_quaternion(_numbers("extrinsics.quaternion", values, (4,)))
-    matrix = _numbers("extrinsics.rotation", values, (3, 3))
+        return _from_quaternion(numbers("extrinsics.quaternion", values, (4,)))
+    matrix = numbers("extrinsics.rotation", values, (3, 3))
     error = np.abs(matrix @ matrix.T - np.eye(3)).max()
     if not error < ROTATION_TOLERANCE:
         raise ValueError(f"extrinsics.rotation is no rotation: its rows are off by {error:.2g} from unit and square")
@@ -151,7 +152,7 @@ def as_rotation(values: object) -> np.ndarray:
 
 def as_translation(values: object) -> np.ndarray:
     """Three numbers in metres; ``ValueError`` if they are none, or longer than a rig can be."""
-    translation = _numbers("extrinsics.translation", values, (3,))
+    translation = numbers("extrinsics.translation", values, (3,))
     if np.linalg.norm(translation) > LONGEST_BASELINE_M:
         raise ValueError(
             f"extrinsics.translation is {translation.tolist()}, {np.linalg.norm(translation):.3g} m long; "
@@ -169,10 +170,11 @@ def _from_quaternion(quaternion: np.ndarray) -> np.ndarray:
     return np.eye(3) + 2 * w * cross + 2 * cross @ cross
 
 
-def _numbers(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
-    """A float64 array of this shape, from nested or flat lists; ``ValueError`` naming it."""
-    count = {(9,): "nine", (4,): "four", (3,): "three"}[(int(np.prod(shape)),)]
-    text = f"{name} must be {count} numbers{', row by row' * (len(shape) == 2)}, not {reprlib.repr(values)}"
+def numbers(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
+    """A float64 array of this shape, from nested or flat lists or an OpenCV matrix; ``ValueError`` naming it."""
+    values = _data(name, values)
+    count = {16: "sixteen", 9: "nine", 4: "four", 3: "three"}[int(np.prod(shape))]
+    text = f"{name} must be {count} numbers{', row by row' * (len(shape) == 2)}, not {described(values)}"
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -184,80 +186,99 @@ def _numbers(name: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
     return array.reshape(shape)
 
 
-def _from_content(content: object) -> Calibration:
+def calibration_from_content(content: object) -> Calibration:
+    """Of a file's content; ``ValueError`` naming the first key or value that is wrong."""
     if not isinstance(content, dict) or not content.keys() & {"homography", "extrinsics"}:
         raise ValueError(
             "no key homography or extrinsics; write 'homography: [nine numbers, row by row]', "
             "or see config/calibration.example.yaml"
         )
-    known = {"homography", "thermal_size", "rgb_size", "thermal", "rgb", "extrinsics", "plane"}
-    if unknown := content.keys() - known:
-        raise ValueError(f"unknown key {min(map(str, unknown))}; there are {', '.join(sorted(known))}")
-    values: dict[str, Any] = {}
-    if "homography" in content:
-        values["homography"] = as_homography(content["homography"])
-    for name in ("thermal_size", "rgb_size"):
-        if name in content:
-            values[name] = _size(name, content[name])
-    for name in ("thermal", "rgb"):
-        if name in content:
-            values[name] = _intrinsics(name, content[name])
-    if "extrinsics" in content:
-        extrinsics = _mapping("extrinsics", content["extrinsics"])
-        values["rotation"] = as_rotation(extrinsics.get("rotation", extrinsics.get("quaternion")))
-        values["translation"] = as_translation(extrinsics.get("translation"))
-    if "plane" in content:
-        plane = _mapping("plane", content["plane"])
-        values["plane_distance"] = _distance(plane.get("distance", np.inf))
-        values["plane_normal"] = plane.get("normal", (0.0, 0.0, 1.0))
-    return Calibration(**values)
+    if "homography" in content and "extrinsics" in content:
+        raise ValueError(CONTRADICTION)
+    plain = "homography" in content
+    required = ("homography", "thermal_size", "rgb_size") if plain else ("extrinsics",)
+    check_keys("the file", content, required, () if plain else ("thermal", "rgb", "plane"))
+    if plain:
+        thermal_size, rgb_size = (size_from_content(name, content[name]) for name in ("thermal_size", "rgb_size"))
+        return Calibration(as_homography(content["homography"]), thermal_size, rgb_size)
+    thermal, rgb = (
+        intrinsics_from_content(name, content[name]) if name in content else None for name in ("thermal", "rgb")
+    )
+    extrinsics = content["extrinsics"]
+    turn = "quaternion" if isinstance(extrinsics, dict) and "quaternion" in extrinsics else "rotation"
+    extrinsics = check_keys("extrinsics", extrinsics, (turn, "translation"))
+    plane = check_keys("plane", content.get("plane", {}), optional=("distance", "normal"))
+    return Calibration(
+        rotation=as_rotation(extrinsics[turn]),
+        translation=as_translation(extrinsics["translation"]),
+        plane_distance=_distance(plane.get("distance", np.inf)),
+        plane_normal=plane.get("normal", (0.0, 0.0, 1.0)),
+        thermal=thermal,
+        rgb=rgb,
+    )
 
 
 def _distance(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"plane.distance is {reprlib.repr(value)}; it must be a number, in metres (.inf: far away)")
+        raise ValueError(f"plane.distance is {described(value)}; it must be a number, in metres (.inf: far away)")
     return float(value)
 
 
-def _mapping(name: str, value: object) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} must hold keys and values, not {reprlib.repr(value)}")
-    return value
-
-
-def _size(name: str, value: object) -> tuple[int, int]:
+def size_from_content(name: str, value: object) -> tuple[int, int]:
+    """Width and height in pixels; ``ValueError`` naming it."""
     if not (isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)):
-        raise ValueError(f"{name} must be [width, height] in pixels, not {reprlib.repr(value)}")
+        raise ValueError(f"{name} must be [width, height] in pixels, not {described(value)}")
     return value[0], value[1]
 
 
-def _intrinsics(name: str, value: object) -> Intrinsics:
-    """From the keys of a file that ``camera_calibration`` wrote; its others (name, rectification) are not needed."""
-    camera = _mapping(name, value)
-    for key in ("image_width", "image_height", "camera_matrix"):
-        if key not in camera:
-            raise ValueError(f"{name} has no key {key}; it takes what ROS camera_calibration writes")
-    width, height = _size(f"{name}.image_width and image_height", [camera["image_width"], camera["image_height"]])
-    matrix = _numbers(f"{name}.camera_matrix", _data(camera["camera_matrix"]), (3, 3))
+def intrinsics_from_content(name: str, content: object) -> Intrinsics:
+    """From the keys of a file that ROS ``camera_calibration`` wrote; ``ValueError`` naming the camera and the key."""
+    camera = check_keys(name, content, CAMERA_KEYS, OTHER_CAMERA_KEYS)
+    width, height = size_from_content(
+        f"{name}.image_width and image_height", [camera["image_width"], camera["image_height"]]
+    )
+    matrix = numbers(f"{name}.camera_matrix", camera["camera_matrix"], (3, 3))
+    distortion = coefficients(f"{name}.distortion_coefficients", camera["distortion_coefficients"])
+    model = camera["distortion_model"]
+    if not isinstance(model, str):
+        raise ValueError(f"{name}.distortion_model is {described(model)}; it must be a name")
+    return intrinsics(name, (width, height), matrix, model, distortion)
+
+
+def intrinsics(
+    name: str, size: tuple[int, int], matrix: np.ndarray, model: str, distortion: tuple[float, ...]
+) -> Intrinsics:
+    """Those of a camera of that name, whose errors name it; the centre must lie in the image of ``size``."""
+    width, height = size
     if not (0 <= matrix[0, 2] < width and 0 <= matrix[1, 2] < height):
         raise ValueError(
             f"{name}.camera_matrix has its centre at ({matrix[0, 2]:g}, {matrix[1, 2]:g}), outside of the "
             f"{width}x{height} image; it belongs to another resolution or camera"
         )
-    coefficients = _data(camera.get("distortion_coefficients", []))
     try:
-        distortion = tuple(float(k) for k in coefficients)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}.distortion_coefficients must be numbers, not {reprlib.repr(coefficients)}") from error
-    try:
-        return Intrinsics(width, height, matrix, str(camera.get("distortion_model", "plumb_bob")), distortion)
+        return Intrinsics(width, height, matrix, model, distortion)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
 
-def _data(value: Any) -> Any:
-    """``camera_calibration`` writes a matrix as rows, cols and data."""
-    return value.get("data") if isinstance(value, dict) else value
+def coefficients(name: str, value: object) -> tuple[float, ...]:
+    """Any number of numbers; ``ValueError`` naming them."""
+    data = _data(name, value)
+    try:
+        return tuple(float(number) for number in data)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be numbers, not {described(data)}") from error
+
+
+def _data(name: str, value: Any) -> Any:
+    """``camera_calibration`` writes a matrix as rows, cols and data; OpenCV adds dt."""
+    if not isinstance(value, dict) or "data" not in value:
+        return value
+    check_keys(name, value, ("rows", "cols", "data"), ("dt",))
+    data, sides = value["data"], (value["rows"], value["cols"])
+    if not (isinstance(data, list) and all(type(side) is int for side in sides) and sides[0] * sides[1] == len(data)):
+        raise ValueError(f"{name} does not have as many values in data as its rows and cols say")
+    return data
 
 
 def _intrinsics_lines(camera: Intrinsics) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
 import numpy as np
 
+OTHER_NAMES = {"radtan": "plumb_bob", "fisheye": "equidistant"}  # of Kalibr and of OpenCV
 COEFFICIENTS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 ITERATIONS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
 WIDEST_RAY = 8.0  # tangent of the angle to the optical axis, 83 degrees
@@ -16,9 +18,10 @@ INVERSE_TOLERANCE_PIXELS = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Intrinsics:
-    """A camera's matrix K (3x3) and distortion for images of one size, in the names of ``camera_calibration``.
+    """A camera's matrix K (3x3, with its skew) and distortion for images of one size, in the names of ROS.
 
-    ``distortion_model`` is plumb_bob (0, 4 or 5 coefficients), rational_polynomial (8, 12 or 14) or equidistant (4).
+    ``distortion_model`` is plumb_bob (0, 4 or 5 coefficients), rational_polynomial (8, 12 or 14) or equidistant (4);
+    radtan and fisheye are other names of the first and the last.
     Pixels ``(x, y)`` count from 0 at the centre of the top left one. ``ValueError`` naming the first wrong value.
     """
 
@@ -39,11 +42,11 @@ class Intrinsics:
                 "calibrate the camera"
             )
         if matrix[1, 0] or not np.array_equal(matrix[2], (0, 0, 1)):
-            raise ValueError("camera_matrix must be [fx, 0, cx, 0, fy, cy, 0, 0, 1], row by row")
+            raise ValueError("camera_matrix must be [fx, skew, cx, 0, fy, cy, 0, 0, 1], row by row")
+        model = OTHER_NAMES.get(self.distortion_model, self.distortion_model)
+        object.__setattr__(self, "distortion_model", model)
         if self.distortion_model not in COEFFICIENTS:
-            raise ValueError(
-                f"distortion_model is {self.distortion_model!r}; it must be one of {', '.join(COEFFICIENTS)}"
-            )
+            raise ValueError(f"distortion_model is {reprlib.repr(model)}; it must be one of {', '.join(COEFFICIENTS)}")
         if len(self.distortion_coefficients) not in (counts := COEFFICIENTS[self.distortion_model]):
             raise ValueError(
                 f"{len(self.distortion_coefficients)} distortion_coefficients; {self.distortion_model} has "
@@ -59,12 +62,13 @@ class Intrinsics:
 
     def rays(self, pixels: np.ndarray) -> np.ndarray:
         """``N x 2`` pixels to the points ``N x 2`` (x / z, y / z) that they see; NaN where the lens model has none."""
-        points = np.ascontiguousarray(pixels, dtype=np.float64)[:, None]
+        # OpenCV ignores the skew, so it gets points on the plane z = 1, as if that were the image.
+        points = _transformed(np.linalg.inv(self.camera_matrix), np.asarray(pixels, dtype=np.float64))[:, None]
         coefficients, eye = np.array(self.distortion_coefficients), np.eye(3)
         if self._fisheye:
-            rays = cv2.fisheye.undistortPoints(points, self.camera_matrix, coefficients)[:, 0]
+            rays = cv2.fisheye.undistortPoints(points, eye, coefficients)[:, 0]
         else:
-            rays = cv2.undistortPointsIter(points, self.camera_matrix, coefficients, eye, eye, ITERATIONS)[:, 0]
+            rays = cv2.undistortPointsIter(points, eye, coefficients, eye, eye, ITERATIONS)[:, 0]
         wrong = ~(np.abs(self.pixels(rays) - pixels).max(axis=1) < INVERSE_TOLERANCE_PIXELS)
         rays[wrong] = np.nan
         return rays
@@ -77,10 +81,11 @@ class Intrinsics:
         rays = np.ascontiguousarray(rays, dtype=np.float64)
         coefficients = np.array(self.distortion_coefficients)
         if self._fisheye:
-            pixels = cv2.fisheye.distortPoints(rays[:, None], self.camera_matrix, coefficients)[:, 0]
+            bent = cv2.fisheye.distortPoints(rays[:, None], np.eye(3), coefficients)[:, 0]
         else:
             points = np.column_stack([rays, np.ones(len(rays))])
-            pixels = cv2.projectPoints(points, np.zeros(3), np.zeros(3), self.camera_matrix, coefficients)[0][:, 0]
+            bent = cv2.projectPoints(points, np.zeros(3), np.zeros(3), np.eye(3), coefficients)[0][:, 0]
+        pixels = _transformed(self.camera_matrix, bent)
         pixels[~(np.hypot(*rays.T) < self._widest)] = np.nan
         return pixels
 
@@ -102,6 +107,11 @@ class Intrinsics:
             radii = tangents * (1 + powers @ k[[0, 1, 4]]) / (1 + powers @ k[[5, 6, 7]])
         falling = np.flatnonzero(~(np.diff(radii) > 0))
         return float(tangents[falling[0]]) if len(falling) else WIDEST_RAY
+
+
+def _transformed(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """``N x 2`` points by a 3x3 matrix whose last row is (0, 0, 1)."""
+    return np.ascontiguousarray(points @ matrix[:2, :2].T + matrix[:2, 2])
 
 
 def resizing(old: tuple[int, int], new: tuple[int, int], camera: str) -> np.ndarray:

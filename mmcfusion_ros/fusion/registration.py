@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.calibration import Calibration, as_homography
+from mmcfusion_ros.fusion.camera import resizing
 from mmcfusion_ros.fusion.geometry import Geometry, apply_homography
 
 Shape = tuple[int, int]
@@ -22,8 +23,9 @@ LARGEST_STRETCH = 1.03
 class Registration:
     """Brings thermal images onto the RGB pixel grid.
 
-    ``calibration`` says where the cameras are; a bare 3x3 array is a homography from thermal to RGB pixels, None
-    means that both see the same field of view. ``ValueError`` if the matrix is none.
+    ``calibration`` says where the cameras are; a bare 3x3 array is a homography from thermal to RGB pixels, for the
+    sizes of the first images that come and their scaled copies; None means that both see the same field of view.
+    ``ValueError`` if the matrix is none.
     """
 
     def __init__(self, calibration: Calibration | np.ndarray | None = None) -> None:
@@ -31,14 +33,19 @@ class Registration:
             calibration = Calibration(homography=calibration)
         self.calibration = calibration
         self._correction: np.ndarray | None = None
+        self._corrected_size: tuple[int, int] | None = None
         self._same_view = calibration.kind == "identity"
         self._maps = lru_cache(maxsize=2)(self._build_maps)
 
     def corrected(self, correction: np.ndarray) -> Registration:
-        """This registration followed by a homography (3x3) from RGB pixels to RGB pixels, of the images that come."""
+        """This registration followed by a homography (3x3) from RGB pixels to RGB pixels.
+
+        It is for the size of the first RGB images that come, and their scaled copies.
+        """
         registration = Registration(self.calibration)
         correction = as_homography(correction)
         registration._correction = correction if self._correction is None else correction @ self._correction
+        registration._corrected_size = self._corrected_size
         registration._same_view = False
         return registration
 
@@ -80,7 +87,15 @@ class Registration:
             "shape, so hardly of the same field of view; run mmcfusion calibrate"
         ]
 
+    def _hold_sizes(self, thermal_shape: Shape, rgb_shape: Shape) -> None:
+        """What was given in pixels without sizes belongs to the first images."""
+        if self.calibration.kind == "homography" and None in self.calibration.sizes:
+            self.calibration = replace(self.calibration, thermal_size=thermal_shape[::-1], rgb_size=rgb_shape[::-1])
+        if self._correction is not None and self._corrected_size is None:
+            self._corrected_size = rgb_shape[::-1]
+
     def _build_maps(self, thermal_shape: Shape, rgb_shape: Shape) -> _Maps:
+        self._hold_sizes(thermal_shape, rgb_shape)
         (thermal_height, thermal_width), (height, width) = thermal_shape, rgb_shape
         x, y = self._positions(thermal_shape, rgb_shape)
         seen = (x > -0.5) & (x < thermal_width - 0.5) & (y > -0.5) & (y < thermal_height - 0.5)
@@ -119,8 +134,9 @@ class Registration:
         height, width = rgb_shape
         columns, rows = (np.arange(0, side + GRID_STEP - 1, GRID_STEP, dtype=np.float64) for side in (width, height))
         points = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-        if self._correction is not None:
-            inverse = np.linalg.inv(self._correction)
+        if self._correction is not None and self._corrected_size is not None:
+            scaled = resizing(self._corrected_size, rgb_shape[::-1], "rgb")
+            inverse = scaled @ np.linalg.inv(self._correction) @ np.linalg.inv(scaled)
             points = apply_homography(inverse * np.sign(inverse[2] @ (width / 2, height / 2, 1)), points)
         nodes = geometry.thermal_pixels(points).reshape(len(rows), len(columns), 2).astype(np.float32)
         across, down = np.meshgrid(*(np.arange(side, dtype=np.float32) / GRID_STEP for side in (width, height)))

@@ -56,7 +56,7 @@ def _logged(transition: TransitionCallback) -> TransitionCallback:
 
 
 class FusionNode(LifecycleNode):
-    """Subscribes to ``thermal/image_raw``, ``rgb/image_raw`` and ``rgb/camera_info``; publishes ``fused/image_raw``,
+    """Subscribes to ``image_raw`` and ``camera_info`` of ``thermal`` and ``rgb``; publishes ``fused/image_raw``,
     ``fused/camera_info`` and, if asked, ``fused/image_raw/compressed`` and ``~/debug/valid_mask``, with the stamp and
     frame of the RGB image, and what it does in ``~/mode`` (latched) and ``/diagnostics``."""
 

@@ -13,6 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mmcfusion_ros.fusion.network import Network
+from mmcfusion_ros.ros.camera_info_subscription import CameraInfoSubscription
 from mmcfusion_ros.ros.diagnostics import status_message
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.node_parameters import qos_profile
@@ -60,6 +61,7 @@ class Session:
             on_given_up,
         )
         self._subscriptions: list[Subscription] = []
+        self._infos: list[CameraInfoSubscription] = []
         try:
             self._subscribe()
         except Exception:
@@ -118,7 +120,7 @@ class Session:
         return f"{stream}/image_raw" + ("/compressed" if compressed else "")
 
     def _subscribe(self) -> None:
-        """To both cameras, the RGB camera's ``camera_info``, and the thermal one's if registration needs it."""
+        """To the images and ``camera_info`` of both cameras."""
 
         def subscribe(message_type: type, topic: str, callback: Callable[[Any], None]) -> None:
             self._subscriptions.append(self._node.create_subscription(message_type, topic, callback, self._qos))
@@ -127,19 +129,19 @@ class Session:
             topic = self._image_topic(stream)
             message_type = CompressedImage if topic.endswith("compressed") else Image
             subscribe(message_type, topic, partial(self._worker.take, stream=stream))
-        subscribe(CameraInfo, "rgb/camera_info", self._take_rgb_info)
-        if "thermal" in self._pipeline.lenses.cameras:
-            subscribe(CameraInfo, "thermal/camera_info", partial(self._pipeline.take_camera_info, camera="thermal"))
+            take_info = partial(self._take_camera_info, stream=stream)
+            self._infos.append(CameraInfoSubscription(self._node, f"{stream}/camera_info", take_info, self._qos))
 
     def _unsubscribe(self) -> None:
+        while self._infos:
+            self._infos.pop().close()
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
     def _unheard(self) -> list[str]:
         """Publishers that cannot be heard, and cameras that share a topic, by name."""
         problems = []
-        for subscription in self._subscriptions:
-            topic = subscription.topic_name
+        for topic in (*(images.topic_name for images in self._subscriptions), *(info.topic for info in self._infos)):
             publishers = self._node.get_publishers_info_by_topic(topic)
             names = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in publishers]
             for info, publisher in zip(publishers, names, strict=True):
@@ -155,10 +157,11 @@ class Session:
         worker = f"the worker has been at one frame for {busy_s:.1f} s" if busy_s > limit_s else ""
         return self._network.stuck(limit_s) or worker
 
-    def _take_rgb_info(self, message: CameraInfo) -> None:
-        self._health.count("camera_info_in")
-        self._worker.take_camera_info(message)
-        self._pipeline.take_camera_info(message, "rgb")
+    def _take_camera_info(self, message: CameraInfo, stream: Stream) -> None:
+        if stream == "rgb":
+            self._health.count("camera_info_in")
+        self._worker.take_camera_info(message, stream)
+        self._pipeline.take_camera_info(message, stream)
 
     def _tell_mode(self, new: Mode, old: Mode) -> None:
         if not self._closed:

@@ -15,10 +15,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.errors import BackendGivenUp, FrozenThermalError, one_line
-from mmcfusion_ros.fusion.fuser import check_size
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.stream.camera_info import sent_size
+from mmcfusion_ros.stream.camera_info import CameraInfos
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.messages import BadImage, drop_reason, fill_compressed, fill_image
 from mmcfusion_ros.stream.mode import ModeSwitch, Source
@@ -63,8 +62,7 @@ class FrameWorker:
         self._stopping = self._wanted = False
         self._busy_since_s: float | None = None
         self._last: tuple[Source | None, int] = (None, 0)  # from what the last image was made, and its stamp
-        # The RGB camera's last one, and the sizes of images that it is for: none if it cannot be used.
-        self._info: tuple[CameraInfo | None, set[tuple[int, int]]] = None, set()
+        self._infos = CameraInfos()
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
 
     def start(self) -> None:
@@ -113,20 +111,9 @@ class FrameWorker:
         if accepted and self._modes.mode != "FUSED" and self._modes.wants(stream):
             self._take_alone(message, stream, stamp)
 
-    def take_camera_info(self, info: CameraInfo) -> None:
-        """A ``camera_info`` message of the RGB camera."""
-        finite = np.isfinite(np.concatenate([info.k, info.d, info.r, info.p])).all()
-        # Some drivers give the size as sent.
-        self._info = info, {sent_size(info), (info.width, info.height)} if finite else set()
-
-    def _rgb_size(self) -> tuple[int, int] | None:
-        """The RGB images' width and height, by the last camera_info; None if it is not there or not usable."""
-        size = sent_size(self._info[0]) if self._info[0] else (0, 0)
-        try:
-            check_size(*size)
-        except ValueError:
-            return None
-        return size
+    def take_camera_info(self, info: CameraInfo, stream: Stream) -> None:
+        """A ``camera_info`` message of one camera."""
+        self._infos.take(info, stream)
 
     def _take_alone(self, message: Any, stream: Stream, stamp: int) -> None:
         offset_ns = self._pairer.options.thermal_offset_ns if stream == "thermal" else 0
@@ -176,7 +163,8 @@ class FrameWorker:
             self._pipeline.scaler.reset()  # the scene may have changed
         try:
             if isinstance(job, LoneFrame):
-                result = self._pipeline.alone(job, self._rgb_size())
+                grid = self._infos.grid
+                result = self._pipeline.alone(job, (grid.width, grid.height) if grid else None)
                 self._modes.note(good=[job.stream])
             else:
                 result = self._pipeline.fuse(job, self._wanted)
@@ -185,6 +173,11 @@ class FrameWorker:
                 else:
                     self._modes.note(good=["rgb"])
                     self._modes.frozen(blind=result.blind)
+            if result.visible is not None:
+                frame_id = (job.rgb if isinstance(job, Pair) else job.item).header.frame_id
+                height, width = result.visible.shape[:2]
+                if self._infos.grid != (width, height, frame_id) or not self._infos.seen:
+                    self._infos.saw_rgb((height, width), frame_id)
             published = self._wanted and self._publish(job, result, listened)
         except Exception as error:
             if not self._stopping:
@@ -224,18 +217,19 @@ class FrameWorker:
         self._last = source, time_ns
         header = (job.rgb if isinstance(job, Pair) else job.item).header
         if source == "thermal":
-            header = Header(stamp=Time(nanoseconds=time_ns).to_msg(), frame_id=header.frame_id)
+            frame_id = (self._infos.grid or header).frame_id
+            header = Header(stamp=Time(nanoseconds=time_ns).to_msg(), frame_id=frame_id)
         outputs, publishers = self._outputs, self._outputs.publishers
         message = fill_image(Image(header=header), result.image, outputs.encoding)
         result.moments["encode"] = time.perf_counter()
         if publishers:  # not closed meanwhile
             publishers["image"].publish(message)
-            info, sizes = self._info
-            if info and (message.width, message.height) in sizes:
-                info.header = header
+            info, problem = self._infos.outgoing(message)
+            if info:
                 publishers["camera_info"].publish(info)
-            elif info:
-                self._hold_back(info, message)
+            if problem:
+                text = f"camera_info {problem}: fused/camera_info is not published"
+                self._health.warn(text[:16], text, "camera_info_in", stamp_ns(message))
             if "valid_mask" in listened:
                 valid = np.full(result.image.shape[:2], 255, np.uint8)
                 if result.weight is not None:
@@ -248,10 +242,3 @@ class FrameWorker:
                 self._display.show(result, header)
         result.moments["publish"] = time.perf_counter()
         return True
-
-    def _hold_back(self, info: CameraInfo, image: Image) -> None:
-        problem = "has numbers that are not finite"
-        if self._info[1]:
-            problem = "is {}x{}, the image {}x{}".format(*sent_size(info), image.width, image.height)
-        text = f"camera_info {problem}: fused/camera_info is not published"
-        self._health.warn(text[:16], text, "camera_info_in", stamp_ns(image))

@@ -1,13 +1,15 @@
-"""Intrinsics from camera_info messages, for a calibration whose file has none."""
+"""What the cameras say of themselves in camera_info: lenses for a calibration that has none, and what goes out."""
 
 from __future__ import annotations
 
-from typing import Any
+from copy import copy
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
+from mmcfusion_ros.fusion.fuser import check_size
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.pairing import Stream
 
@@ -53,6 +55,78 @@ class CameraInfoRegistration:
         return [*self._wrong.values(), *missing]
 
 
+class Grid(NamedTuple):
+    """The pixels of a camera: their number, and the frame in which they look."""
+
+    width: int
+    height: int
+    frame_id: str
+
+
+class CameraInfos:
+    """The last ``camera_info`` of each camera, and the RGB camera's ``grid``: that of its last image, or of its
+    camera_info before one has come (``seen``); None while neither is known.
+
+    All images that go out are on that grid. Thermal images from a time when it is not known are as their camera has
+    taken them.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[Stream, Any] = {}
+        self.grid: Grid | None = None
+        self.seen = False
+        self._ready: tuple[Any, tuple[int, int], Any, str] = None, (0, 0), None, ""
+
+    def take(self, message: Any, camera: Stream) -> None:
+        """A ``camera_info`` message."""
+        self._last[camera] = message
+        if camera == "rgb" and not self.seen:
+            self.grid = _possible_grid(*sent_size(message), message.header.frame_id)
+
+    def saw_rgb(self, shape: tuple[int, ...], frame_id: str) -> None:
+        """An RGB image of that shape (height, width) came."""
+        self.grid, self.seen = Grid(shape[1], shape[0], frame_id), True
+
+    def outgoing(self, image: Any) -> tuple[Any, str]:
+        """What :func:`outgoing_info` makes of the last one for an image message; the same message, as long as that one
+        and the size of the images stay."""
+        last, size = self._last.get("rgb" if self.grid else "thermal"), (image.width, image.height)
+        if last is None:
+            return None, ""
+        if self._ready[0] is not last or self._ready[1] != size:
+            self._ready = last, size, *outgoing_info(last, image.header, size)
+        _, _, message, problem = self._ready
+        if message:
+            message.header = image.header
+        return message, problem
+
+
+def outgoing_info(info: Any, header: Any, size: tuple[int, int]) -> tuple[Any, str]:
+    """A ``camera_info`` for an image of that size (width, height): a copy with its header, or None and why not.
+
+    That of a camera which is not calibrated, without a size and with K = 0, gets the size of the image, so that
+    subscribers who want both hear something.
+    """
+    message = copy(info)
+    message.header = header
+    if not (info.width or info.height or np.any(info.k)):
+        message.width, message.height = size
+    sizes = [sent_size(message), (message.width, message.height)]  # some drivers give the size as sent
+    if size not in sizes:
+        return None, "is {}x{}, the image {}x{}".format(*sizes[0], *size)
+    if not np.isfinite(np.concatenate([info.k, info.d, info.r, info.p])).all():
+        return None, "has numbers that are not finite"
+    return message, ""
+
+
+def _possible_grid(width: int, height: int, frame_id: str) -> Grid | None:
+    try:
+        check_size(width, height)
+    except ValueError:
+        return None
+    return Grid(width, height, frame_id)
+
+
 def sent_size(message: Any) -> tuple[int, int]:
     """Width and height of the images as they are sent, from ``sensor_msgs/CameraInfo``: cut to the region of interest,
     then binned."""
@@ -74,8 +148,9 @@ def intrinsics_from_message(message: Any) -> Intrinsics:
     across, down = max(1, message.binning_x), max(1, message.binning_y)
     cut = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
     bin_ = np.array([[1 / across, 0, 0.5 / across - 0.5], [0, 1 / down, 0.5 / down - 0.5], [0, 0, 1]])
-    distortion = tuple(message.d) if any(message.d) else ()
-    model = message.distortion_model if distortion else "plumb_bob"
+    model, distortion = message.distortion_model, tuple(message.d)
+    if model in ("", "none", "pinhole") and not any(distortion):  # as simulators send it
+        model, distortion = "plumb_bob", ()
     return Intrinsics(*sent_size(message), bin_ @ cut @ matrix, model, distortion)
 
 

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import reprlib
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.errors import FrozenThermalError, FusionError, NetworkBusy
+from mmcfusion_ros.stream.encodings import LAYOUTS, Layout
 from mmcfusion_ros.stream.pairing import Stream
 
 BIT_DEPTHS = (10, 12, 14, 16)
 
-# Encoding: type of one value, letters of one pixel ("y" is grey).
-_LAYOUTS = {
-    "mono8": (np.uint8, "y"),
-    "8UC1": (np.uint8, "y"),
-    "mono16": (np.uint16, "y"),
-    "16UC1": (np.uint16, "y"),
-    "rgb8": (np.uint8, "rgb"),
-    "rgba8": (np.uint8, "rgba"),
-    "bgr8": (np.uint8, "bgr"),
-    "8UC3": (np.uint8, "bgr"),
-    "bgra8": (np.uint8, "bgra"),
-    "8UC4": (np.uint8, "bgra"),
-}
-
 # Encodings that only thermal cameras use: counts, or temperatures.
 _COUNTS = {
-    "mono12": (np.uint16, "y"),
-    "16SC1": (np.int16, "y"),
-    "32FC1": (np.float32, "y"),
-    "64FC1": (np.float64, "y"),
+    name: Layout(dtype, "y", 1)
+    for name, dtype in {"mono12": np.uint16, "16SC1": np.int16, "32FC1": np.float32, "64FC1": np.float64}.items()
 }
 _DEEPER_THAN_JPEG = {"mono16", "16UC1", *_COUNTS}
 
@@ -88,11 +73,8 @@ def thermal_from_message(message: Any, colour: bool = False) -> np.ndarray:
     Colour-coded images are taken as grey, or with ``colour`` given as ``H x W x 3`` uint8, red first. Read-only where
     it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
     """
-    pixels, letters = _pixels(message, "thermal", other="rgb8" if colour else "mono8")
-    target = "RGB" if colour else "GRAY"
-    if letters in ("y", target.lower()):
-        return pixels
-    return cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{letters.upper()}2{target}"))
+    pixels, layout = _pixels(message, "thermal", other="rgb8" if colour else "mono8")
+    return pixels if layout.letters == "y" else _converted(pixels, layout, "RGB" if colour else "GRAY", "thermal")
 
 
 class BitDepth:
@@ -115,10 +97,10 @@ def rgb_from_message(message: Any, depth: BitDepth | None = None) -> np.ndarray:
     frame to frame; without it this image alone decides. Read-only where it is a view of the message; rows may be
     padded, which OpenCV accepts. Raises ``BadImage``.
     """
-    pixels, letters = _pixels(message, "rgb", other="rgb8")
+    pixels, layout = _pixels(message, "rgb", other="rgb8")
     if pixels.dtype == np.uint16:
         pixels = (depth or BitDepth()).to_8_bits(pixels)
-    return pixels if letters in ("y", "rgb") else cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{letters.upper()}2RGB"))
+    return pixels if layout.letters in ("y", "rgb") else _converted(pixels, layout, "RGB", "rgb")
 
 
 def fill_image(message: Any, image: np.ndarray, encoding: str) -> Any:
@@ -128,7 +110,7 @@ def fill_image(message: Any, image: np.ndarray, encoding: str) -> Any:
     and ``16UC1`` take ``H x W`` uint16. Anything else raises ``ValueError``.
     """
     kind = (encoding, image.shape[2:])
-    if kind not in _TO_WIRE or image.dtype != {**_LAYOUTS, **_COUNTS}[encoding][0]:
+    if kind not in _TO_WIRE or image.dtype != {**LAYOUTS, **_COUNTS}[encoding].dtype:
         raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be sent as encoding {encoding!r}")
     conversion = _TO_WIRE[kind]
     pixels = np.ascontiguousarray(image if conversion is None else cv2.cvtColor(image, conversion))
@@ -156,36 +138,45 @@ def fill_compressed(message: Any, image: np.ndarray, format: str = "jpeg", quali
     return message
 
 
-def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, str]:
-    """The pixels and their letters; an encoding that is not in ``_LAYOUTS`` is converted to encoding ``other``.
+def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, Layout]:
+    """The pixels and their layout; an encoding that is not in ``LAYOUTS`` is converted to encoding ``other``.
 
     A read-only view of the data, or a copy where byte order or row padding do not suit the processor.
     """
     try:
         if hasattr(message, "format"):  # a CompressedImage
             return _decompress(message, stream)
-        layouts = {**_LAYOUTS, **_COUNTS} if stream == "thermal" else _LAYOUTS
-        known = message.encoding in layouts
-        dtype, letters = layouts[message.encoding] if known else _foreign_layout(message.encoding)
-        native, channels = np.dtype(dtype), len(letters)
-        row_bytes = message.width * channels * native.itemsize
-        needed = (message.height - 1) * message.step + row_bytes
+        layout = LAYOUTS.get(message.encoding) or (_COUNTS.get(message.encoding) if stream == "thermal" else None)
+        native, _, channels, half_rows = layout or _foreign_layout(message.encoding)
+        native = np.dtype(native)
+        row_bytes, rows = message.width * channels * native.itemsize, message.height * half_rows // 2
+        needed = (rows - 1) * message.step + row_bytes
         if not row_bytes or not message.height or message.step < row_bytes or needed > len(message.data):
             raise BadImage(
                 "bad_size",
                 f"{message.width}x{message.height} {message.encoding} with rows of {message.step} bytes does not fit "
                 f"{len(message.data)} bytes of data",
             )
-        shape = (message.height, message.width, channels)[: 2 if channels == 1 else 3]
+        shape = (rows, message.width, channels)[: 2 if channels == 1 else 3]
         strides = (message.step, channels * native.itemsize, native.itemsize)[: len(shape)]
         wire = native.newbyteorder(">" if message.is_bigendian else "<")
         view: np.ndarray = np.ndarray(shape, wire, buffer=message.data, strides=strides)
         view.flags.writeable = False
         pixels = np.require(view, native, "A")
-        return (pixels, letters) if known else (_converted(message.encoding, pixels, other), _LAYOUTS[other][1])
+        return (pixels, layout) if layout else (_by_cv_bridge(message.encoding, pixels, other), LAYOUTS[other])
     except BadImage as error:
         error.stream = stream
         raise
+
+
+def _converted(pixels: np.ndarray, layout: Layout, target: Literal["RGB", "GRAY"], stream: Stream) -> np.ndarray:
+    try:
+        return layout.to(pixels, target)
+    except cv2.error as error:
+        text = f"an image of {pixels.shape[1]}x{pixels.shape[0]} values cannot be {layout.letters}: {error.err}"
+        bad = BadImage("bad_size", text)
+        bad.stream = stream
+        raise bad from error
 
 
 @cache
@@ -197,20 +188,22 @@ def _cv_bridge() -> Any:
     return CvBridge()
 
 
-def _foreign_layout(encoding: str) -> tuple[Any, str]:
-    """Of an encoding that only cv_bridge knows; the letters tell no more than the number of channels."""
+def _foreign_layout(encoding: str) -> Layout:
+    """Of an encoding that only cv_bridge knows; the letters tell nothing."""
     bridge = _cv_bridge()
     if bridge is None:
-        package = f"ros-{os.environ.get('ROS_DISTRO', '<distro>')}-cv-bridge"
-        raise BadImage("bad_encoding", f"encoding {encoding!r} needs cv_bridge; install {package}")
+        known = ", ".join(LAYOUTS)
+        raise BadImage(
+            "bad_encoding", f"encoding {reprlib.repr(encoding)} is not understood; it must be one of {known}"
+        )
     try:
         dtype, channels = bridge.encoding_to_dtype_with_channels(encoding)
     except Exception as error:
         raise BadImage("bad_encoding", f"cv_bridge does not know encoding {encoding!r}: {error}") from error
-    return dtype, "?" * channels
+    return Layout(dtype, "", channels)
 
 
-def _converted(encoding: str, pixels: np.ndarray, other: str) -> np.ndarray:
+def _by_cv_bridge(encoding: str, pixels: np.ndarray, other: str) -> np.ndarray:
     # cv_bridge mistakes padded rows and big-endian data.
     packed, (height, width) = np.ascontiguousarray(pixels), pixels.shape[:2]
     message = SimpleNamespace(
@@ -223,7 +216,7 @@ def _converted(encoding: str, pixels: np.ndarray, other: str) -> np.ndarray:
         raise BadImage("bad_encoding", text) from error
 
 
-def _decompress(message: Any, stream: Stream) -> tuple[np.ndarray, str]:
+def _decompress(message: Any, stream: Stream) -> tuple[np.ndarray, Layout]:
     if "compressedDepth" in message.format:
         text = f"format {message.format!r} is not supported; subscribe to the raw or the compressed topic instead"
         raise BadImage("bad_encoding", text)
@@ -244,6 +237,6 @@ def _decompress(message: Any, stream: Stream) -> tuple[np.ndarray, str]:
         raise BadImage(reason, f"compressed image cannot be decoded: {error.err}") from error
     if pixels is None:
         raise BadImage("bad_data", f"compressed image of {len(data)} bytes cannot be decoded")
-    letters = "y" if pixels.ndim == 2 else ("bgr", "bgra")[pixels.shape[2] - 3]
+    encoding = "mono8" if pixels.ndim == 2 else ("bgr8", "bgra8")[pixels.shape[2] - 3]
     # "compressed rgb8" says that the colours were stored in exchanged places.
-    return pixels, letters.replace("bgr", "rgb") if "compressed rgb" in message.format else letters
+    return pixels, LAYOUTS[encoding.replace("bgr", "rgb") if "compressed rgb" in message.format else encoding]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mmcfusion_ros.stream.parameters import PARAMETERS, Value
+from mmcfusion_ros.yaml_files import parse_yaml, read_yaml, unknown_name
 
 NODE_NAME = "mmcfusion"
-OTHERS = {"use_sim_time"}  # of every ROS 2 node
+OTHERS = {"use_sim_time", "start_type_description_service"}  # of every ROS 2 node
 
 
 def load_values(params_file: Path | None = None, assignments: Sequence[str] = ()) -> dict[str, Value]:
@@ -25,22 +25,53 @@ def load_values(params_file: Path | None = None, assignments: Sequence[str] = ()
         name, equals, text = assignment.partition("=")
         if not equals:
             raise ValueError(f"{assignment!r} must be name=value, such as pairing.slop=0.02")
-        given[name] = yaml.safe_load(text)
-    unknown = given.keys() - {parameter.name for parameter in PARAMETERS} - OTHERS
-    if unknown:
-        raise ValueError(f"no parameter {', '.join(sorted(unknown))}; `mmcfusion parameters` lists them all")
+        try:
+            given[name] = parse_yaml(text)
+        except ValueError as error:
+            raise ValueError(f"the value of {name} is not YAML: {error}") from None
+    return complete_values(given)
+
+
+def complete_values(given: Mapping[str, Any]) -> dict[str, Value]:
+    """Every parameter's value: that which is given, or its default. ``ValueError`` as :func:`load_values`."""
+    check_names(given.keys() - OTHERS)
     return {p.name: p.check(given.get(p.name, p.default)) for p in PARAMETERS}
 
 
+def check_names(names: Iterable[str]) -> None:
+    """``ValueError`` naming those that are no parameters of the node, and the nearest right one."""
+    table = [parameter.name for parameter in PARAMETERS]
+    if unknown := sorted(set(names) - set(table)):
+        listed = ", ".join(unknown_name(name, table) for name in unknown)
+        raise ValueError(f"no parameter {listed}; `mmcfusion parameters` lists them all")
+
+
+def check_files(files: Iterable[Path], node_name: str) -> None:
+    """``ValueError`` naming a parameter file that says nothing to the node of this full name (``/robot/mmcfusion``).
+
+    One that is no longer there has been read before.
+    """
+    for file in filter(Path.is_file, files):
+        if not any(_matches(str(name), node_name) for name in _sections(file)):
+            raise ValueError(f"{file} has no section for {node_name}: it is for another node, or the names differ")
+
+
+def _matches(section: str, node_name: str) -> bool:
+    """Whether a section's name, in which ``*`` stands for one word and ``**`` for any number, is that of the node."""
+    words = section.strip("/").split("/")
+    pattern = "".join("(/[^/]+)*" if word == "**" else "/" + re.escape(word).replace(r"\*", "[^/]+") for word in words)
+    return bool(re.fullmatch(pattern, node_name))
+
+
+def _sections(path: Path) -> Mapping[Any, Any]:
+    content = read_yaml(path, "parameter file")
+    return content if isinstance(content, Mapping) else {}
+
+
 def _file_values(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    sections = content if isinstance(content, Mapping) else {}
     chosen = [
         section["ros__parameters"]
-        for name, section in sections.items()
+        for name, section in _sections(path).items()
         if str(name).split("/")[-1] in ("**", "*", NODE_NAME)
         and isinstance(section, Mapping)
         and isinstance(section.get("ros__parameters"), Mapping)

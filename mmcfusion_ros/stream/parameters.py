@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +31,9 @@ class Parameter:
         if isinstance(self.default, float) and type(value) is int:
             value = float(value)
         if type(value) is not type(self.default):
-            raise ValueError(f"parameter {self.name} must be of type {self.type_name}, not {value!r}")
+            raise ValueError(f"parameter {self.name} must be of type {self.type_name}, not {reprlib.repr(value)}")
         if self.choices and value not in self.choices:
-            raise ValueError(f"parameter {self.name} is {value!r}; it must be one of {self.range_text}")
+            raise ValueError(f"parameter {self.name} is {reprlib.repr(value)}; it must be one of {self.range_text}")
         if self.low is not None and self.high is not None and not self.low <= float(value) <= self.high:
             raise ValueError(f"parameter {self.name} is {value}; it must be from {self.low:g} to {self.high:g}")
         return value

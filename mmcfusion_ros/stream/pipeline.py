@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # loaded only where a refiner is asked for
 
 NOTHING = np.zeros((0, 0), np.uint8)
 
+EXCHANGED = "the thermal images have colours and the RGB images none: are the cameras exchanged?"
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -101,6 +103,7 @@ class FusionPipeline:
         self._depth = BitDepth()
         self._checked_shape: tuple[int, ...] = ()
         self._registered: tuple[Registration, Shape, Shape] | None = None
+        self._exchanged = False
         self._seen: Counter[str] = Counter()
         self._conditions: dict[Stream, str] = {}
 
@@ -150,6 +153,7 @@ class FusionPipeline:
         if self.frozen.is_frozen and self._frozen_policy == "drop":
             raise self._frozen_error()
         age_s = skew_s + self.frozen.age_s
+        self._exchanged = thermal.ndim > visible.ndim and self.scaler.options.palette == "white_hot"
         old = self.frozen.is_frozen and self._frozen_policy == "pass_through"
         blind = False
         if wanted and not old:
@@ -240,6 +244,7 @@ class FusionPipeline:
         problems = self.lenses.problems()
         if self.frozen.is_frozen and self._frozen_policy != "fuse":
             problems.append(f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s")
+        problems += [EXCHANGED] if self._exchanged else []
         problems += self.blindness.problems() + self.scaler.problems()
         if self._registered:
             registration, thermal_shape, rgb_shape = self._registered

@@ -108,6 +108,11 @@ class Settings:
     def _calibration(self) -> Calibration:
         kind, file = self.text("registration.type"), self.text("registration.file")
         if kind == "identity":
+            if file:
+                raise ValueError(
+                    f"registration.type is identity, but registration.file is {file}; set the type to homography or "
+                    "calibrated, or leave the file out"
+                )
             return Calibration()
         if not file:
             raise ValueError(f"registration.type is {kind} but registration.file is empty; name the YAML file")

@@ -82,7 +82,13 @@ def _not_active(patient: Patient, state: str) -> Finding:
 
 def _causes(patient: Patient) -> list[Finding]:
     findings = [finding for stream in STREAMS for finding in _input_findings(patient, stream)]
-    findings = findings or _age_findings(patient) or _skew_findings(patient) or _frozen_findings(patient)
+    findings = (
+        findings
+        or _lens_findings(patient)
+        or _age_findings(patient)
+        or _skew_findings(patient)
+        or _frozen_findings(patient)
+    )
     return findings or [_unexplained(patient)]
 
 
@@ -109,17 +115,13 @@ def _input_findings(patient: Patient, stream: Stream) -> list[Finding]:
         )
         return [Finding(f"no message comes on {heard.topic}, though it has a publisher", fix)]
     if heard.problem:
-        fix = "have the camera send an encoding that the README lists, or install what is named"
+        fix = "have the camera send an encoding that the README lists"
         return [Finding(f"images on {heard.topic} cannot be used: {heard.problem}", fix)]
     return []
 
 
 def _no_publisher(patient: Patient, stream: Stream, topic: str) -> Finding:
-    others = sorted(
-        name
-        for name in _image_topics(patient)
-        if not all(map(patient.owns, patient.node.get_publishers_info_by_topic(name)))
-    )
+    others = _published_by_others(patient, IMAGE_TYPES)
     fix = f"start the driver of the {stream} camera, or remap {stream}/image_raw"
     return Finding(f"nobody publishes {topic}", f"{fix} to one of {', '.join(others)}" if others else fix)
 
@@ -132,6 +134,18 @@ def _unheard(stream: Stream, topic: str, publisher: Any, subscription: Any) -> l
         problem = f"QoS mismatch on {topic}: the node cannot hear {_who(publisher)} ({reason})"
         return [Finding(problem, "set qos.input_reliability to best_effort, or change the publisher's QoS")]
     return []
+
+
+def _lens_findings(patient: Patient) -> list[Finding]:
+    """A rig that is calibrated by camera_info, which does not come or cannot be used."""
+    findings = []
+    for stream, problem in product(STREAMS, patient.message.split("; ")):
+        if problem.startswith((f"registration waits for {stream}/camera_info", f"{stream}/camera_info: ")):
+            others = ", ".join(_published_by_others(patient, {"sensor_msgs/msg/CameraInfo"}))
+            fix = f"have the {stream} driver publish it, or write the lens to registration.file, key {stream}"
+            fix += f"; or remap {stream}/camera_info to one of {others}" if others else ""
+            findings.append(Finding(problem, fix))
+    return findings
 
 
 def _age_findings(patient: Patient) -> list[Finding]:
@@ -184,7 +198,7 @@ def _unheard_output(patient: Patient) -> list[Finding]:
     """Subscribers that cannot hear the fused images."""
     node, findings = patient.node, []
     fix = "set qos.output_reliability to reliable, or change the subscriber's QoS"
-    for topic in _image_topics(patient):
+    for topic in _topics(patient, IMAGE_TYPES):
         publishers = filter(patient.owns, node.get_publishers_info_by_topic(topic))
         for own, other in product(publishers, node.get_subscriptions_info_by_topic(topic)):
             if reason := _incompatible(own.qos_profile, other.qos_profile):
@@ -193,8 +207,13 @@ def _unheard_output(patient: Patient) -> list[Finding]:
     return findings
 
 
-def _image_topics(patient: Patient) -> list[str]:
-    return [topic for topic, types in patient.node.get_topic_names_and_types() if IMAGE_TYPES & set(types)]
+def _topics(patient: Patient, kinds: set[str]) -> list[str]:
+    return sorted(topic for topic, types in patient.node.get_topic_names_and_types() if kinds & set(types))
+
+
+def _published_by_others(patient: Patient, kinds: set[str]) -> list[str]:
+    publishers = patient.node.get_publishers_info_by_topic
+    return [topic for topic in _topics(patient, kinds) if not all(map(patient.owns, publishers(topic)))]
 
 
 def _incompatible(publisher: QoSProfile, subscriber: QoSProfile) -> str:

@@ -14,6 +14,7 @@ from mmcfusion_ros.network.metadata import POLARITIES
 from mmcfusion_ros.network.variants import get_variant
 from mmcfusion_ros.resources import package_file
 from mmcfusion_ros.training.losses import LOSS_WEIGHTS, PAPER_WEIGHTS, fusion_losses, paper_losses
+from mmcfusion_ros.yaml_files import read_yaml
 
 LOSSES = {"ours": (fusion_losses, LOSS_WEIGHTS), "paper": (paper_losses, PAPER_WEIGHTS)}
 CHOICES = {
@@ -136,11 +137,15 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), folders: Sequ
         if "=" not in override:
             raise ValueError(f"--set {override}: not of the form key=value")
     try:
-        layers = [OmegaConf.structured(TrainingConfig), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))]
+        layers = [
+            OmegaConf.structured(TrainingConfig),
+            OmegaConf.create(read_yaml(path) or {}),
+            OmegaConf.from_dotlist(list(overrides)),
+        ]
         if folders:
             layers.append(OmegaConf.create({"data": [{"path": str(folder)} for folder in folders]}))
         config = OmegaConf.to_object(OmegaConf.merge(*layers))
-    except (OmegaConfBaseException, YAMLError, TypeError, UnicodeDecodeError) as error:
+    except (OmegaConfBaseException, YAMLError, TypeError) as error:
         where = f" ({error.full_key})" if isinstance(error, OmegaConfBaseException) and error.full_key else ""
         raise ValueError(f"configuration {source}: {str(error).splitlines()[0]}{where}") from error
     assert isinstance(config, TrainingConfig)

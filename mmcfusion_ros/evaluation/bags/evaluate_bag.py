@@ -66,10 +66,10 @@ def evaluate_bag(
     settings = Settings(values)
     statistics = Statistics()
     with Bag(path) as bag, FileHashes(bag.files) as hashes:
-        cameras = find_cameras(bag.topics, options.thermal_topic, options.rgb_topic)
+        cameras = find_cameras(bag.topics, options.thermal_topic, options.rgb_topic, bag.encoding_of)
         pipeline = settings.pipeline(settings.network())
         if "thermal" not in pipeline.lenses.cameras:
-            cameras = replace(cameras, thermal_camera_info=None)  # as the node, which does not subscribe to it then
+            cameras = replace(cameras, thermal_camera_info=None)  # it has no lens to give
         events = CameraEvents(bag, cameras, settings.pairing())
         pipeline.refiner = None  # it works by the wall clock: the same bag would not give the same images
         begun = time.perf_counter()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mmcfusion_ros.evaluation.bags.evaluate_bag import BagResult, evaluate_bag
 from mmcfusion_ros.evaluation.bags.measures import METRICS
 from mmcfusion_ros.evaluation.bags.options import BagOptions
-from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.parameter_files import complete_values
 from mmcfusion_ros.stream.parameters import Value
+from mmcfusion_ros.yaml_files import check_keys, described, read_yaml
+
+KEYS = ("name", "parameters", "topics", "every", "expect")
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,11 @@ class Scenario:
 def load_scenario(path: Path) -> Scenario:
     """From YAML with the keys ``name``, ``parameters`` (by full name), ``topics`` (thermal, rgb), ``every`` and
     ``expect`` (the fields of ``Expectations``). ``ValueError`` naming a key or value that makes no sense."""
+    content = read_yaml(path, "scenario")
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    try:
-        _check_keys(content, "the scenario", ("name", "parameters", "topics", "every", "expect"))
+        if not isinstance(content, dict) or not content.keys() & set(KEYS):
+            raise ValueError(f"no scenario: it has none of the keys {', '.join(KEYS)}")
+        check_keys("the scenario", content, optional=KEYS)
         topics = _section(content, "topics", ("thermal", "rgb"))
         expect = _expectations(_section(content, "expect", [item.name for item in fields(Expectations)]))
         measured = bool(expect.min_metrics) or expect.max_residual_px is not None
@@ -66,8 +66,7 @@ def load_scenario(path: Path) -> Scenario:
             report=False,
         )
         parameters = content.get("parameters") or {}
-        _check_keys(parameters, "parameters", parameters)
-        values = load_values(None, [f"{name}={yaml.safe_dump(value)}" for name, value in parameters.items()])
+        values = complete_values(check_keys("parameters", parameters, optional=parameters))
         return Scenario(str(content.get("name", path.stem)), values, options, expect)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -123,7 +122,7 @@ def _expectations(given: Mapping[str, Any]) -> Expectations:
     metrics = _section(given, "min_metrics", METRICS)
     drops = given.get("allowed_drops") or []
     if not isinstance(drops, list) or not all(isinstance(reason, str) for reason in drops):
-        raise ValueError(f"allowed_drops is {drops!r}; it must be a list of drop reasons, such as [unpaired_rgb]")
+        raise ValueError(f"allowed_drops is {described(drops)}; it must be a list, such as [unpaired_rgb]")
     limits = {name: _number(name, given[name]) for name in given.keys() - {"min_metrics", "allowed_drops"}}
     return Expectations(
         **limits,
@@ -132,21 +131,11 @@ def _expectations(given: Mapping[str, Any]) -> Expectations:
     )
 
 
-def _section(content: Mapping[str, Any], name: str, known: Any) -> Mapping[str, Any]:
-    section = content.get(name) or {}
-    _check_keys(section, name, known)
-    return section
-
-
-def _check_keys(section: Any, name: str, known: Any) -> None:
-    if not isinstance(section, Mapping):
-        raise ValueError(f"{name} must be a mapping of keys to values, not {section!r}")
-    unknown = [str(key) for key in section if key not in known]
-    if unknown:
-        raise ValueError(f"{name} has no key {', '.join(unknown)}; it takes {', '.join(known)}")
+def _section(content: Mapping[str, Any], name: str, known: Collection[str]) -> Mapping[str, Any]:
+    return check_keys(name, content.get(name) or {}, optional=known)
 
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{name} is {value!r}; it must be a number")
+        raise ValueError(f"{name} is {described(value)}; it must be a number")
     return float(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from mmcfusion_ros.bags.reading import TYPES
 from mmcfusion_ros.evaluation.bags.fusing import Fused
-from mmcfusion_ros.stream.camera_info import sent_size
+from mmcfusion_ros.stream.camera_info import outgoing_info
 
 Storage = Literal["mcap", "sqlite3"]
 OK, WARN = 0, 1
@@ -58,8 +57,9 @@ class FusedBag(BagWriter):
         pixels = np.frombuffer(filled.data, np.uint8).reshape(shape)
         self.write("/fused/image_raw", image_message(pixels, encoding, header), frame.time_ns)
         info = frame.camera_info
-        if info and sent_size(info) == (filled.width, filled.height):
-            self.write("/fused/camera_info", replace(info, header=header), frame.time_ns)
+        info, _ = outgoing_info(info, header, (filled.width, filled.height)) if info else (None, "")
+        if info:
+            self.write("/fused/camera_info", info, frame.time_ns)
 
     def write_diagnostics(self, problems: Sequence[str], values: Mapping[str, str], time_ns: int) -> None:
         """What the node would have said."""
