@@ -48,6 +48,7 @@ from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.stream.pipeline import Result
 from mmcfusion_ros.stream.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
