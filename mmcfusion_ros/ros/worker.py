@@ -159,22 +159,22 @@ class FrameWorker:
     def _end_waits(self) -> None:
         with self._condition:
             pairs = self._pairer.poll(time.monotonic_ns())
+            superseded = len(pairs) - 1 + ("pair" in self._waiting)
             if pairs:
                 self._waiting["pair"] = pairs[-1]
         if pairs:
             self._health.count("pairs", len(pairs))
-            if pairs[1:]:
-                self._health.lost("superseded", len(pairs) - 1)
+            self._health.lost("superseded", superseded)
             self._modes.note(arrived=["pair"])
 
     def _process(self, job: Job) -> None:
         """Never raises."""
         publishers = self._outputs.publishers
-        listened = {name for name, publisher in publishers.items() if publisher.get_subscription_count()}
-        rested, self._wanted = not self._wanted, bool(listened)
-        if rested and self._wanted:
-            self._pipeline.scaler.reset()  # the scene may have changed
         try:
+            listened = {name for name, publisher in publishers.items() if publisher.get_subscription_count()}
+            rested, self._wanted = not self._wanted, bool(listened)
+            if rested and self._wanted:
+                self._pipeline.scaler.reset()  # the scene may have changed
             if isinstance(job, LoneFrame):
                 result = self._pipeline.alone(job, self._rgb_size())
                 self._modes.note(good=[job.stream])
@@ -250,8 +250,9 @@ class FrameWorker:
         return True
 
     def _hold_back(self, info: CameraInfo, image: Image) -> None:
-        problem = "has numbers that are not finite"
         if self._info[1]:
-            problem = "is {}x{}, the image {}x{}".format(*sent_size(info), image.width, image.height)
+            key, problem = "size", "is {}x{}, the image {}x{}".format(*sent_size(info), image.width, image.height)
+        else:
+            key, problem = "numbers", "has numbers that are not finite"
         text = f"camera_info {problem}: fused/camera_info is not published"
-        self._health.warn(text[:16], text, "camera_info_in", stamp_ns(image))
+        self._health.warn(f"camera_info {key}", text, "camera_info_in", stamp_ns(image))
