@@ -15,7 +15,7 @@ import pytest
 from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, ramp, rgb_image, stamp_ns, thermal_image
 from ros_helpers import Bench, gap_s, unfrozen
 
-from mmcfusion_ros.fusion import supervised_backend
+from mmcfusion_ros.fusion import network
 from mmcfusion_ros.ros import fusion_node
 from mmcfusion_ros.stream import settings
 
@@ -254,7 +254,7 @@ def fault(monkeypatch):
 
     create_backend = settings.create_backend
     monkeypatch.setattr(settings, "create_backend", create)
-    monkeypatch.setattr(supervised_backend, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(network, "FIRST_PAUSE_S", 0.05)
 
     def fault(what) -> None:
         FakeBackend.fault = what

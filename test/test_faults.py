@@ -165,8 +165,8 @@ def test_one_camera_at_ten_times_the_rate(bench, rig, figure, fast):
     rig.spin(0.3)
     figure(f"{fast} at ten times the rate: fused of 20", len(rig.fused) - first)
     assert len(rig.fused) - first <= len(sent)
-    rig.wait(lambda: int(rig.values().get(f"dropped.unpaired_{fast}", 0)) > 0)
     assert rig.modes[-1] == "FUSED"
+    rig.wait(lambda: int(rig.values().get(f"dropped.unpaired_{fast}", 0)) > 0)
 
 
 def test_two_publishers_on_one_topic_are_named(rig):

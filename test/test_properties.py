@@ -127,11 +127,11 @@ def test_pairing_and_modes(frames, queue_size, with_clock):
     for number, (stream, stamp, step) in enumerate(frames):
         now_ns += abs(step)
         pairs = pairer.add(stream, stamp, number, now_ns, stamp + step if with_clock else None)
-        switch.arrived(stream)
+        switch.note(arrived=[stream])
         for pair in pairs:
             paired += 1
             assert abs(pair.skew_ns) <= 10**8
-            (switch.succeeded if pair.rgb % 2 else switch.failed)("pair")
+            switch.note(**{"good" if pair.rgb % 2 else "bad": ["pair"]})
         assert len(pairer._rgb.queue) + len(pairer._thermal.queue) <= 2 * queue_size
     waiting = len(pairer._rgb.queue) + len(pairer._thermal.queue)
     assert 2 * paired + sum(pairer.drops.values()) + waiting == len(frames)

@@ -13,14 +13,14 @@ KNOWS: dict[str, set[str]] = {
     "network": set(),
     "alignment": set(),
     "data": set(),
-    "fusion": {"network", "alignment"},
+    "fusion": {"network"},
     "stream": {"fusion", "alignment"},
     "ros": {"fusion", "stream"},
     "simulation": {"fusion", "data"},
     "bags": {"fusion", "stream"},
     "training": {"network", "fusion", "data", "simulation"},
     "calibration": {"alignment", "fusion", "stream", "data", "bags"},
-    "evaluation": {"network", "fusion", "stream", "ros", "data", "bags", "simulation"},
+    "evaluation": {"network", "fusion", "stream", "data", "bags", "simulation"},
     "tools": {"fusion", "stream", "ros", "data", "bags", "simulation", "evaluation"},
 }
 FILES = {

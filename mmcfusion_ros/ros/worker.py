@@ -146,22 +146,22 @@ class FrameWorker:
     def _end_waits(self) -> None:
         with self._condition:
             pairs = self._pairer.poll(time.monotonic_ns())
+            superseded = len(pairs) - 1 + ("pair" in self._waiting)
             if pairs:
                 self._waiting["pair"] = pairs[-1]
         if pairs:
             self._health.count("pairs", len(pairs))
-            if pairs[1:]:
-                self._health.lost("superseded", len(pairs) - 1)
+            self._health.lost("superseded", superseded)
             self._modes.note(arrived=["pair"])
 
     def _process(self, job: Job) -> None:
         """Never raises."""
         publishers = self._outputs.publishers
-        listened = {name for name, publisher in publishers.items() if publisher.get_subscription_count()}
-        rested, self._wanted = not self._wanted, bool(listened)
-        if rested and self._wanted:
-            self._pipeline.scaler.reset()  # the scene may have changed
         try:
+            listened = {name for name, publisher in publishers.items() if publisher.get_subscription_count()}
+            rested, self._wanted = not self._wanted, bool(listened)
+            if rested and self._wanted:
+                self._pipeline.scaler.reset()  # the scene may have changed
             if isinstance(job, LoneFrame):
                 grid = self._infos.grid
                 result = self._pipeline.alone(job, (grid.width, grid.height) if grid else None)
@@ -229,7 +229,7 @@ class FrameWorker:
                 publishers["camera_info"].publish(info)
             if problem:
                 text = f"camera_info {problem}: fused/camera_info is not published"
-                self._health.warn(text[:16], text, "camera_info_in", stamp_ns(message))
+                self._health.warn(f"camera_info {problem[:3]}", text, "camera_info_in", stamp_ns(message))
             if "valid_mask" in listened:
                 valid = np.full(result.image.shape[:2], 255, np.uint8)
                 if result.weight is not None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from mmcfusion_ros.alignment import REFINEMENT_MODES
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
+from mmcfusion_ros.fusion.calibration import Kind
 from mmcfusion_ros.fusion.conditions import FROZEN_POLICIES
 from mmcfusion_ros.fusion.models import PURPOSES
 from mmcfusion_ros.fusion.thermal import FLIPS, LIMITS, MODES, POLARITIES, ROTATIONS, ThermalOptions
@@ -172,7 +173,7 @@ PARAMETERS = (
         "registration.type",
         "identity",
         "identity: both cameras see the same field; homography, calibrated: registration.file says where they look",
-        choices=("identity", "homography", "calibrated"),
+        choices=get_args(Kind),
     ),
     Parameter("registration.file", "", "YAML file of the calibration, see config/calibration.example.yaml"),
     Parameter(
