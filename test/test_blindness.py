@@ -75,6 +75,7 @@ def test_what_lens_housing_and_columns_add_to_noise():
     stripes = noise(20, shape=(1, WIDTH), seed=3)
     for slow in (60 * columns, 50 * (rows**2 + columns**2), 30 * rows * columns, stripes):
         assert Blindness()(as_8_bits(noise(10, 120) + slow))
+    assert not Blindness()(as_8_bits(noise(10, 120) + 110 * columns))
 
 
 @pytest.mark.parametrize("name", ["one small person", "a person far away", "hills of 4 K"])

@@ -14,6 +14,7 @@ import numpy as np
 BLOCKS_ACROSS, SMALLEST_BLOCK = 80, 4
 ENOUGH_BLOCKS = 150  # to tell noise from a picture
 LEAST_CONTRAST = 16.0  # grey levels between the darkest and the brightest block; real pictures: 92 and more
+LARGEST_SLOW = 160.0  # grey levels across the image that lens and housing may make: 0.6 K at the least range
 LEAST_COHERENCE = 0.3  # correlation of a block with the one beside it; noise: 0 to 0.15, real pictures: 0.45 and more
 OUTLIER = 10.0  # deviations by which one block stands out of noise: a person far away; noise: 4
 RECOVERY = 1.25  # times as much contrast as that ends blindness
@@ -112,8 +113,10 @@ def _weight(lost: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _reason(blocks: np.ndarray, strict: float) -> str:
     """Why the blocks show nothing; empty if they show something."""
     basis = _slow_changes(blocks.shape)
-    flat = blocks.ravel()
-    rest = (flat - basis @ (basis.T @ flat)).reshape(blocks.shape)
+    slow = (basis @ (basis.T @ blocks.ravel())).reshape(blocks.shape)
+    if np.ptp(slow) > strict * LARGEST_SLOW:
+        return ""
+    rest = blocks - slow
     if np.ptp(rest) < strict * LEAST_CONTRAST:
         return "flat"
     median = float(np.median(rest))

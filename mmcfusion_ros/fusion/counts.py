@@ -31,11 +31,11 @@ def as_counts(
     if thermal.dtype not in (np.float32, np.float64):
         return thermal, "counts"
     gain, offset, unit = _scale(thermal, kelvin_per_count, kelvin_at_zero)
-    finite = np.isfinite(thermal)
     counts = cv2.addWeighted(thermal, gain, thermal, 0, offset, dtype=cv2.CV_16U)
-    if not finite.all():
-        counts[~finite] = 0
-        counts[~finite] = cv2.dilate(counts, _NEIGHBOURS)[~finite]
+    bad = np.flatnonzero(~np.isfinite(thermal))
+    if bad.size:
+        counts.reshape(-1)[bad] = 0
+        counts.reshape(-1)[bad] = cv2.dilate(counts, _NEIGHBOURS).reshape(-1)[bad]
     return counts, unit
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from mmcfusion_ros.fusion.conditions import quantile
 
 DEAD, SATURATED = 0, 65535
+ENDS_OF_FEWER_BITS = {(1 << bits) - 1 for bits in (10, 12, 14)}
 FULL = (0.0, 255.0)
 STILL = 0.01  # a range that would move by less, relative to its width, stays: a static scene does not flicker
 LARGEST_CLIPPED = 0.1  # share of a frame beyond what the percentiles clip; more is a jump, and nothing to smooth
@@ -86,10 +87,10 @@ class SceneRange:
 
 
 def live_part(sample: np.ndarray) -> np.ndarray:
-    """A sorted sample without dead and saturated pixels: also of a camera whose counts end below 65535."""
-    if sample.dtype == np.uint16:
-        sample = sample[slice(*np.searchsorted(sample, (DEAD + 1, SATURATED)))]
-    if sample.size and sample[int((1 - LARGEST_CLIPPED) * sample.size)] == sample[-1]:
-        below = int(np.searchsorted(sample, sample[-1]))
-        sample = sample[: below or None]
+    """A sorted sample without dead and saturated pixels, of 16 bits or of a camera that uses fewer of them."""
+    if sample.dtype != np.uint16:
+        return sample
+    sample = sample[slice(*np.searchsorted(sample, (DEAD + 1, SATURATED)))]
+    if sample.size and int(sample[-1]) in ENDS_OF_FEWER_BITS:
+        sample = sample[: int(np.searchsorted(sample, sample[-1])) or None]
     return sample
