@@ -16,6 +16,7 @@ from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.ros.processor import Processor
 from mmcfusion_ros.ros.worker import LoneFrame
+from mmcfusion_ros.stream.camera_info import CameraInfos
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.mode import ModeSwitch
 from mmcfusion_ros.stream.pairing import Pair
@@ -26,11 +27,11 @@ MS = 1_000_000
 class Setup:
     """A processor whose pipeline finds thermal frames frozen when it is told to; ``out`` are the stamps published."""
 
-    camera_info = None
     listeners = 1
 
     def __init__(self) -> None:
         self.out: list[int] = []
+        self.camera_infos = CameraInfos()
         self.modes = ModeSwitch(1.0, 2, ("rgb",), lambda new, old: None)
         self.health = Health()
         self.pipeline = Pipeline()
