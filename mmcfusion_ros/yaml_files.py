@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 LARGEST_FILE = 256_000  # bytes
-LARGEST_CONTENT = 100_000  # values, each alias counted as all that it stands for
+LARGEST_CONTENT = 20_000  # values, each alias counted as all that it stands for
+TOO_MUCH = f"more than {LARGEST_CONTENT} values"
 LONGEST_TEXT = 4096
 LONGEST_NAME = 60
 OPENCV_HEAD = "%YAML:1.0"
@@ -95,6 +96,14 @@ class _Refused(yaml.MarkedYAMLError):
 class _Loader(yaml.SafeLoader):
     """Without keys that come twice, and without more content than anybody writes."""
 
+    composed = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.composed += 1
+        if self.composed > LARGEST_CONTENT:
+            raise _Refused(problem=TOO_MUCH, problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -124,5 +133,5 @@ def _size(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
             raise _Refused(problem=f"a text of more than {LONGEST_TEXT} letters", problem_mark=node.start_mark)
         sizes[node] = 1 + sum(_size(child, sizes) for child in children)
     if sizes[node] > LARGEST_CONTENT:
-        raise _Refused(problem=f"more than {LARGEST_CONTENT} values", problem_mark=node.start_mark)
+        raise _Refused(problem=TOO_MUCH, problem_mark=node.start_mark)
     return sizes[node]
