@@ -7,13 +7,15 @@ node; it needs no ROS.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Generic
 
-Item = TypeVar("Item")
-Stream = Literal["thermal", "rgb"]
+from mmcfusion_ros.stream.camera_queue import CAMERAS, CameraQueue, Frame, Item, Stream
+from mmcfusion_ros.stream.clocks import clock_problems
+
+__all__ = ["Item", "Pair", "Pairer", "PairingOptions", "Stream"]
 
 # Every dropped frame is counted once, under "REASON_STREAM", such as "unpaired_rgb".
 DROP_REASONS = {
@@ -25,7 +27,7 @@ DROP_REASONS = {
     "clock_jump": "from the time before a stamp or the clock went back (a bag that loops)",
 }
 MAX_BACKWARD_NS = 1_000_000_000  # one frame further back than this is a clock jump, not a frame out of order
-INTERVALS_KEPT = 8
+OUTPUT_RATES = ("pairs", "rgb")
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,13 @@ class PairingOptions:
     """Limits of the pairing, in ns. ``ValueError`` names a limit that makes no sense.
 
     slop_ns: largest skew of a pair, inclusive.
-    max_wait_ns: how long two frames, both there, wait for the proof that no nearer one follows.
+    max_wait_ns: how long two frames, both there, wait at most for the proof that no nearer one follows.
     max_age_ns: how old a frame may be on arrival, and how long it waits for a partner; 0 is no limit.
     queue_size: frames of one stream that wait at most.
     thermal_offset_ns: added to thermal stamps before they are compared with RGB stamps or with the clock.
+    output_rate: ``pairs``: each frame is used once; ``rgb``: every RGB frame gets the nearest thermal frame that is
+        there, as often as need be.
+    thermal_hold_ns: largest skew with output rate ``rgb``, inclusive.
     """
 
     slop_ns: int
@@ -44,9 +49,13 @@ class PairingOptions:
     max_age_ns: int
     queue_size: int
     thermal_offset_ns: int = 0
+    output_rate: str = "pairs"
+    thermal_hold_ns: int = 200_000_000
 
     def __post_init__(self) -> None:
-        for name in ("slop_ns", "max_wait_ns", "max_age_ns"):
+        if self.output_rate not in OUTPUT_RATES:
+            raise ValueError(f"output_rate is {self.output_rate!r}; it must be one of {', '.join(OUTPUT_RATES)}")
+        for name in ("slop_ns", "max_wait_ns", "max_age_ns", "thermal_hold_ns"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if self.queue_size < 1:
@@ -55,53 +64,17 @@ class PairingOptions:
 
 @dataclass(frozen=True)
 class Pair(Generic[Item]):
-    """Two frames, their own stamps, and ``skew_ns``: RGB stamp minus thermal stamp with its offset."""
+    """Two frames, their own stamps, and ``skew_ns``: RGB stamp minus thermal stamp with its offset.
+
+    ``too_old``: the thermal frame is beyond the hold, and the RGB frame is to go out alone (output rate ``rgb``).
+    """
 
     thermal: Item
     rgb: Item
     thermal_stamp_ns: int
     rgb_stamp_ns: int
     skew_ns: int
-
-
-@dataclass(frozen=True)
-class _Frame(Generic[Item]):
-    item: Item
-    stamp_ns: int
-    time_ns: int  # the stamp with its stream's offset
-    arrival_ns: int
-
-
-@dataclass
-class _Stream(Generic[Item]):
-    """One camera. The infinities (the only floats) stand for "none yet"."""
-
-    name: Stream
-    queue: deque[_Frame[Item]] = field(default_factory=deque)  # undecided frames, oldest first
-    newest_ns: float = -math.inf  # time of the newest frame accepted
-    decided_ns: float = -math.inf  # time of the newest frame that left the queue
-    backward_ns: float = math.inf  # time of a frame out of order, until the next good one
-    ceiling_ns: float = math.inf  # the other stream has jumped back: frames above are of the time before
-    intervals_ns: deque[float] = field(default_factory=lambda: deque(maxlen=INTERVALS_KEPT))
-
-    def accept(self, frame: _Frame[Item]) -> None:
-        if self.newest_ns > -math.inf:
-            self.intervals_ns.append(frame.time_ns - self.newest_ns)
-        self.newest_ns, self.backward_ns = frame.time_ns, math.inf
-        self.queue.append(frame)
-
-    def oldest_ns(self) -> int:
-        return self.queue[0].time_ns
-
-    def take(self) -> _Frame[Item]:
-        frame = self.queue.popleft()
-        self.decided_ns = frame.time_ns
-        return frame
-
-    def next_ns(self) -> float:
-        """The earliest time that the next frame may have: half the shortest of the last intervals on."""
-        known = len(self.intervals_ns) == INTERVALS_KEPT
-        return self.newest_ns + (max(1, min(self.intervals_ns) // 2) if known else 1)
+    too_old: bool = False
 
 
 class Pairer(Generic[Item]):
@@ -110,7 +83,12 @@ class Pairer(Generic[Item]):
     A thermal and an RGB frame are a pair if each is the nearest to the other and their skew is within the slop. Of two
     equally near pairs, the one whose RGB frame is first counts as nearer (with "the earlier frame", two cameras exactly
     half a period apart would never pair). So stamps of pairs increase, no frame is used twice, and neither the latency
-    of a stream nor the interleaving of the two changes the pairs, as long as waits and queues suffice.
+    of a stream nor the interleaving of the two changes the pairs, as long as waits and queues suffice. How long a frame
+    may take to arrive is learnt from those before.
+
+    With output rate ``rgb`` every RGB frame makes a pair, with the nearest of the thermal frames that have come: it
+    waits for those that were taken before it, not for later ones. Thermal frames that are further apart than the hold
+    are not used at all, so that the images do not change their kind again and again.
 
     ``arrival_ns`` and ``now_ns`` are of one steady clock, ``clock_ns`` is of the clock that stamps the frames; a bag
     gives its receive times as both. ``drops`` counts dropped frames by name (``DROP_REASONS``); ``on_drop(name, item)``
@@ -124,8 +102,8 @@ class Pairer(Generic[Item]):
         self.last_arrival_ns: dict[Stream, int] = {}
         self.newest: dict[Stream, Item] = {}
         self._on_drop = on_drop
-        self._thermal: _Stream[Item] = _Stream("thermal")
-        self._rgb: _Stream[Item] = _Stream("rgb")
+        self._thermal: CameraQueue[Item] = CameraQueue("thermal")
+        self._rgb: CameraQueue[Item] = CameraQueue("rgb")
         self._clock_ns: float = -math.inf
 
     def add(
@@ -137,32 +115,20 @@ class Pairer(Generic[Item]):
         self.last_arrival_ns[stream] = arrival_ns
         if clock_ns is not None:
             self._follow_clock(clock_ns)
+            this.behind_ns.append(clock_ns - stamp_ns)
         if clock_ns is not None and 0 < self.options.max_age_ns < clock_ns - time_ns:
             self._drop(this, item, "stale")
         elif fault := self._fault(this, other, time_ns):
             self._drop(this, item, fault)
         else:
-            this.accept(_Frame(item, stamp_ns, time_ns, arrival_ns))
+            this.accept(Frame(item, stamp_ns, time_ns, arrival_ns))
             self.newest[stream] = item
         return self.poll(arrival_ns)
 
     def poll(self, now_ns: int) -> list[Pair[Item]]:
         """Returns the pairs that have waited long enough by now; drops frames that have waited too long."""
-        pairs: list[Pair[Item]] = []
-        while self._thermal.queue and self._rgb.queue:
-            # The earlier of the two oldest frames pairs with the later one or not at all: what comes after that one is
-            # further away, what came before it is decided.
-            early, late = sorted((self._rgb, self._thermal), key=lambda stream: stream.oldest_ns())
-            gap = late.oldest_ns() - early.oldest_ns()
-            nearer = gap + 1 if early is self._thermal else gap  # what is less than this away is nearer
-            if gap > self.options.slop_ns or self._passed_over(early, late, nearer):
-                self._drop_oldest(early, "unpaired")
-            elif early.next_ns() - late.oldest_ns() >= nearer or self._wait_is_over(late, now_ns):
-                thermal, rgb = self._thermal.take(), self._rgb.take()
-                skew_ns = rgb.time_ns - thermal.time_ns
-                pairs.append(Pair(thermal.item, rgb.item, thermal.stamp_ns, rgb.stamp_ns, skew_ns))
-            else:
-                return pairs
+        every_rgb = self.options.output_rate == "rgb"
+        pairs = self._every_rgb(now_ns) if every_rgb else self._mutual_nearest(now_ns)
         for stream in (self._thermal, self._rgb):
             while stream.queue and now_ns >= self._expiry_ns(stream):
                 self._drop_oldest(stream, "unpaired")
@@ -173,41 +139,122 @@ class Pairer(Generic[Item]):
     def next_deadline_ns(self) -> int | None:
         """When ``poll`` has something to do if no frame comes before; None if nothing waits or waits have no end."""
         if self._thermal.queue and self._rgb.queue:
-            return self._wait_end_ns()
-        expiries = [self._expiry_ns(stream) for stream in (self._thermal, self._rgb) if stream.queue]
-        return int(min(expiries)) if expiries and self.options.max_age_ns else None
+            return int(self._wait_end_ns())
+        expiry_ns = min(
+            (self._expiry_ns(stream) for stream in (self._thermal, self._rgb) if stream.queue), default=None
+        )
+        return None if expiry_ns in (None, math.inf) else int(expiry_ns)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the clocks of the cameras, and with limits that do not fit them, in words."""
+        options = self.options
+        behind_s = {s.name: behind_s for s in (self._thermal, self._rgb) if (behind_s := s.behind_s()) is not None}
+        problems = [f"{what}: {fix}" for what, fix in clock_problems(behind_s, options.thermal_offset_ns / 1e9)]
+        for stream, other in ((self._thermal, self._rgb), (self._rgb, self._thermal)):
+            if (
+                self.drops[f"overflow_{stream.name}"]
+                and stream.lateness_ns
+                and other.lateness_ns
+                and stream.period_ns()
+            ):
+                late_ns = max(other.lateness_ns) - min(stream.lateness_ns)
+                needed = math.ceil(max(0, late_ns) / stream.period_ns()) + 2
+                if needed > options.queue_size:
+                    problems.append(
+                        f"{CAMERAS[other.name]} images come {late_ns / 1e9:.2f} s after {CAMERAS[stream.name]} ones: "
+                        f"pairing.queue_size {options.queue_size} is too short, set {needed}"
+                    )
+        period_ns = self._thermal.period_ns()
+        if options.output_rate == "rgb" and period_ns > options.thermal_hold_ns:
+            problems.append(
+                f"thermal images come every {period_ns / 1e9:.2f} s, pairing.thermal_hold is "
+                f"{options.thermal_hold_ns / 1e9:g} s: RGB goes out alone; set it to more than that"
+            )
+        return problems
 
     def reset(self, reason: str) -> None:
         """Drops every waiting frame for this reason. A stamp that then goes back is still noticed."""
         for stream in (self._thermal, self._rgb):
             self._flush(stream, reason)
 
+    def _mutual_nearest(self, now_ns: int) -> list[Pair[Item]]:
+        pairs: list[Pair[Item]] = []
+        while self._thermal.queue and self._rgb.queue:
+            # The earlier of the two oldest frames pairs with the later one or not at all: what comes after that one is
+            # further away, what came before it is decided.
+            early, late, nearer = self._oldest_two()
+            if late.oldest_ns() - early.oldest_ns() > self.options.slop_ns or self._passed_over(early, late, nearer):
+                self._drop_oldest(early, "unpaired")
+            elif (
+                early.next_ns() - late.oldest_ns() >= nearer
+                or now_ns >= self._wait_end_ns()
+                or len(late.queue) > self.options.queue_size
+            ):
+                pairs.append(self._pair(self._thermal.take(), self._rgb.take()))
+            else:
+                break
+        return pairs
+
+    def _every_rgb(self, now_ns: int) -> list[Pair[Item]]:
+        thermal, pairs = self._thermal.queue, []
+        while thermal and self._rgb.queue:
+            rgb = self._rgb.queue[0]
+            while len(thermal) > 1 and abs(thermal[1].time_ns - rgb.time_ns) <= abs(thermal[0].time_ns - rgb.time_ns):
+                self._drop_oldest(self._thermal, "unpaired")
+            if self._thermal.next_ns() <= rgb.time_ns and now_ns < self._wait_end_ns():
+                break
+            pairs.append(self._pair(thermal[0], self._rgb.take()))
+        return pairs
+
+    def _pair(self, thermal: Frame[Item], rgb: Frame[Item]) -> Pair[Item]:
+        thermal.used = rgb.used = True
+        skew_ns, options = rgb.time_ns - thermal.time_ns, self.options
+        too_old = (
+            options.output_rate == "rgb" and max(abs(skew_ns), self._thermal.period_ns()) > options.thermal_hold_ns
+        )
+        return Pair(thermal.item, rgb.item, thermal.stamp_ns, rgb.stamp_ns, skew_ns, too_old)
+
+    def _oldest_two(self) -> tuple[CameraQueue[Item], CameraQueue[Item], int]:
+        """Whose oldest frame is the earlier one, the other, and what skew is nearer than theirs: anything less."""
+        early, late = sorted((self._rgb, self._thermal), key=lambda stream: stream.oldest_ns())
+        gap = late.oldest_ns() - early.oldest_ns()
+        return early, late, gap + 1 if early is self._thermal else gap
+
     @staticmethod
-    def _passed_over(early: _Stream[Item], late: _Stream[Item], nearer: int) -> bool:
+    def _passed_over(early: CameraQueue[Item], late: CameraQueue[Item], nearer: int) -> bool:
         """Whether one of the two oldest frames is known to have a nearer frame than the other."""
         return early.oldest_ns() - late.decided_ns < nearer or (
             len(early.queue) > 1 and early.queue[1].time_ns - late.oldest_ns() < nearer
         )
 
-    def _wait_is_over(self, late: _Stream[Item], now_ns: int) -> bool:
-        return now_ns >= self._wait_end_ns() or len(late.queue) > self.options.queue_size
+    def _wait_end_ns(self) -> float:
+        """When all that could be nearer has come, by what is known of the camera's latency; ``max_wait`` at most."""
+        if self.options.output_rate == "rgb":
+            rgb = self._rgb.queue[0]
+            return min(rgb.arrival_ns + self.options.max_wait_ns, self._thermal.due_ns(rgb.time_ns))
+        early, late, nearer = self._oldest_two()
+        both_ns = max(early.queue[0].arrival_ns, late.queue[0].arrival_ns)
+        return min(both_ns + self.options.max_wait_ns, early.due_ns(late.oldest_ns() + nearer))
 
-    def _wait_end_ns(self) -> int:
-        return max(self._thermal.queue[0].arrival_ns, self._rgb.queue[0].arrival_ns) + self.options.max_wait_ns
+    def _expiry_ns(self, stream: CameraQueue[Item]) -> float:
+        """When the oldest frame has waited too long; a thermal frame that is used again never has."""
+        wait_ns = self.options.max_age_ns or math.inf
+        if self.options.output_rate == "rgb":
+            wait_ns = math.inf if stream is self._thermal else self.options.max_wait_ns
+        return stream.queue[0].arrival_ns + wait_ns
 
-    def _expiry_ns(self, stream: _Stream[Item]) -> float:
-        return stream.queue[0].arrival_ns + (self.options.max_age_ns or math.inf)
-
-    def _drop(self, stream: _Stream[Item], item: Item, reason: str) -> None:
+    def _drop(self, stream: CameraQueue[Item], item: Item, reason: str) -> None:
         name = f"{reason}_{stream.name}"
         self.drops[name] += 1
         if self._on_drop:
             self._on_drop(name, item)
 
-    def _drop_oldest(self, stream: _Stream[Item], reason: str) -> None:
-        self._drop(stream, stream.take().item, reason)
+    def _drop_oldest(self, stream: CameraQueue[Item], reason: str) -> None:
+        frame = stream.take()
+        if not frame.used:
+            self._drop(stream, frame.item, reason)
 
-    def _flush(self, stream: _Stream[Item], reason: str) -> None:
+    def _flush(self, stream: CameraQueue[Item], reason: str) -> None:
         while stream.queue:
             self._drop_oldest(stream, reason)
 
@@ -218,7 +265,7 @@ class Pairer(Generic[Item]):
                 self._flush(stream, "clock_jump")
         self._clock_ns = clock_ns
 
-    def _fault(self, this: _Stream[Item], other: _Stream[Item], time_ns: int) -> str | None:
+    def _fault(self, this: CameraQueue[Item], other: CameraQueue[Item], time_ns: int) -> str | None:
         """Why a frame of ``this`` stream must not be used, if so. A jump back in time begins both streams anew."""
         if other.newest_ns <= this.ceiling_ns < time_ns:
             return "clock_jump"
@@ -233,7 +280,7 @@ class Pairer(Generic[Item]):
         self._jump_back(this, other, time_ns)
         return None
 
-    def _jump_back(self, this: _Stream[Item], other: _Stream[Item], time_ns: int) -> None:
+    def _jump_back(self, this: CameraQueue[Item], other: CameraQueue[Item], time_ns: int) -> None:
         """``this`` stream has gone back to ``time_ns``.
 
         What lies nearer to where it was belongs to the time before: frames that wait there are dropped, and so will be
@@ -243,6 +290,6 @@ class Pairer(Generic[Item]):
         for stream in (this, other):
             if stream.newest_ns > split_ns:
                 self._flush(stream, "clock_jump")
-                stream.newest_ns = stream.decided_ns = -math.inf
+                stream.restart()
                 if stream is other:
                     stream.ceiling_ns = split_ns
