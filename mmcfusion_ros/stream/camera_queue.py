@@ -5,15 +5,25 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from statistics import median
-from typing import Generic, Literal, TypeVar
+from statistics import median, median_low
+from typing import Any, Generic, Literal, TypeVar
 
 Item = TypeVar("Item")
 Stream = Literal["thermal", "rgb"]
 
 CAMERAS: dict[Stream, str] = {"thermal": "thermal", "rgb": "RGB"}  # in texts
-INTERVALS_KEPT = 8
+INTERVALS_KEPT, LEAST_INTERVALS = 8, 3
 ARRIVALS_KEPT = 32
+
+
+def stamp_ns(message: Any) -> int:
+    """The stamp in a message's header, in ns."""
+    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+
+
+def set_stamp(message: Any, time_ns: int) -> None:
+    """Another stamp for a message, in ns."""
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(time_ns, 1_000_000_000)
 
 
 @dataclass
@@ -52,7 +62,7 @@ class CameraQueue(Generic[Item]):
 
     def period_ns(self) -> float:
         """Median interval; 0 while too few are known."""
-        return median(self.intervals_ns) if len(self.intervals_ns) == INTERVALS_KEPT else 0.0
+        return median_low(self.intervals_ns) if len(self.intervals_ns) >= LEAST_INTERVALS else 0.0
 
     def behind_s(self) -> float | None:
         """By how much its stamps lie behind the clock on arrival, in s: latency, and what the camera's clock is wrong

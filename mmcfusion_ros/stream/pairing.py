@@ -9,12 +9,21 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Generic
 
-from mmcfusion_ros.stream.camera_queue import CAMERAS, INTERVALS_KEPT, CameraQueue, Frame, Item, Stream
+from mmcfusion_ros.stream.camera_queue import (
+    CAMERAS,
+    INTERVALS_KEPT,
+    CameraQueue,
+    Frame,
+    Item,
+    Stream,
+    set_stamp,
+    stamp_ns,
+)
 from mmcfusion_ros.stream.clocks import clock_problems
 
-__all__ = ["Item", "LoneFrame", "Pair", "Pairer", "PairingOptions", "Stream", "stamp_ns"]
+__all__ = ["Item", "LoneFrame", "Pair", "Pairer", "PairingOptions", "Stream", "set_stamp", "stamp_ns"]
 
 # Every dropped frame is counted once, under "REASON_STREAM", such as "unpaired_rgb".
 DROP_REASONS = {
@@ -26,12 +35,7 @@ DROP_REASONS = {
     "clock_jump": "from the time before a stamp or the clock went back (a bag that loops)",
 }
 MAX_BACKWARD_NS = 1_000_000_000  # one frame further back than this is a clock jump, not a frame out of order
-OUTPUT_RATES = ("pairs", "rgb")
-
-
-def stamp_ns(message: Any) -> int:
-    """The stamp in a message's header, in ns."""
-    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+OUTPUT_RATES, STAMPS = ("pairs", "rgb"), ("header", "arrival")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class PairingOptions:
     output_rate: ``pairs``: each frame is used once; ``rgb``: every RGB frame gets the nearest thermal frame that is
         there, as often as need be.
     thermal_hold_ns: largest skew with output rate ``rgb``, inclusive.
+    stamps: ``header``, or ``arrival``: whoever takes messages in is to stamp them with the time of that.
     """
 
     slop_ns: int
@@ -55,6 +60,7 @@ class PairingOptions:
     thermal_offset_ns: int = 0
     output_rate: str = "pairs"
     thermal_hold_ns: int = 200_000_000
+    stamps: str = "header"
 
     def __post_init__(self) -> None:
         if self.output_rate not in OUTPUT_RATES:
@@ -239,6 +245,10 @@ class Pairer(Generic[Item]):
                 f"{options.thermal_hold_ns / 1e9:g} s: RGB goes out alone; set it to more than that"
             )
         return problems
+
+    def period_s(self) -> float:
+        """Of the slower camera; 0 while too little is known."""
+        return max(self._thermal.period_ns(), self._rgb.period_ns()) / 1e9
 
     def reset(self, reason: str) -> None:
         """Drops every waiting frame for this reason. A stamp that then goes back is still noticed."""

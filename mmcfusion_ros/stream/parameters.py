@@ -10,7 +10,7 @@ from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.conditions import FROZEN_POLICIES
 from mmcfusion_ros.fusion.models import PURPOSES
 from mmcfusion_ros.fusion.thermal import LIMITS, MODES, POLARITIES, ThermalOptions
-from mmcfusion_ros.stream.pairing import OUTPUT_RATES
+from mmcfusion_ros.stream.pairing import OUTPUT_RATES, STAMPS
 
 Value = bool | int | float | str
 
@@ -57,7 +57,6 @@ def _thermal(option: str, description: str) -> Parameter:
     return Parameter(f"thermal.{option}", getattr(ThermalOptions, option), description, low=low, high=high)
 
 
-STAMPS = ("header", "arrival")
 READ_ONLY = ("autostart", "trace_file")  # no peer on the network may have the node write a file
 TRANSPORTS = ("raw", "compressed")
 LOSS_POLICIES = ("pass_through", "hold")
@@ -200,7 +199,11 @@ PARAMETERS = (
         high=10,
     ),
     Parameter(
-        "pairing.max_age", 2.0, "oldest frame on arrival, and longest wait for a partner, in s; 0: any", low=0, high=60
+        "pairing.max_age",
+        2.0,
+        "oldest frame on arrival, oldest image that is published, and longest wait for a partner, in s; 0: any",
+        low=0,
+        high=60,
     ),
     Parameter("pairing.queue_size", 30, "frames of one camera that may wait for a partner", low=1, high=1000),
     Parameter("stall_timeout", 1.0, "silence of a camera that is reported, and its loss, in s", low=0.05, high=60),

@@ -111,7 +111,7 @@ class FusionPipeline:
             self._checked_shape = visible.shape
         stamps_ns: dict[Stream, int] = {"thermal": pair.thermal_stamp_ns, "rgb": pair.rgb_stamp_ns}
         self._look({"thermal": thermal, "rgb": visible}, stamps_ns)
-        return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted)
+        return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted, pair.too_old)
 
     def __call__(self, thermal: np.ndarray, visible: np.ndarray) -> Result:
         """A thermal image (``h x w`` uint8 or uint16, or ``h x w x 3`` uint8, red first, in the colours of a palette)
@@ -138,11 +138,12 @@ class FusionPipeline:
         skew_s: float,
         moments: dict[str, float],
         wanted: bool,
+        too_old: bool = False,
     ) -> Result:
         if self.frozen.is_frozen and self._frozen_policy == "drop":
             raise self._frozen_error()
         age_s = skew_s + self.frozen.age_s
-        if self.frozen.is_frozen and self._frozen_policy == "pass_through":
+        if too_old or (self.frozen.is_frozen and self._frozen_policy == "pass_through"):
             moments["thermal"] = time.perf_counter()
             luminance = visible if visible.ndim == 2 else cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
             nothing = np.zeros_like(luminance)

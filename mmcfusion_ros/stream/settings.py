@@ -65,6 +65,7 @@ class Settings:
             thermal_offset_ns=self.nanoseconds("pairing.thermal_offset"),
             output_rate=self.text("output_rate"),
             thermal_hold_ns=self.nanoseconds("pairing.thermal_hold"),
+            stamps=self.text("pairing.stamps"),
         )
 
     def thermal(self) -> ThermalOptions:
