@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rig import write_picture
 
+from mmcfusion_ros.evaluation.detection.detection_tables import overview
 from mmcfusion_ros.evaluation.detection.labels import LabelSource
-from mmcfusion_ros.evaluation.detection.tables import overview
 from mmcfusion_ros.evaluation.evaluate import evaluate
 from mmcfusion_ros.evaluation.folders import EvaluationOptions, FolderResult
 from mmcfusion_ros.evaluation.rules import RULES

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from appearance import dimming, sky_area, texture_kept
 
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_pair
-from mmcfusion_ros.evaluation.appearance import dimming, sky_area, texture_kept
 from mmcfusion_ros.evaluation.detection.found import KINDS
 from mmcfusion_ros.evaluation.detection.labels import read_labels
 from mmcfusion_ros.evaluation.methods import Method, load_method

@@ -22,19 +22,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_detector import TorchDetector, detection_loss, overlap
 
 from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.evaluation.detection.detectors import load_detector
 from mmcfusion_ros.evaluation.detection.found import Detector, Found, join
-from mmcfusion_ros.evaluation.detection.frozen import FrozenDetector, detection_loss, overlap
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, SMALLEST, Labels, read_labels
 from mmcfusion_ros.evaluation.detection.scores import Scores
-from mmcfusion_ros.evaluation.folders import Folder
+from mmcfusion_ros.evaluation.folders import LabelledFolder
 from mmcfusion_ros.fusion.fuser import daylight, merge_luminance, pad, split_luminance
 from mmcfusion_ros.network.export import to_bytes
 from mmcfusion_ros.simulation.degradations import Image, add_glare, add_noise, darken, misalign
-from mmcfusion_ros.training.config import Folder as TrainingFolder
-from mmcfusion_ros.training.config import TrainingConfig
+from mmcfusion_ros.training.config import Folder, TrainingConfig
 from mmcfusion_ros.training.learner import Learner, launch_fabric
 from mmcfusion_ros.training.losses import bright_and_plain, gradient_distance, unsteadiness
 from mmcfusion_ros.training.run import Run
@@ -79,7 +78,7 @@ def load(folder: Path, labels: Path | None, size: tuple[int, int] | None = None)
     train: list[Sample] = []
     kept_out: list[Sample] = []
     pairs = find_pairs(folder)
-    reader = Folder(folder.name, pairs, size=size)
+    reader = LabelledFolder(folder.name, pairs, size=size)
     for files in pairs:
         thermal, rgb = reader.read(files)
         out = files.name in known and sorted(known).index(files.name) % KEPT_OUT == 0
@@ -208,7 +207,7 @@ def target(thermal: Tensor, visible: Tensor, night: Tensor) -> tuple[Tensor, Ten
 class Objective(nn.Module):
     """From a batch to the terms of ``LOSS_WEIGHTS``; ``step`` is that of the run."""
 
-    def __init__(self, network: nn.Module, detectors: Sequence[FrozenDetector], ramp: bool) -> None:
+    def __init__(self, network: nn.Module, detectors: Sequence[TorchDetector], ramp: bool) -> None:
         super().__init__()
         self.network, self.ramp = network, ramp
         self.detectors = tuple(detectors)  # no modules of this one: they are not trained
@@ -295,7 +294,7 @@ def main() -> None:
         for train, _ in parts.values()
     ]
     config = TrainingConfig(
-        data=[TrainingFolder(str(data / name)) for name in parts],
+        data=[Folder(str(data / name)) for name in parts],
         init=options.init,
         thermal_polarity="black_hot",
         steps=options.steps,
@@ -312,7 +311,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     learner = Learner(config, launch_fabric(config))
     learner.loss_weights = LOSS_WEIGHTS
-    detectors = [FrozenDetector(path).eval() for path in through]
+    detectors = [TorchDetector(path).eval() for path in through]
     objective = learner.objective = Objective(learner.network, detectors, ramp=not options.init)
     if run.checkpoint.exists():
         learner.resume(run.checkpoint)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mmcfusion_ros  # noqa: F401  # bounds OpenCV, which the tests may load first
+
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a test first imports it
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # read by messages when they are first imported
 

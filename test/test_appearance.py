@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from appearance import FAR, RADIUS, dimming, disc_centres, sky_area, texture_kept, with_disc
 
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
-from mmcfusion_ros.evaluation.appearance import FAR, RADIUS, dimming, disc_centres, sky_area, texture_kept, with_disc
 from mmcfusion_ros.evaluation.rules import average, maximum
 from mmcfusion_ros.fusion.fuser import split_luminance
 

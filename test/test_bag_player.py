@@ -40,7 +40,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from mmcfusion_ros.bags.reading import read_message
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag
+from mmcfusion_ros.evaluation.bags.evaluate_bag import evaluate_bag
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.stream.parameter_files import load_values
 from mmcfusion_ros.tools.bag_player import shift_stamp

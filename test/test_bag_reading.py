@@ -25,7 +25,7 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode
 from rosbags.typesys import Stores, get_typestore
 
-from mmcfusion_ros.bags.files import is_bag
+from mmcfusion_ros.bags.bag_files import is_bag
 from mmcfusion_ros.bags.reading import TYPES, Bag, read_message
 from mmcfusion_ros.bags.topics import COMPRESSED, IMAGE, Topic, find_cameras
 

@@ -38,11 +38,11 @@ from mcap.reader import make_reader
 
 from mmcfusion_ros.bags.reading import Bag, read_message
 from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report, summary_text
-from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag
+from mmcfusion_ros.evaluation.bags.evaluate_bag import evaluate_bag
 from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused
 from mmcfusion_ros.evaluation.bags.measures import METRICS, registration_residual
 from mmcfusion_ros.evaluation.bags.options import BagOptions
-from mmcfusion_ros.evaluation.bags.outputs import COLUMNS, ReportFrames
+from mmcfusion_ros.evaluation.bags.records import COLUMNS, ReportFrames
 from mmcfusion_ros.evaluation.bags.writing import header_message, ros_type
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
@@ -231,7 +231,7 @@ class TestResult:
     def test_nothing_of_ros_is_imported(self, bag, random_lite_graph, tmp_path):
         code = (
             "import sys; from pathlib import Path\n"
-            "from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag\n"
+            "from mmcfusion_ros.evaluation.bags.evaluate_bag import evaluate_bag\n"
             "from mmcfusion_ros.evaluation.bags.options import BagOptions\n"
             "from mmcfusion_ros.stream.parameter_files import load_values\n"
             f"values = load_values(None, {[*SMALL, f'model={random_lite_graph}']})\n"
@@ -461,7 +461,7 @@ def test_memory_does_not_grow_with_the_bag(random_lite_graph, tmp_path):
         path = write_bag(tmp_path / f"drive_{pairs}", messages)
         code = (
             "from pathlib import Path\n"
-            "from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag\n"
+            "from mmcfusion_ros.evaluation.bags.evaluate_bag import evaluate_bag\n"
             "from mmcfusion_ros.evaluation.bags.options import BagOptions\n"
             "from mmcfusion_ros.stream.parameter_files import load_values\n"
             f"values = load_values(None, ['threads=1', 'model={random_lite_graph}'])\n"

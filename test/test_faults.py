@@ -9,6 +9,7 @@ import random
 import shutil
 import threading
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -365,7 +366,8 @@ def test_compressed_rubbish_and_bombs(figure):
         rgb = fill_compressed(CompressedImage(), pixels_of(rgb_image()), "jpeg")
         rig.fuse(thermal, rgb)
         png, jpeg = bytes(thermal.data), bytes(rgb.data)
-        bomb = png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:]
+        bomb = png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:29]
+        bomb += zlib.crc32(bomb[12:]).to_bytes(4, "big") + png[33:]
         for reason, data in (
             ("bad_data", jpeg[: len(jpeg) // 2]),
             ("bad_data", png[: len(png) // 2]),

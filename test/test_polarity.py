@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
-from mmcfusion_ros.evaluation.bags.evaluate import evaluate_bag
+from mmcfusion_ros.evaluation.bags.evaluate_bag import evaluate_bag
 from mmcfusion_ros.evaluation.bags.measures import METRICS
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.evaluate import evaluate

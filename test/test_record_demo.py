@@ -8,7 +8,7 @@ import pytest
 
 from mmcfusion_ros.bags.reading import Bag, read_message
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.evaluation.bags.demo import START_NS
+from mmcfusion_ros.evaluation.bags.frames_to_bag import START_NS
 from mmcfusion_ros.stream.messages import rgb_from_message, thermal_from_message
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 from report_runs import make_run, page_data
 
 from mmcfusion_ros.evaluation.report import (
-    Frame,
-    Run,
+    PageFrame,
+    PageRun,
     choose_previews,
     encode_preview,
     write_preview_video,
@@ -47,7 +47,7 @@ class TestPage:
 
     def test_markup_in_names_stays_text(self, tmp_path):
         evil = "</script><script>alert(1)</script>"
-        run = Run(evil, {evil: evil}, [Frame(evil, 0.0, {evil: 1.0})], [(0.0, evil)], [evil])
+        run = PageRun(evil, {evil: evil}, [PageFrame(evil, 0.0, {evil: 1.0})], [(0.0, evil)], [evil])
         write_report(tmp_path / "a.html", [run])
         assert "alert(1)" in (tmp_path / "a.html").read_text()
         assert "<script>alert" not in (tmp_path / "a.html").read_text()
@@ -56,20 +56,20 @@ class TestPage:
         assert read["names"] == read["problems"] == [evil]
 
     def test_numbers_that_json_lacks_become_null(self, tmp_path):
-        frames = [Frame("a", 0.0, {"x": math.nan, "y": math.inf}), Frame("b", 1.0, {"x": np.float32(1.5)})]
-        write_report(tmp_path / "a.html", [Run("", {}, frames, [(math.nan, "late")])])
+        frames = [PageFrame("a", 0.0, {"x": math.nan, "y": math.inf}), PageFrame("b", 1.0, {"x": np.float32(1.5)})]
+        write_report(tmp_path / "a.html", [PageRun("", {}, frames, [(math.nan, "late")])])
         (read,) = page_data(tmp_path / "a.html")["runs"]
         assert read["values"] == [["x", [None, 1.5]], ["y", [None, None]]]
         assert read["drops"] == [[None, "late"]]
 
     def test_frames_are_in_order_of_time(self, tmp_path):
-        frames = [Frame("b", 2.0, {"x": 2.0}), Frame("a", 1.0, {"x": 1.0})]
-        write_report(tmp_path / "a.html", [Run("", {}, frames)])
+        frames = [PageFrame("b", 2.0, {"x": 2.0}), PageFrame("a", 1.0, {"x": 1.0})]
+        write_report(tmp_path / "a.html", [PageRun("", {}, frames)])
         (read,) = page_data(tmp_path / "a.html")["runs"]
         assert (read["names"], read["times"], read["values"]) == (["a", "b"], [1.0, 2.0], [["x", [1.0, 2.0]]])
 
     def test_without_a_time_the_order_stays(self, tmp_path):
-        write_report(tmp_path / "a.html", [Run("", {}, [Frame("b", math.nan, {}), Frame("a", 1.0, {})])])
+        write_report(tmp_path / "a.html", [PageRun("", {}, [PageFrame("b", math.nan, {}), PageFrame("a", 1.0, {})])])
         (read,) = page_data(tmp_path / "a.html")["runs"]
         assert (read["names"], read["times"]) == (["b", "a"], [0, 1])
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from report_runs import COLOURS, make_run
 
-from mmcfusion_ros.evaluation.report import Box, Frame, Run, write_report
+from mmcfusion_ros.evaluation.report import Box, PageFrame, PageRun, write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -369,9 +369,9 @@ class TestTables:
 
     def test_numbers_that_are_missing_are_a_dash_and_last(self, opened):
         frames = [
-            Frame(name, i, {"Qabf": value}) for i, (name, value) in enumerate({"a": float("nan"), "b": 0.5}.items())
+            PageFrame(name, i, {"Qabf": value}) for i, (name, value) in enumerate({"a": float("nan"), "b": 0.5}.items())
         ]
-        with opened(Run("r", {}, frames)) as page:
+        with opened(PageRun("r", {}, frames)) as page:
             assert self.names(page) == ["b", "a"]
             assert page.get_by_role("row", name="a \u2013").count() == 1
 
@@ -384,8 +384,10 @@ class TestTables:
 class TestComparison:
     def two(self):
         b = make_run("b", fused=(30, 30, 220))
-        frames = [Frame(f.name, f.time_s, {**f.values, "SD": 30.0}, f.thermal, f.rgb, f.fused) for f in b.frames[:10]]
-        return make_run("a"), Run("b", b.header, frames, [], [])
+        frames = [
+            PageFrame(f.name, f.time_s, {**f.values, "SD": 30.0}, f.thermal, f.rgb, f.fused) for f in b.frames[:10]
+        ]
+        return make_run("a"), PageRun("b", b.header, frames, [], [])
 
     def test_both_fused_images_in_the_divider(self, opened):
         with opened(*self.two()) as page:
@@ -434,8 +436,8 @@ class TestComparison:
             assert page.locator("#strip li").count() == 3
 
     def test_images_of_a_folder_go_by_their_names(self, opened):
-        a = Run("a", {}, [Frame(name, i, {"SD": i}) for i, name in enumerate("xyz")])
-        b = Run("b", {}, [Frame(name, i, {"SD": 10.0 * i}) for i, name in enumerate("yz")])
+        a = PageRun("a", {}, [PageFrame(name, i, {"SD": i}) for i, name in enumerate("xyz")])
+        b = PageRun("b", {}, [PageFrame(name, i, {"SD": 10.0 * i}) for i, name in enumerate("yz")])
         with opened(a, b) as page:
             page.get_by_label("Order").select_option("time", force=True)
             page.keyboard.press("End")
@@ -478,8 +480,12 @@ class TestLooks:
 
     def test_text_is_text(self, opened):
         evil = "</script><img src=x onerror=alert(1)> \"'& ünï \u2028 \udc80"
-        run = Run(
-            evil, {evil: evil}, [Frame(evil, t, {evil: t, "__proto__": 1.0}) for t in (0.5, 2.0)], [(1.0, evil)], [evil]
+        run = PageRun(
+            evil,
+            {evil: evil},
+            [PageFrame(evil, t, {evil: t, "__proto__": 1.0}) for t in (0.5, 2.0)],
+            [(1.0, evil)],
+            [evil],
         )
         with opened(run, run) as page:
             assert page.locator("img[src=x]").count() == 0
@@ -491,7 +497,7 @@ class TestLooks:
 
 class TestEmpty:
     def test_no_frames(self, opened):
-        with opened(Run("r", {}, [], [(0.1, "bad_data")], ["/rgb: no messages"])) as page:
+        with opened(PageRun("r", {}, [], [(0.1, "bad_data")], ["/rgb: no messages"])) as page:
             assert "No frame was fused." in page.inner_text("#plots")
             assert "/rgb: no messages" in page.inner_text("#problems")
             assert "bad_data 1" in page.inner_text("#tiles")
@@ -513,11 +519,11 @@ class TestEmpty:
             assert frame_of(page) == "00001"
 
     def test_no_values(self, opened):
-        with opened(Run("r", {}, [Frame(str(i), i, {}) for i in range(3)])) as page:
+        with opened(PageRun("r", {}, [PageFrame(str(i), i, {}) for i in range(3)])) as page:
             assert "no values" in page.inner_text("#plots")
 
     def test_compared_with_nothing_fused(self, opened):
-        with opened(make_run(), Run("b", {}, [])) as page:
+        with opened(make_run(), PageRun("b", {}, [])) as page:
             assert page.locator("#tiles strong").all_inner_texts()[:2] == ["12", "0"]
             assert page.get_by_role("row", name="00007").locator("td").last.inner_text() == "\u2013"
 

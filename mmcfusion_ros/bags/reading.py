@@ -14,7 +14,7 @@ from rosbags.rosbag2 import Reader as Reader2
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
-from mmcfusion_ros.bags.files import SUFFIXES, storage_files
+from mmcfusion_ros.bags.bag_files import SUFFIXES, storage_files
 from mmcfusion_ros.bags.salvage import McapScan, Sqlite3Scan
 from mmcfusion_ros.bags.topics import CAMERA_INFO, COMPRESSED, IMAGE, Topic
 from mmcfusion_ros.fusion.errors import one_line

@@ -78,7 +78,7 @@ def add_record_demo(commands: Commands) -> None:
 
 
 def _record_demo(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.evaluation.bags.demo import record_frames
+    from mmcfusion_ros.evaluation.bags.frames_to_bag import record_frames
     from mmcfusion_ros.evaluation.files import writing_to
     from mmcfusion_ros.simulation.optics import RGB_INTRINSICS, THERMAL_INTRINSICS
     from mmcfusion_ros.simulation.playback import folder_frames

@@ -99,7 +99,7 @@ def add_play(commands: Commands) -> None:
 
 
 def _play(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.bags.files import is_bag
+    from mmcfusion_ros.bags.bag_files import is_bag
 
     if is_bag(options.source):
         _play_bag(options)

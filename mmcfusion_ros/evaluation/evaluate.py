@@ -16,8 +16,8 @@ from mmcfusion_ros.evaluation.files import csv_text, write_file
 from mmcfusion_ros.evaluation.folder_page import write_folder_page
 from mmcfusion_ros.evaluation.folders import (
     EvaluationOptions,
-    Folder,
     FolderResult,
+    LabelledFolder,
     distinct,
     open_folders,
     under_stress,
@@ -78,13 +78,13 @@ def summary_markdown(
         if result.clip:
             parts.append(clip_table(result.clip))
     if detection:
-        from mmcfusion_ros.evaluation.detection.tables import detection_tables
+        from mmcfusion_ros.evaluation.detection.detection_tables import detection_tables
 
         parts.append(detection_tables(detection, options.under))
     return "\n".join(parts)
 
 
-def _judge(folders: Sequence[Folder], options: EvaluationOptions) -> Judge | None:
+def _judge(folders: Sequence[LabelledFolder], options: EvaluationOptions) -> Judge | None:
     if not options.detectors:
         return None
     names = {folder.name: [files.name for files in folder.pairs] for folder in folders}
@@ -97,7 +97,7 @@ def _judge(folders: Sequence[Folder], options: EvaluationOptions) -> Judge | Non
 
 
 def _measure(
-    folder: Folder, methods: Sequence[Method], out: Path, judge: Judge | None, options: EvaluationOptions
+    folder: LabelledFolder, methods: Sequence[Method], out: Path, judge: Judge | None, options: EvaluationOptions
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, float]]]:
     rows: dict[str, list[dict[str, float]]] = {method.name: [] for method in methods}
     clip = ClipTest()

@@ -12,7 +12,7 @@ from mmcfusion_ros.data.pair_folder import read_rgb
 from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.evaluation.folders import EvaluationOptions, FolderResult, under_stress
 from mmcfusion_ros.evaluation.methods import Method
-from mmcfusion_ros.evaluation.report import Box, Frame, Run, choose_previews, encode_preview, write_report
+from mmcfusion_ros.evaluation.report import Box, PageFrame, PageRun, choose_previews, encode_preview, write_report
 from mmcfusion_ros.fusion.fuser import merge_luminance, split_luminance
 
 if TYPE_CHECKING:  # needs pycocotools
@@ -91,7 +91,7 @@ def _run(
     pictures: Mapping[int, tuple[bytes, bytes]],
     options: EvaluationOptions,
     out: Path,
-) -> Run:
+) -> PageRun:
     name = result.folder.name
     frames = []
     for i, (files, row) in enumerate(zip(result.folder.pairs, values, strict=True)):
@@ -99,11 +99,11 @@ def _run(
         if i in pictures:
             fused = read_rgb(out / name / method.name / "fused" / f"{files.name}.png")
             images = *pictures[i], encode_preview(fused)
-        frames.append(Frame(files.name, i, row, *images))
+        frames.append(PageFrame(files.name, i, row, *images))
     header = {"set": name, "model": method.name}
     for key, value in method.origin.items():
         header[key] = ", ".join(" ".join(item) for item in value.items()) if isinstance(value, dict) else str(value)
     if options.stress:
         header["stress"] = f"{options.stress}, seed {options.seed}; measured against the clean images"
     header["machine"] = "{processor}, {cores} cores, {system}".format(**machine())
-    return Run(f"{name}{options.under}: {method.name}", header, frames, seen_as={**CAMERAS, "fused": method.name})
+    return PageRun(f"{name}{options.under}: {method.name}", header, frames, seen_as={**CAMERAS, "fused": method.name})

@@ -47,7 +47,7 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
-class Folder:
+class LabelledFolder:
     """With labels: of the pairs that have some, at the ``size`` (width, height) that the labels are for."""
 
     name: str
@@ -68,7 +68,7 @@ class FolderResult:
     """Metrics by method, one row a pair; means of peers; which methods got the thermal image black hot, and were
     measured against that; results of the clip test by kind of image."""
 
-    folder: Folder
+    folder: LabelledFolder
     rows: dict[str, list[dict[str, float]]]
     peers: dict[str, dict[str, float]]
     black_hot: frozenset[str]
@@ -83,19 +83,19 @@ class FolderResult:
         }
 
 
-def open_folders(paths: Sequence[Path], options: EvaluationOptions) -> list[Folder]:
+def open_folders(paths: Sequence[Path], options: EvaluationOptions) -> list[LabelledFolder]:
     """Finds pairs and labels. Raises what ``find_pairs`` and :meth:`LabelSource.read` raise, and ``ValueError`` for two
     folders of one name."""
     names = distinct("folders", ["/".join(path.resolve().parts[-2:]) for path in paths])
     pairs = [find_pairs(path) for path in paths]
     if not options.labels:
-        return [Folder(name, files) for name, files in zip(names, pairs, strict=True)]
+        return [LabelledFolder(name, files) for name, files in zip(names, pairs, strict=True)]
     if len(options.labels) != len(paths):
         raise ValueError(f"{len(options.labels)} labels for {len(paths)} folders; give one for each, in their order")
     folders = []
     for name, files, source in zip(names, pairs, options.labels, strict=True):
         labels = source.read(files)
-        folders.append(Folder(name, [file for file in files if file.name in labels], labels, source.size))
+        folders.append(LabelledFolder(name, [file for file in files if file.name in labels], labels, source.size))
     return folders
 
 

@@ -32,6 +32,8 @@ from mmcfusion_ros.stream.pairing import LoneFrame, Pair, Stream
 if TYPE_CHECKING:  # loaded only where a refiner is asked for
     from mmcfusion_ros.alignment.refinement import Refiner
 
+NOTHING = np.zeros((0, 0), np.uint8)
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -41,8 +43,8 @@ class Result:
     image: ``H x W [x 3]`` uint8, red first.
     weight: the share of thermal in it, ``H x W`` uint8; None: all.
     registered: the thermal image as the network got it, ``H x W`` uint8 on the RGB pixel grid, black hot where its
-    weights expect that; of a pair that passed through the visible luminance.
-    visible: the visible image, ``H x W [x 3]`` uint8, red first.
+    weights expect that; of a pair that passed through the visible luminance; else empty.
+    visible: the visible image, ``H x W [x 3]`` uint8, red first; empty without one.
     stamps_ns: of the frames it was made of, by camera.
     thermal_age_s: how much older than the RGB image the thermal picture is, its repetitions counted; NaN without one.
     pair: what was fused, for another fuser; None if nothing was.
@@ -52,8 +54,8 @@ class Result:
     source: Source
     image: np.ndarray
     weight: np.ndarray | None
-    registered: np.ndarray | None = None
-    visible: np.ndarray | None = None
+    registered: np.ndarray = NOTHING
+    visible: np.ndarray = NOTHING
     stamps_ns: Mapping[Stream, int] = field(default_factory=dict)
     thermal_age_s: float = float("nan")
     pair: RegisteredPair | None = None
@@ -149,7 +151,7 @@ class FusionPipeline:
             nothing = np.zeros_like(luminance)
             return Result("rgb", visible, nothing, luminance, visible, stamps_ns, age_s, moments=moments)
         if not wanted:
-            return Result("pair", visible, None, None, visible, stamps_ns, age_s, moments=moments)
+            return Result("pair", visible, None, NOTHING, visible, stamps_ns, age_s, moments=moments)
         denoises = self.fuser.denoises
         thermal = self.scaler(thermal)
         thermal = denoise(thermal) if denoises else thermal
@@ -179,7 +181,7 @@ class FusionPipeline:
             visible = rgb_from_message(frame.item, self._depth)
             self._look({"rgb": visible}, stamps_ns)
             return Result(
-                "rgb", visible, np.zeros(visible.shape[:2], np.uint8), None, visible, stamps_ns, moments=moments
+                "rgb", visible, np.zeros(visible.shape[:2], np.uint8), NOTHING, visible, stamps_ns, moments=moments
             )
         thermal = self.scaler.crop(thermal_from_message(frame.item, colour=True))
         self._look({"thermal": thermal}, stamps_ns)
@@ -190,7 +192,7 @@ class FusionPipeline:
             image, weight = (self.refiner or self).registration.warp(image, rgb_size[::-1])
             image = image if weight is None else blend(image, np.zeros_like(image), weight)
         image = in_polarity(image, self.fuser.backend.thermal_polarity)
-        return Result("thermal", image, weight, None, None, stamps_ns, self.frozen.age_s, moments=moments)
+        return Result("thermal", image, weight, NOTHING, NOTHING, stamps_ns, self.frozen.age_s, moments=moments)
 
     def take_camera_info(self, message: Any, camera: Stream) -> None:
         """A ``camera_info`` message: completes the calibration with a lens that it lacks."""

@@ -35,7 +35,7 @@ STAGES = ("decode", "thermal", "luminance", "registration", "network", "colour",
 
 
 @dataclass
-class Recording:
+class FusedRecording:
     """Small pictures of every fused frame, for the sheet and the video."""
 
     rows: list[np.ndarray] = field(default_factory=list)
@@ -74,7 +74,7 @@ def run_demo(
     cameras = ["play", str(data), "--loop"] if data else ["simulate", *(["--night"] if night else [])]
     cameras += ["--duration", str(seconds), "--subscribers", "2", "--counts", str(counts_file)]
     parameters = {"model": model} | ({} if data else rig_parameters(night))
-    recording = Recording()
+    recording = FusedRecording()
     cv2.setNumThreads(1)
     rclpy.init()
     detector = CheckingDetector(recording.add)

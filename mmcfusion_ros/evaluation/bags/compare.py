@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmcfusion_ros.evaluation.bags.evaluate import BagResult, evaluate_bag
+from mmcfusion_ros.evaluation.bags.evaluate_bag import BagResult, evaluate_bag
 from mmcfusion_ros.evaluation.bags.measures import METRICS
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.files import write_file
-from mmcfusion_ros.evaluation.report import Run, write_preview_video, write_report
+from mmcfusion_ros.evaluation.report import PageRun, write_preview_video, write_report
 from mmcfusion_ros.stream.parameters import Value
 
 PREVIEW_HZ = 10.0
@@ -41,7 +41,7 @@ def evaluate_and_report(
     return results
 
 
-def _write_preview(path: Path, run: Run) -> None:
+def _write_preview(path: Path, run: PageRun) -> None:
     """The frames that the page has pictures of."""
     frames = [
         (_decoded(frame.thermal), _decoded(frame.rgb), _decoded(frame.fused))

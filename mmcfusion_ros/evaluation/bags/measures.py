@@ -22,7 +22,7 @@ def frame_metrics(frame: Fused) -> dict[str, float]:
     from mmcfusion_ros.evaluation.metrics import SMALLEST_SIDE, fusion_metrics
 
     thermal, visible = frame.result.registered, frame.result.visible
-    if thermal is None or visible is None or min(thermal.shape) < SMALLEST_SIDE:
+    if min(thermal.shape) < SMALLEST_SIDE:
         return {}
     luminance, fused = split_luminance(visible)[0], split_luminance(frame.result.image)[0]
     metrics = fusion_metrics(thermal, luminance, fused)

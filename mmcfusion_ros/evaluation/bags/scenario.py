@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from mmcfusion_ros.evaluation.bags.evaluate import BagResult, evaluate_bag
+from mmcfusion_ros.evaluation.bags.evaluate_bag import BagResult, evaluate_bag
 from mmcfusion_ros.evaluation.bags.measures import METRICS
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.stream.parameter_files import load_values

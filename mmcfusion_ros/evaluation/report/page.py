@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mmcfusion_ros.evaluation.files import write_file
-from mmcfusion_ros.evaluation.report.run import Box, Run
+from mmcfusion_ros.evaluation.report.page_run import Box, PageRun
 
 ASSETS = Path(__file__).parent / "assets"
 STYLES = ("uplot/uPlot.min.css", "page.css")
@@ -33,7 +33,7 @@ PLACES = 4  # decimals of a box
 FrameBoxes = Mapping[str, Mapping[str, Sequence[Box]]]  # by input and detector
 
 
-def write_report(path: Path, runs: Sequence[Run], boxes: Mapping[str, FrameBoxes] = MappingProxyType({})) -> None:
+def write_report(path: Path, runs: Sequence[PageRun], boxes: Mapping[str, FrameBoxes] = MappingProxyType({})) -> None:
     """Writes a page that needs neither network nor other files, and works when it is mailed.
 
     The page shows one run, or compares two; of more it shows the first two, and the reader chooses. Embeds every
@@ -61,7 +61,7 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _json(runs: Sequence[Run], boxes: Mapping[str, FrameBoxes]) -> str:
+def _json(runs: Sequence[PageRun], boxes: Mapping[str, FrameBoxes]) -> str:
     """Safe inside a script element, in plain ASCII."""
     images: dict[bytes, int] = {}
     columns = [_columns(run, images) for run in runs]
@@ -75,7 +75,7 @@ def _json(runs: Sequence[Run], boxes: Mapping[str, FrameBoxes]) -> str:
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _columns(run: Run, images: dict[bytes, int]) -> dict[str, object]:
+def _columns(run: PageRun, images: dict[bytes, int]) -> dict[str, object]:
     """A run by columns, frames in order of time, images as places in ``images``, which grows."""
     frames = run.frames
     times: list[float] = list(range(len(frames)))

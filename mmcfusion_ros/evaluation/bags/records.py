@@ -13,7 +13,7 @@ from mmcfusion_ros.bags.events import Arrived, Dropped
 from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused, Outcome
 from mmcfusion_ros.evaluation.bags.measures import METRICS, RESIDUAL
 from mmcfusion_ros.evaluation.bags.writing import FusedBag
-from mmcfusion_ros.evaluation.report import Frame, encode_preview
+from mmcfusion_ros.evaluation.report import PageFrame, encode_preview
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
@@ -66,7 +66,7 @@ class DiagnosedBag:
         self._now_ns: int | None = None
         self._due_ns = 0
 
-    def add(self, result: Outcome) -> None:
+    def add(self, result: Outcome, values: Mapping[str, float]) -> None:
         """Writes a fused frame; counts the rest."""
         if self._now_ns is None:
             self._due_ns = result.time_ns + DIAGNOSTICS_PERIOD_NS
@@ -112,7 +112,7 @@ class ReportFrames:
     images: bool = True
     largest: int = 3000
     previews: int = 60
-    frames: list[Frame] = field(default_factory=list)
+    frames: list[PageFrame] = field(default_factory=list)
     drops: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=5000))
     seen: int = 0
 
@@ -130,34 +130,10 @@ class ReportFrames:
                 self.frames.append(self._frame(result, time_s, values))
             self.seen += 1
 
-    def _frame(self, frame: Fused, time_s: float, values: Mapping[str, float]) -> Frame:
+    def _frame(self, frame: Fused, time_s: float, values: Mapping[str, float]) -> PageFrame:
         name = f"{time_s:.3f} s"
         if not self.images or self.seen % self._preview_step:
-            return Frame(name, time_s, dict(values))
+            return PageFrame(name, time_s, dict(values))
         result = frame.result
         images = (encode_preview(image) for image in (result.registered, result.visible, result.image))
-        return Frame(name, time_s, dict(values), *images)
-
-
-class Outputs:
-    """All of them together; valid on disk after ``close``, whenever that comes."""
-
-    def __init__(self, table: FrameTable | None, bag: DiagnosedBag | None, report: ReportFrames | None) -> None:
-        self._table, self._bag, self.report = table, bag, report
-
-    def add(self, result: Outcome, values: Mapping[str, float]) -> None:
-        """One result of the run, with a fused frame's values by column."""
-        if self._table:
-            self._table.add(result, values)
-        if self._bag:
-            self._bag.add(result)
-        if self.report:
-            self.report.add(result, values)
-
-    def __enter__(self) -> Outputs:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for output in (self._table, self._bag):
-            if output:
-                output.close()
+        return PageFrame(name, time_s, dict(values), *images)

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,14 +20,16 @@ from mmcfusion_ros.bags.topics import CameraTopics, find_cameras
 from mmcfusion_ros.evaluation.bags.fusing import Fused, Outcome, fuse
 from mmcfusion_ros.evaluation.bags.measures import frame_metrics, frame_times
 from mmcfusion_ros.evaluation.bags.options import BagOptions
-from mmcfusion_ros.evaluation.bags.outputs import DiagnosedBag, FrameTable, Outputs, ReportFrames
+from mmcfusion_ros.evaluation.bags.records import DiagnosedBag, FrameTable, ReportFrames
 from mmcfusion_ros.evaluation.bags.statistics import Statistics
 from mmcfusion_ros.evaluation.bags.summary import FileHashes, configuration, header_words, problems, results
 from mmcfusion_ros.evaluation.files import write_file
-from mmcfusion_ros.evaluation.report import Run
+from mmcfusion_ros.evaluation.report import PageRun
 from mmcfusion_ros.stream.parameters import Value
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
+
+Record = FrameTable | DiagnosedBag | ReportFrames
 
 READ_AHEAD, FUSED_AHEAD = 16, 4  # events; one in five or so holds images
 
@@ -40,11 +42,11 @@ class BagResult:
     statistics: Statistics
     report: ReportFrames | None
 
-    def run(self, title: str) -> Run:
+    def run(self, title: str) -> PageRun:
         """For ``write_report``."""
         assert self.report
         header = header_words(self.summary)
-        return Run(title, header, self.report.frames, list(self.report.drops), self.summary["problems"])
+        return PageRun(title, header, self.report.frames, list(self.report.drops), self.summary["problems"])
 
 
 def evaluate_bag(
@@ -73,14 +75,21 @@ def evaluate_bag(
         begun = time.perf_counter()
         read = ahead(events.read(*options.range_ns(bag)), READ_AHEAD)
         fused = ahead(fuse(read, pipeline, settings.text("output_encoding"), options.every), FUSED_AHEAD)
-        outputs = _open_outputs(bag, cameras, pipeline, settings, out, options)
-        with closing(fused), outputs, _progress(bag, cameras, options) as bar:
+        expected = min(cameras.thermal.count, cameras.rgb.count) // options.every
+        report = ReportFrames(bag.start_ns, expected, images=options.images) if options.report else None
+        with ExitStack() as stack:
+            records: list[Record] = [report] if report else []
+            if out:
+                records += _open_files(stack, out, bag, pipeline, settings, options)
+            stack.enter_context(closing(fused))
+            bar = stack.enter_context(_progress(bag, cameras, options))
             for result in fused:
                 if stop.is_set():
                     break
                 measured = _measured(result, options.metrics)
                 statistics.add(result, measured)
-                outputs.add(result, measured)
+                for record in records:
+                    record.add(result, measured)
                 bar.update(isinstance(result, Arrived) and result.name == "rgb_in")
         summary = {
             "outcome": "interrupted" if stop.is_set() else "complete",
@@ -91,7 +100,7 @@ def evaluate_bag(
         }
     if out:
         write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    return BagResult(summary, statistics, outputs.report)
+    return BagResult(summary, statistics, report)
 
 
 def _measured(result: Outcome, metrics: bool) -> dict[str, float]:
@@ -108,16 +117,12 @@ def _progress(bag: Bag, cameras: CameraTopics, options: BagOptions) -> tqdm[NoRe
     return tqdm(total=round(share * cameras.rgb.count), desc=bag.path.name, unit="frame", disable=None)
 
 
-def _open_outputs(
-    bag: Bag, cameras: CameraTopics, pipeline: FusionPipeline, settings: Settings, out: Path | None, options: BagOptions
-) -> Outputs:
-    table = fused_bag = report = None
-    if options.report:
-        expected = min(cameras.thermal.count, cameras.rgb.count) // options.every
-        report = ReportFrames(bag.start_ns, expected, images=options.images)
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-        if options.images:
-            fused_bag = DiagnosedBag(out / "fused", pipeline, settings)
-        table = FrameTable(out / "frames.csv", bag.start_ns)
-    return Outputs(table, fused_bag, report)
+def _open_files(
+    stack: ExitStack, out: Path, bag: Bag, pipeline: FusionPipeline, settings: Settings, options: BagOptions
+) -> list[Record]:
+    """What the stack closes; valid on disk then, whenever that comes."""
+    out.mkdir(parents=True, exist_ok=True)
+    files: list[FrameTable | DiagnosedBag] = [FrameTable(out / "frames.csv", bag.start_ns)]
+    if options.images:
+        files.append(DiagnosedBag(out / "fused", pipeline, settings))
+    return [stack.enter_context(closing(file)) for file in files]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Frame:
+class PageFrame:
     """One fused frame. Frames of two runs that have the same ``name`` are compared with each other.
 
     ``time_s`` is since the start of the run, or the index in a folder of images. ``values`` is all that is plotted and
@@ -38,7 +38,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Run:
+class PageRun:
     """All that a page tells of one run.
 
     ``header`` is what was run, in words: input, model, configuration, machine, versions, hashes. ``drops`` are time in
@@ -48,7 +48,7 @@ class Run:
 
     title: str
     header: dict[str, str]
-    frames: list[Frame]
+    frames: list[PageFrame]
     drops: list[tuple[float, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     seen_as: dict[str, str] = field(default_factory=dict)

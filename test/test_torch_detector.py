@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch_detector import NcnnNetwork, TorchDetector, detection_loss, overlap
 
 from mmcfusion_ros.data.pair_folder import read_rgb
-from mmcfusion_ros.evaluation.detection.frozen import FrozenDetector, NcnnNetwork, detection_loss, overlap
 
 DETECTORS = Path(__file__).resolve().parents[2] / "shared" / "detectors"
 
@@ -61,7 +61,7 @@ class TestNcnnNetwork:
     def test_a_name_that_tells_no_form(self, tmp_path):
         write_ncnn(tmp_path / "net.param", self.LINES, [(np.zeros((4, 3, 3, 3)), np.zeros(4))])
         with pytest.raises(ValueError, match="yolox, nanodet"):
-            FrozenDetector(tmp_path / "net.param")
+            TorchDetector(tmp_path / "net.param")
 
 
 @pytest.mark.parametrize("name", ["yolox-nano.param", "nanodet-m-416.param"])
@@ -77,7 +77,7 @@ def test_finds_what_ncnn_finds(name, shared_data):
     image = np.pad(image, ((0, 416 - image.shape[0]), (0, 416 - image.shape[1]), (0, 0)))
     found = load_detector(path, threads=1)(image)
     with torch.no_grad():
-        corners, scores = FrozenDetector(path)(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
+        corners, scores = TorchDetector(path)(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
     for kind in range(2):
         of_kind = found.kinds == kind
         best = int(scores[0, :, kind].argmax())

@@ -120,7 +120,7 @@ def _shuffle(x: Tensor) -> Tensor:
     return x.reshape(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
 
 
-class FrozenDetector(nn.Module):
+class TorchDetector(nn.Module):
     """A detector by its ncnn file, whose name has ``yolox`` or ``nanodet`` in it; ``ValueError`` for others."""
 
     mean: Tensor
