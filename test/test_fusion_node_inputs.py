@@ -151,6 +151,56 @@ def test_a_thermal_offset_brings_stamps_together():
         rig.wait(lambda: rig.values().get("skew_ms.p50") == "0.00")
 
 
+def test_every_rgb_frame_is_fused_with_a_slow_thermal_camera():
+    """Two of three RGB frames were lost."""
+    with Bench(output_rate="rgb", pairing__thermal_hold=2.0) as bench:
+        rig, sent = bench.rig, []
+        rig.start()
+        rig.fuse()
+
+        def publish():
+            if len(sent) % 4 == 0:
+                rig.publish_one("thermal")
+            sent.append(rig.publish_one("rgb"))
+
+        rig.wait(lambda: len(sent) > 40, publish)
+        rig.wait(lambda: stamp_ns(rig.fused[-1]) == sent[-1])
+        assert {stamp_ns(image) for image in rig.fused} >= set(sent[8:])
+        assert rig.modes[-1] == "FUSED"
+
+
+def test_without_a_thermal_frame_that_is_new_enough_rgb_goes_out_alone():
+    with Bench(output_rate="rgb", pairing__thermal_hold=0.1) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.fuse()
+        rgb = rgb_image()
+        rig.wait(lambda: rig.modes[-1] == "RGB_ONLY", lambda: rig.publish_one("rgb"))
+        sent = rig.publish(rgb=rgb, skew_ns=NS)
+        rig.wait(lambda: stamp_ns(rig.fused[-1]) == sent)
+        np.testing.assert_array_equal(pixels_of(rig.fused[-1]), pixels_of(rgb))
+
+
+def test_a_wrong_clock_is_reported_with_what_to_set():
+    with Bench(pairing__max_age=0.0) as bench:
+        rig = bench.rig
+        rig.start()
+        rig.wait(
+            lambda: "set its clock, or pairing.thermal_offset to -37.0" in rig.problem(),
+            lambda: rig.publish(skew_ns=-37 * NS),
+        )
+        assert "thermal stamps are 37.0" in rig.problem()
+
+
+def test_useless_stamps_are_replaced_by_the_arrival():
+    with Bench(pairing__stamps="arrival", pairing__slop=0.2) as bench:
+        rig = bench.rig
+        rig.start()
+        before = rig.now_ns()
+        rig.wait(lambda: rig.fused, lambda: rig.publish(at_ns=0))
+        assert before < stamp_ns(rig.fused[-1]) < rig.now_ns()
+
+
 @pytest.mark.parametrize("camera", ["thermal", "rgb"])
 def test_a_silent_camera_is_reported(rig, camera):
     rig.fuse()

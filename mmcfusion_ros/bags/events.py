@@ -8,7 +8,7 @@ from typing import Any
 
 from mmcfusion_ros.bags.reading import Bag, Recorded, read_message
 from mmcfusion_ros.bags.topics import CameraTopics, Topic
-from mmcfusion_ros.stream.pairing import Pair, Pairer, PairingOptions, Stream, stamp_ns
+from mmcfusion_ros.stream.pairing import Pair, Pairer, PairingOptions, Stream, set_stamp, stamp_ns
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class CameraEvents:
 
     @property
     def problems(self) -> list[str]:
-        """In words, one for each kind and topic."""
-        return [text for watch in self._watches.values() for text in watch.texts()]
+        """In words, one for each kind and topic, and what the pairing found."""
+        return [text for watch in self._watches.values() for text in watch.texts()] + self._pairer.problems()
 
     def read(self, start_ns: int | None = None, end_ns: int | None = None) -> Generator[Event, None, None]:
         """Once, between two receive times. Waits of the pairing end as they would live, on the recording's clock."""
@@ -87,6 +87,8 @@ class CameraEvents:
             self._camera_infos[self._info_streams[recorded.topic]] = message
             return
         self._watches[recorded.topic].look(message, recorded.time_ns)
+        if self._pairer.options.stamps == "arrival":
+            set_stamp(message, recorded.time_ns)
         self._add(self._pairer.add(stream, stamp_ns(message), message, self._now_ns, recorded.time_ns))
 
     def _wait_until(self, time_ns: int | None) -> Iterator[Event]:

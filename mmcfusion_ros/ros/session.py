@@ -26,6 +26,7 @@ from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
 
 STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
+PERIODS_TO_STALL = 2.5
 
 
 class Session:
@@ -86,6 +87,8 @@ class Session:
 
     def watch(self) -> bool:
         """Ends what ends by the passing of time; True if it has just been found to be stuck."""
+        slow_s = PERIODS_TO_STALL * self._worker.period_s()  # a slow camera is not silent between two frames
+        self._modes.timeout_s = self._health.timeout_s = max(self._settings.number("stall_timeout"), slow_s)
         self._modes.note()
         stuck = self._stuck()
         found = bool(stuck) and not self._stuck_reported
@@ -102,7 +105,12 @@ class Session:
         values["display_images"] = str(self._display.published)
         stuck = self._stuck()
         problems = [self._network.problem, "" if stuck else self._network.loading(), self._display.problem]
-        problems = list(filter(None, problems)) + self._health.problems(self._pipeline.unchanged_s())
+        set_s, used_s = self._settings.number("stall_timeout"), self._health.timeout_s
+        if used_s > set_s:
+            problems.append(f"stall_timeout {set_s:g} s is too short for the slower camera: {used_s:.1f} s are waited")
+        problems = (
+            list(filter(None, problems)) + self._worker.problems() + self._health.problems(self._pipeline.unchanged_s())
+        )
         return values, problems + self._unheard() + self._pipeline.problems(), stuck
 
     def input_statuses(self) -> list[DiagnosticStatus]:

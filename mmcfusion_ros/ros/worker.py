@@ -28,6 +28,7 @@ from mmcfusion_ros.stream.pairing import (
     Pairer,
     PairingOptions,
     Stream,
+    set_stamp,
     stamp_ns,
 )
 from mmcfusion_ros.stream.pipeline import FusionPipeline, Result
@@ -91,12 +92,25 @@ class FrameWorker:
         with self._condition:
             return self._pairer.drops.copy()
 
+    def problems(self) -> list[str]:
+        """What is wrong with the clocks of the cameras, and with the limits of the pairing, in words."""
+        with self._condition:
+            return self._pairer.problems()
+
+    def period_s(self) -> float:
+        """Of the slower camera; 0 while too little is known."""
+        with self._condition:
+            return self._pairer.period_s()
+
     def take(self, message: Any, stream: Stream) -> None:
         """An image message of one camera, of any transport."""
+        now_ns = self._clock.now().nanoseconds
+        if self._pairer.options.stamps == "arrival":
+            set_stamp(message, now_ns)
         stamp = stamp_ns(message)
         with self._condition:
             deadline_ns = self._pairer.deadline_ns
-            pairs = self._pairer.add(stream, stamp, message, time.monotonic_ns(), self._clock.now().nanoseconds)
+            pairs = self._pairer.add(stream, stamp, message, time.monotonic_ns(), now_ns)
             accepted = self._pairer.newest.get(stream) is message
             superseded = len(pairs) - 1 + ("pair" in self._waiting)
             if pairs:
@@ -178,6 +192,11 @@ class FrameWorker:
                 height, width = result.visible.shape[:2]
                 if self._infos.grid != (width, height, frame_id) or not self._infos.seen:
                     self._infos.saw_rgb((height, width), frame_id)
+            time_ns = job.rgb_stamp_ns if isinstance(job, Pair) else job.time_ns
+            age_ns = self._clock.now().nanoseconds - time_ns
+            if self._wanted and 0 < self._pairer.options.max_age_ns < age_ns:  # as after a stop of the process
+                self._health.lost("too_old")
+                return
             published = self._wanted and self._publish(job, result, listened)
         except Exception as error:
             if not self._stopping:
@@ -185,7 +204,7 @@ class FrameWorker:
             return
         if published:
             skew_ms = job.skew_ns / 1e6 if isinstance(job, Pair) and result.source == "pair" else None
-            self._health.published(result.stamps_ns, result.milliseconds(), skew_ms)
+            self._health.published(result.stamps_ns, result.milliseconds(), skew_ms, age_ns / 1e6)
         elif self._wanted:
             self._health.lost("superseded")
         else:

@@ -37,7 +37,7 @@ class Health:
     """Counts since its creation, and latencies and skews of the last frames. Thread-safe.
 
     ``clock_s`` is a steady clock, ``log`` takes a warning, ``topics`` are the full names by ``thermal_in``, ``rgb_in``
-    and ``camera_info_in``. A silence of ``timeout_s`` is a problem.
+    and ``camera_info_in``. A silence of ``timeout_s``, which may change, is a problem.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Health:
         trace: FrameTrace | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._timeout_s, self._topics, self._log, self._trace, self._clock_s = timeout_s, topics, log, trace, clock_s
+        self.timeout_s, self._topics, self._log, self._trace, self._clock_s = timeout_s, topics, log, trace, clock_s
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._drops: Counter[str] = Counter()
@@ -78,8 +78,15 @@ class Health:
                 self._counts["pairs"] += pairs
                 self._last_s["pairs"] = now_s
 
-    def published(self, stamps_ns: Mapping[Stream, int], stages_ms: Mapping[str, float], skew_ms: float | None) -> None:
-        """An image of these frames was published, its stages ended just now; ``skew_ms`` is None if it is not fused."""
+    def published(
+        self,
+        stamps_ns: Mapping[Stream, int],
+        stages_ms: Mapping[str, float],
+        skew_ms: float | None,
+        age_ms: float | None = None,
+    ) -> None:
+        """An image of these frames was published, its stages ended just now; ``skew_ms`` is None if it is not fused,
+        ``age_ms`` is how old the RGB frame was by then, if that is known."""
         with self._lock:
             name = "passed_through" if skew_ms is None else "fused"
             self._counts[name] += 1
@@ -88,6 +95,8 @@ class Health:
                 self._inputs[stream].used += 1
             if skew_ms is not None:
                 self._skews.append(abs(skew_ms))
+                if age_ms is not None:
+                    self._latencies["age"].append(age_ms)
                 for stage, duration in stages_ms.items():
                     self._latencies[stage].append(duration)
         if self._trace:
@@ -141,7 +150,7 @@ class Health:
         """What keeps fused images from coming, in words; ``unchanged_s``: since when a camera repeats one picture."""
         now_s = self._clock_s()
         silent = {
-            name: f"{now_s - last_s:.1f} s" for name, last_s in self._last_s.items() if now_s - last_s > self._timeout_s
+            name: f"{now_s - last_s:.1f} s" for name, last_s in self._last_s.items() if now_s - last_s > self.timeout_s
         }
         topics = self._topics
         problems = [
@@ -158,7 +167,7 @@ class Health:
         return [
             f"the images on {topics[f'{stream}_in']} have not changed for {seconds:.1f} s"
             for stream, seconds in unchanged_s.items()
-            if seconds > self._timeout_s
+            if seconds > self.timeout_s
         ]
 
     def report(self, pairing_drops: Mapping[str, int]) -> dict[str, str]:
@@ -217,7 +226,7 @@ class Health:
     ) -> tuple[Level, str]:
         if age_s is None:
             return "STALE", f"no message on {topic} yet"
-        if age_s > self._timeout_s:
+        if age_s > self.timeout_s:
             return "ERROR", f"no message on {topic} for {age_s:.1f} s"
         level: Level = "WARN" if camera.used else "ERROR"
         if camera.unusable:

@@ -30,8 +30,8 @@ class ModeSwitch:
     A frozen or blind thermal camera is lost at once, and the RGB camera goes out alone whatever ``pass_through`` says;
     after a blind one the first usable pair resumes fusion.
 
-    ``source`` is what goes out: fused pairs, or frames of one camera. ``on_change(new, old)`` is called with every
-    change of the mode, one at a time and in order.
+    ``timeout_s`` may change. ``source`` is what goes out: fused pairs, or frames of one camera. ``on_change(new, old)``
+    is called with every change of the mode, one at a time and in order.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ModeSwitch:
     ) -> None:
         self.mode: Mode = "STARTING"
         self.source: Source = "pair"
-        self._timeout_s, self._recovery_pairs, self._pass_through = timeout_s, recovery_pairs, pass_through
+        self.timeout_s, self._recovery_pairs, self._pass_through = timeout_s, recovery_pairs, pass_through
         self._on_change, self._clock_s = on_change, clock_s
         self._lock = threading.Lock()
         self._last_s: dict[str, float] = {"pair": clock_s(), "rgb": -math.inf, "thermal": -math.inf, FROZEN: -math.inf}
@@ -60,14 +60,14 @@ class ModeSwitch:
             now_s = self._clock_s()
             self._failing.difference_update(good)
             for source in [*good, *(source for source in arrived if source not in self._failing)]:
-                if now_s - self._last_s[source] > self._timeout_s:
+                if now_s - self._last_s[source] > self.timeout_s:
                     self._since_s[source] = now_s
                 self._last_s[source] = now_s
             self._good_s.update(dict.fromkeys(good, now_s))
             self._good_pairs = 0 if "pair" in bad else self._good_pairs + ("pair" in good)
             self._failing.update(bad)
             self._last_s.update((source, self._good_s[source]) for source in bad)
-            if self.mode != "FUSED" or now_s - self._last_s["pair"] > self._timeout_s:
+            if self.mode != "FUSED" or now_s - self._last_s["pair"] > self.timeout_s:
                 self._follow(now_s)
 
     def frozen(self, blind: bool = False) -> None:
@@ -93,7 +93,7 @@ class ModeSwitch:
             self._on_change(new, old)
 
     def _next(self, now_s: float) -> Mode:
-        fresh = {source for source, last_s in self._last_s.items() if now_s - last_s <= self._timeout_s}
+        fresh = {source for source, last_s in self._last_s.items() if now_s - last_s <= self.timeout_s}
         if "pair" not in fresh:
             self._good_pairs = 0
         at_once = self.source == "pair" or (self._blind and FROZEN in fresh)
@@ -104,6 +104,6 @@ class ModeSwitch:
         if FROZEN in fresh:
             return "RGB_ONLY"
         for stream, mode in ALONE.items():
-            if stream in fresh and now_s - self._since_s[stream] >= self._timeout_s:
+            if stream in fresh and now_s - self._since_s[stream] >= self.timeout_s:
                 return mode if stream in self._pass_through else "NONE"
         return "NONE"

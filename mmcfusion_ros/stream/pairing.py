@@ -6,13 +6,24 @@ All stamps, times and durations are int nanoseconds. The same ``Pairer`` serves 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Generic
 
-Item = TypeVar("Item")
-Stream = Literal["thermal", "rgb"]
+from mmcfusion_ros.stream.camera_queue import (
+    CAMERAS,
+    INTERVALS_KEPT,
+    CameraQueue,
+    Frame,
+    Item,
+    Stream,
+    set_stamp,
+    stamp_ns,
+)
+from mmcfusion_ros.stream.clocks import clock_problems
+
+__all__ = ["Item", "LoneFrame", "Pair", "Pairer", "PairingOptions", "Stream", "set_stamp", "stamp_ns"]
 
 # Every dropped frame is counted once, under "REASON_STREAM", such as "unpaired_rgb".
 DROP_REASONS = {
@@ -24,12 +35,7 @@ DROP_REASONS = {
     "clock_jump": "from the time before a stamp or the clock went back (a bag that loops)",
 }
 MAX_BACKWARD_NS = 1_000_000_000  # one frame further back than this is a clock jump, not a frame out of order
-INTERVALS_KEPT = 8
-
-
-def stamp_ns(message: Any) -> int:
-    """The stamp in a message's header, in ns."""
-    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+OUTPUT_RATES, STAMPS = ("pairs", "rgb"), ("header", "arrival")
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,14 @@ class PairingOptions:
     """Limits of the pairing, in ns. ``ValueError`` names a limit that makes no sense.
 
     slop_ns: largest skew of a pair, inclusive.
-    max_wait_ns: how long two frames, both there, wait for the proof that no nearer one follows.
+    max_wait_ns: how long two frames, both there, wait at most for the proof that no nearer one follows.
     max_age_ns: how old a frame may be on arrival, and how long it waits for a partner; 0 is no limit.
     queue_size: frames of one stream that wait at most.
     thermal_offset_ns: added to thermal stamps before they are compared with RGB stamps or with the clock.
+    output_rate: ``pairs``: each frame is used once; ``rgb``: every RGB frame gets the nearest thermal frame that is
+        there, as often as need be.
+    thermal_hold_ns: largest skew with output rate ``rgb``, inclusive.
+    stamps: ``header``, or ``arrival``: whoever takes messages in is to stamp them with the time of that.
     """
 
     slop_ns: int
@@ -48,9 +58,14 @@ class PairingOptions:
     max_age_ns: int
     queue_size: int
     thermal_offset_ns: int = 0
+    output_rate: str = "pairs"
+    thermal_hold_ns: int = 200_000_000
+    stamps: str = "header"
 
     def __post_init__(self) -> None:
-        for name in ("slop_ns", "max_wait_ns", "max_age_ns"):
+        if self.output_rate not in OUTPUT_RATES:
+            raise ValueError(f"output_rate is {self.output_rate!r}; it must be one of {', '.join(OUTPUT_RATES)}")
+        for name in ("slop_ns", "max_wait_ns", "max_age_ns", "thermal_hold_ns"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if self.queue_size < 1:
@@ -59,13 +74,17 @@ class PairingOptions:
 
 @dataclass(frozen=True)
 class Pair(Generic[Item]):
-    """Two frames, their own stamps, and ``skew_ns``: RGB stamp minus thermal stamp with its offset."""
+    """Two frames, their own stamps, and ``skew_ns``: RGB stamp minus thermal stamp with its offset.
+
+    ``too_old``: the thermal frame is beyond the hold, and the RGB frame is to go out alone (output rate ``rgb``).
+    """
 
     thermal: Item
     rgb: Item
     thermal_stamp_ns: int
     rgb_stamp_ns: int
     skew_ns: int
+    too_old: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,35 +97,18 @@ class LoneFrame(Generic[Item]):
     time_ns: int
 
 
-@dataclass(frozen=True)
-class _Frame(Generic[Item]):
-    item: Item
-    stamp_ns: int
-    time_ns: int  # the stamp with its stream's offset
-    arrival_ns: int
-
-
-@dataclass
-class _Stream(Generic[Item]):
-    """One camera. The infinities (the only floats) stand for "none yet"."""
-
-    name: Stream
-    queue: deque[_Frame[Item]] = field(default_factory=deque)  # undecided frames, oldest first
-    newest_ns: float = -math.inf  # time of the newest frame accepted
-    decided_ns: float = -math.inf  # time of the newest frame that left the queue
-    backward_ns: float = math.inf  # time of a frame out of order, until the next good one
-    ceiling_ns: float = math.inf  # the other stream has jumped back: frames above are of the time before
-    next_ns: float = -math.inf  # the earliest time of the next frame: half the shortest of the last intervals on
-    intervals_ns: deque[float] = field(default_factory=lambda: deque(maxlen=INTERVALS_KEPT))
-
-
 class Pairer(Generic[Item]):
     """Pairs the frames of two streams, each of which arrives in the order of its stamps.
 
     A thermal and an RGB frame are a pair if each is the nearest to the other and their skew is within the slop. Of two
     equally near pairs, the one whose RGB frame is first counts as nearer (with "the earlier frame", two cameras exactly
     half a period apart would never pair). So stamps of pairs increase, no frame is used twice, and neither the latency
-    of a stream nor the interleaving of the two changes the pairs, as long as waits and queues suffice.
+    of a stream nor the interleaving of the two changes the pairs, as long as waits and queues suffice. How long a frame
+    may take to arrive is learnt from those before.
+
+    With output rate ``rgb`` every RGB frame makes a pair, with the nearest of the thermal frames that have come: it
+    waits for those that were taken before it, not for later ones. Thermal frames that are further apart than the hold
+    are not used at all, so that the images do not change their kind again and again.
 
     ``arrival_ns`` and ``now_ns`` are of one steady clock, ``clock_ns`` is of the clock that stamps the frames; a bag
     gives its receive times as both. ``drops`` counts dropped frames by name (``DROP_REASONS``); ``on_drop(name, item)``
@@ -122,8 +124,8 @@ class Pairer(Generic[Item]):
         self.newest: dict[Stream, Item] = {}
         self.deadline_ns: int | None = None
         self._on_drop = on_drop
-        self._thermal: _Stream[Item] = _Stream("thermal")
-        self._rgb: _Stream[Item] = _Stream("rgb")
+        self._thermal: CameraQueue[Item] = CameraQueue("thermal")
+        self._rgb: CameraQueue[Item] = CameraQueue("rgb")
         self._clock_ns: float = -math.inf
 
     def add(
@@ -137,6 +139,7 @@ class Pairer(Generic[Item]):
             if clock_ns < self._clock_ns:
                 self._clock_went_back(clock_ns)
             self._clock_ns = clock_ns
+            this.behind_ns.append(clock_ns - stamp_ns)
         in_order = time_ns > this.newest_ns and this.ceiling_ns == math.inf
         if clock_ns is not None and 0 < self.options.max_age_ns < clock_ns - time_ns:
             self._drop(this, item, "stale")
@@ -148,12 +151,15 @@ class Pairer(Generic[Item]):
             known = len(this.intervals_ns) == INTERVALS_KEPT
             this.next_ns = time_ns + (max(1, min(this.intervals_ns) // 2) if known else 1)
             this.newest_ns, this.backward_ns = time_ns, math.inf
-            this.queue.append(_Frame(item, stamp_ns, time_ns, arrival_ns))
+            this.lateness_ns.append(arrival_ns - time_ns)
+            this.queue.append(Frame(item, stamp_ns, time_ns, arrival_ns))
             self.newest[stream] = item
         return self.poll(arrival_ns)
 
     def poll(self, now_ns: int) -> list[Pair[Item]]:
         """Returns the pairs that have waited long enough by now; drops frames that have waited too long."""
+        if self.options.output_rate == "rgb":
+            return self._every_rgb(now_ns)
         pairs: list[Pair[Item]] = []
         options, streams = self.options, (self._thermal, self._rgb)
         while self._thermal.queue and self._rgb.queue:
@@ -169,6 +175,9 @@ class Pairer(Generic[Item]):
                 len(early.queue) > 1 and early.queue[1].time_ns - second < nearer
             )
             wait_end_ns = max(thermal.arrival_ns, rgb.arrival_ns) + options.max_wait_ns
+            lateness_ns = early.lateness_ns
+            if len(lateness_ns) >= INTERVALS_KEPT:  # a nearer frame would have come by then
+                wait_end_ns = min(wait_end_ns, second + nearer + 2 * max(lateness_ns) - min(lateness_ns))
             if gap > options.slop_ns or passed_over:
                 self._drop_oldest(early, "unpaired")
             elif early.next_ns - second >= nearer or now_ns >= wait_end_ns or len(late.queue) > options.queue_size:
@@ -188,24 +197,78 @@ class Pairer(Generic[Item]):
         self.deadline_ns = min(waiting) + options.max_age_ns if waiting else None
         return pairs
 
+    def _every_rgb(self, now_ns: int) -> list[Pair[Item]]:
+        """``poll`` for output rate ``rgb``: thermal frames stay until a nearer one has come."""
+        warm, waiting, options, pairs = self._thermal.queue, self._rgb.queue, self.options, []
+        self.deadline_ns = None
+        while waiting:
+            rgb = waiting[0]
+            while len(warm) > 1 and abs(warm[1].time_ns - rgb.time_ns) <= abs(warm[0].time_ns - rgb.time_ns):
+                self._drop_oldest(self._thermal, "unpaired")
+            wait_end_ns = min(rgb.arrival_ns + options.max_wait_ns, self._thermal.due_ns(rgb.time_ns))
+            if (not warm or self._thermal.next_ns <= rgb.time_ns) and now_ns < wait_end_ns:
+                self.deadline_ns = int(wait_end_ns)
+                break
+            if warm:
+                skew_ns, rgb.used, warm[0].used = rgb.time_ns - warm[0].time_ns, True, True
+                too_old = max(abs(skew_ns), self._thermal.period_ns()) > options.thermal_hold_ns
+                pairs.append(Pair(warm[0].item, rgb.item, warm[0].stamp_ns, rgb.stamp_ns, skew_ns, too_old))
+            self._drop_oldest(self._rgb, "unpaired")
+        for stream in (self._thermal, self._rgb):
+            while len(stream.queue) > options.queue_size:
+                self._drop_oldest(stream, "overflow")
+        return pairs
+
+    def problems(self) -> list[str]:
+        """What is wrong with the clocks of the cameras, and with limits that do not fit them, in words."""
+        options = self.options
+        behind_s = {s.name: behind_s for s in (self._thermal, self._rgb) if (behind_s := s.behind_s()) is not None}
+        problems = [f"{what}: {fix}" for what, fix in clock_problems(behind_s, options.thermal_offset_ns / 1e9)]
+        for stream, other in ((self._thermal, self._rgb), (self._rgb, self._thermal)):
+            if (
+                self.drops[f"overflow_{stream.name}"]
+                and stream.lateness_ns
+                and other.lateness_ns
+                and stream.period_ns()
+            ):
+                late_ns = max(other.lateness_ns) - min(stream.lateness_ns)
+                needed = math.ceil(max(0, late_ns) / stream.period_ns()) + 2
+                if needed > options.queue_size:
+                    problems.append(
+                        f"{CAMERAS[other.name]} images come {late_ns / 1e9:.2f} s after {CAMERAS[stream.name]} ones: "
+                        f"pairing.queue_size {options.queue_size} is too short, set {needed}"
+                    )
+        period_ns = self._thermal.period_ns()
+        if options.output_rate == "rgb" and period_ns > options.thermal_hold_ns:
+            problems.append(
+                f"thermal images come every {period_ns / 1e9:.2f} s, pairing.thermal_hold is "
+                f"{options.thermal_hold_ns / 1e9:g} s: RGB goes out alone; set it to more than that"
+            )
+        return problems
+
+    def period_s(self) -> float:
+        """Of the slower camera; 0 while too little is known."""
+        return max(self._thermal.period_ns(), self._rgb.period_ns()) / 1e9
+
     def reset(self, reason: str) -> None:
         """Drops every waiting frame for this reason. A stamp that then goes back is still noticed."""
         for stream in (self._thermal, self._rgb):
             self._flush(stream, reason)
         self.deadline_ns = None
 
-    def _drop(self, stream: _Stream[Item], item: Item, reason: str) -> None:
+    def _drop(self, stream: CameraQueue[Item], item: Item, reason: str) -> None:
         name = f"{reason}_{stream.name}"
         self.drops[name] += 1
         if self._on_drop:
             self._on_drop(name, item)
 
-    def _drop_oldest(self, stream: _Stream[Item], reason: str) -> None:
+    def _drop_oldest(self, stream: CameraQueue[Item], reason: str) -> None:
         frame = stream.queue.popleft()
         stream.decided_ns = frame.time_ns
-        self._drop(stream, frame.item, reason)
+        if not frame.used:
+            self._drop(stream, frame.item, reason)
 
-    def _flush(self, stream: _Stream[Item], reason: str) -> None:
+    def _flush(self, stream: CameraQueue[Item], reason: str) -> None:
         while stream.queue:
             self._drop_oldest(stream, reason)
 
@@ -215,7 +278,7 @@ class Pairer(Generic[Item]):
             if stream.newest_ns > (self._clock_ns + clock_ns) // 2:
                 self._flush(stream, "clock_jump")
 
-    def _fault(self, this: _Stream[Item], other: _Stream[Item], time_ns: int) -> str | None:
+    def _fault(self, this: CameraQueue[Item], other: CameraQueue[Item], time_ns: int) -> str | None:
         """Why a frame of ``this`` stream must not be used, if so. A jump back in time begins both streams anew."""
         if other.newest_ns <= this.ceiling_ns < time_ns:
             return "clock_jump"
@@ -230,7 +293,7 @@ class Pairer(Generic[Item]):
         self._jump_back(this, other, time_ns)
         return None
 
-    def _jump_back(self, this: _Stream[Item], other: _Stream[Item], time_ns: int) -> None:
+    def _jump_back(self, this: CameraQueue[Item], other: CameraQueue[Item], time_ns: int) -> None:
         """``this`` stream has gone back to ``time_ns``.
 
         What lies nearer to where it was belongs to the time before: frames that wait there are dropped, and so will be
@@ -241,5 +304,6 @@ class Pairer(Generic[Item]):
             if stream.newest_ns > split_ns:
                 self._flush(stream, "clock_jump")
                 stream.newest_ns = stream.decided_ns = stream.next_ns = -math.inf
+                stream.lateness_ns.clear()
                 if stream is other:
                     stream.ceiling_ns = split_ns

@@ -12,6 +12,7 @@ from mmcfusion_ros.fusion.calibration import Kind
 from mmcfusion_ros.fusion.conditions import FROZEN_POLICIES
 from mmcfusion_ros.fusion.models import PURPOSES
 from mmcfusion_ros.fusion.thermal import FLIPS, LIMITS, MODES, POLARITIES, ROTATIONS, ThermalOptions
+from mmcfusion_ros.stream.pairing import OUTPUT_RATES, STAMPS
 
 Value = bool | int | float | str
 
@@ -184,11 +185,42 @@ PARAMETERS = (
     ),
     Parameter("registration.refine_period", 1.0, "time between two estimates, in s", low=0.1, high=60),
     Parameter("registration.refine_warn", 4.0, "misalignment that warns, in pixels of 640 across", low=0.5, high=100),
-    Parameter("pairing.slop", 0.05, "largest stamp difference of a pair, in s, inclusive", low=0, high=10),
-    Parameter("pairing.thermal_offset", 0.0, "added to thermal stamps before comparing, in s", low=-10, high=10),
-    Parameter("pairing.max_wait", 0.03, "longest wait for a nearer frame once a pair is there, in s", low=0, high=10),
     Parameter(
-        "pairing.max_age", 2.0, "oldest frame on arrival, and longest wait for a partner, in s; 0: any", low=0, high=60
+        "output_rate",
+        "pairs",
+        "pairs: one fused image for each pair of frames that are each other's nearest; rgb: one for every RGB frame, "
+        "with the nearest thermal frame that has come",
+        choices=OUTPUT_RATES,
+    ),
+    Parameter("pairing.slop", 0.05, "largest stamp difference of a pair, in s, inclusive", low=0, high=10),
+    Parameter(
+        "pairing.thermal_hold",
+        0.2,
+        "output_rate rgb: oldest thermal frame that is fused, in s; beyond it RGB is published alone",
+        low=0,
+        high=60,
+    ),
+    Parameter(
+        "pairing.stamps",
+        "header",
+        "header: the cameras' stamps; arrival: the time of arrival instead, for cameras whose stamps are useless",
+        choices=STAMPS,
+    ),
+    Parameter("pairing.thermal_offset", 0.0, "added to thermal stamps before comparing, in s", low=-1e10, high=1e10),
+    Parameter(
+        "pairing.max_wait",
+        0.15,
+        "longest wait for a nearer frame once a pair is there, in s; it ends when the frame should have come, by what "
+        "is learnt of the camera's latency",
+        low=0,
+        high=10,
+    ),
+    Parameter(
+        "pairing.max_age",
+        2.0,
+        "oldest frame on arrival, oldest image that is published, and longest wait for a partner, in s; 0: any",
+        low=0,
+        high=60,
     ),
     Parameter("pairing.queue_size", 30, "frames of one camera that may wait for a partner", low=1, high=1000),
     Parameter("stall_timeout", 1.0, "silence of a camera that is reported, and its loss, in s", low=0.05, high=60),

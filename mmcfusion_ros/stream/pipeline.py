@@ -121,7 +121,7 @@ class FusionPipeline:
             self._checked_shape = visible.shape
         stamps_ns: dict[Stream, int] = {"thermal": pair.thermal_stamp_ns, "rgb": pair.rgb_stamp_ns}
         self._look({"thermal": thermal, "rgb": visible}, stamps_ns)
-        return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted)
+        return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted, pair.too_old)
 
     def __call__(self, thermal: np.ndarray, visible: np.ndarray) -> Result:
         """A thermal image, as :meth:`ThermalScaler.upright` takes it, and a visible one (``H x W [x 3]`` uint8, red
@@ -149,12 +149,13 @@ class FusionPipeline:
         skew_s: float,
         moments: dict[str, float],
         wanted: bool,
+        too_old: bool = False,
     ) -> Result:
         if self.frozen.is_frozen and self._frozen_policy == "drop":
             raise self._frozen_error()
         age_s = skew_s + self.frozen.age_s
         self._exchanged = thermal.ndim > visible.ndim and self.scaler.options.palette == "white_hot"
-        old = self.frozen.is_frozen and self._frozen_policy == "pass_through"
+        old = too_old or (self.frozen.is_frozen and self._frozen_policy == "pass_through")
         blind = False
         if wanted and not old:
             thermal = self.scaler(thermal)

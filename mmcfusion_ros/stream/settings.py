@@ -63,6 +63,9 @@ class Settings:
             max_age_ns=self.nanoseconds("pairing.max_age"),
             queue_size=self.whole("pairing.queue_size"),
             thermal_offset_ns=self.nanoseconds("pairing.thermal_offset"),
+            output_rate=self.text("output_rate"),
+            thermal_hold_ns=self.nanoseconds("pairing.thermal_hold"),
+            stamps=self.text("pairing.stamps"),
         )
 
     def thermal(self) -> ThermalOptions:

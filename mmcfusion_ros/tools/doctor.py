@@ -11,10 +11,11 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
+from mmcfusion_ros.stream.clocks import clock_problems
 from mmcfusion_ros.stream.pairing import Stream
 from mmcfusion_ros.tools.patient import STREAMS, Patient
 
-PARAMETERS = ("use_sim_time", "pairing.slop", "pairing.thermal_offset", "pairing.max_age")
+PARAMETERS = ("use_sim_time", "pairing.slop", "pairing.thermal_offset")
 IMAGE_TYPES = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
 ALONE = {"RGB_ONLY": "RGB", "THERMAL_ONLY": "thermal"}
 NEXT_STEP = {"unconfigured": "configure", "inactive": "activate"}
@@ -85,7 +86,7 @@ def _causes(patient: Patient) -> list[Finding]:
     findings = (
         findings
         or _lens_findings(patient)
-        or _age_findings(patient)
+        or _stamp_findings(patient)
         or _skew_findings(patient)
         or _frozen_findings(patient)
     )
@@ -109,7 +110,7 @@ def _input_findings(patient: Patient, stream: Stream) -> list[Finding]:
         finding for s in subscriptions for p in publishers for finding in _unheard(stream, heard.topic, p, s)
     ]:
         return unheard
-    if not heard.stamps_ns:
+    if not heard.behind_ns:
         fix = (
             f"see whether {', '.join(map(_who, publishers))} sends; large images need config/fastdds.xml on both sides"
         )
@@ -148,23 +149,21 @@ def _lens_findings(patient: Patient) -> list[Finding]:
     return findings
 
 
-def _age_findings(patient: Patient) -> list[Finding]:
-    limit_s = patient.settings.get("pairing.max_age", 0.0)
-    findings = []
-    for stream in STREAMS:
-        age_s = (patient.now_ns() - patient.inputs[stream].stamps_ns[-1]) / 1e9
-        if 0 < limit_s < age_s:
-            problem = f"{stream} stamps are {age_s:.1f} s behind the node's clock; pairing.max_age is {limit_s:g} s"
-            fix = "set the camera's clock (NTP, PTP), or use_sim_time for a bag; or pairing.max_age to 0"
-            findings.append(Finding(problem, fix))
-    return findings
+def _behind_s(patient: Patient) -> dict[Stream, float]:
+    """By how much stamps are behind the node's clock on arrival."""
+    return {stream: float(np.median(patient.inputs[stream].behind_ns)) / 1e9 for stream in STREAMS}
+
+
+def _stamp_findings(patient: Patient) -> list[Finding]:
+    offset_s = patient.settings.get("pairing.thermal_offset", 0.0)
+    return [Finding(*found) for found in clock_problems(_behind_s(patient), offset_s)]
 
 
 def _skew_findings(patient: Patient) -> list[Finding]:
-    thermal_ns, rgb_ns = (np.array(patient.inputs[stream].stamps_ns) for stream in STREAMS)
+    """Frames of one moment arrive together: what their stamps differ by then is the clocks' fault."""
+    behind_s = _behind_s(patient)
     offset_s, slop_s = patient.settings.get("pairing.thermal_offset", 0.0), patient.settings.get("pairing.slop", 0.0)
-    skews_s = (rgb_ns[:, None] - thermal_ns[None, :]) / 1e9 - offset_s
-    skew_s = float(np.median(skews_s[np.arange(len(skews_s)), np.abs(skews_s).argmin(axis=1)]))
+    skew_s = behind_s["thermal"] - behind_s["rgb"] - offset_s
     if abs(skew_s) <= slop_s:
         return []
     problem = f"no pairs: thermal and RGB stamps are {abs(skew_s):.3f} s apart, pairing.slop is {slop_s:g} s"

@@ -29,18 +29,19 @@ WARN = 30
 
 
 class Input:
-    """What comes on one input topic: stamps, and why the last unusable image was so."""
+    """What comes on one input topic: by how much each stamp was behind ``now_ns`` on arrival, and why the last unusable
+    image was so."""
 
-    def __init__(self, node: Node, stream: Stream, topic: str) -> None:
-        self.topic = topic
-        self.stamps_ns: list[int] = []
+    def __init__(self, node: Node, stream: Stream, topic: str, now_ns: Callable[[], int]) -> None:
+        self.topic, self._now_ns = topic, now_ns
+        self.behind_ns: list[int] = []
         self.problem = ""
         self._read: Callable[[Any], np.ndarray] = thermal_from_message if stream == "thermal" else rgb_from_message
         message_type = CompressedImage if topic.endswith("/compressed") else Image
         node.create_subscription(message_type, topic, self._hear, qos_profile_sensor_data)
 
     def _hear(self, message: Any) -> None:
-        self.stamps_ns = [*self.stamps_ns[1 - KEPT_STAMPS :], stamp_ns(message)]
+        self.behind_ns = [*self.behind_ns[1 - KEPT_STAMPS :], self._now_ns() - stamp_ns(message)]
         try:
             self._read(message)
         except BadImage as error:
@@ -96,8 +97,8 @@ class Patient:
         """
         if topic := self.reports[-1].get("fused_topic"):
             self.node.create_subscription(Image, topic, lambda image: None, qos_profile_sensor_data)
-        self.inputs = {stream: Input(self.node, stream, topic) for stream, topic in self.topics.items()}
-        self._wait(lambda: all(heard.stamps_ns for heard in self.inputs.values()), DISCOVERY_S)
+        self.inputs = {stream: Input(self.node, stream, topic, self.now_ns) for stream, topic in self.topics.items()}
+        self._wait(lambda: all(heard.behind_ns for heard in self.inputs.values()), DISCOVERY_S)
         self.reports.clear()
         self.listen(seconds)
         self._wait(lambda: len(self.reports) >= 2, 5.0)
