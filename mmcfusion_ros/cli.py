@@ -9,7 +9,7 @@ from mmcfusion_ros.commands.bags import add_check, add_evaluate_bag, add_record_
 from mmcfusion_ros.commands.calibrate import add_calibrate
 from mmcfusion_ros.commands.live import add_demo, add_parameters, add_play, add_simulate
 from mmcfusion_ros.commands.operation import add_doctor, add_security_policy, add_soak
-from mmcfusion_ros.commands.quality import add_bench, add_evaluate
+from mmcfusion_ros.commands.quality import add_bench, add_evaluate, add_fuse
 from mmcfusion_ros.commands.weights import add_convert, add_export, add_train
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
 
@@ -19,6 +19,7 @@ SUB_COMMANDS = (
     add_play,
     add_bench,
     add_evaluate,
+    add_fuse,
     add_evaluate_bag,
     add_check,
     add_record_demo,

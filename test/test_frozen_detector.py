@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmcfusion_ros.data.pair_folder import read_rgb
+from mmcfusion_ros.data.images import read_rgb
 from mmcfusion_ros.evaluation.detection.frozen import FrozenDetector, NcnnNetwork, detection_loss, overlap
 
 DETECTORS = Path(__file__).resolve().parents[2] / "shared" / "detectors"

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcfusion_ros.data.pair_folder import read_rgb, read_thermal
+from mmcfusion_ros.data.images import read_rgb, read_thermal
 from mmcfusion_ros.fusion import model_cache
 from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.fusion.fuser import Fuser
