@@ -211,7 +211,7 @@ class TestWrongPairs:
     def test_16_bit_thermal(self, tmp_path):
         write_pairs(tmp_path)
         cv2.imwrite(str(tmp_path / "ir" / "03.png"), np.zeros((80, 96), np.uint16))
-        self.refused(tmp_path, "ir/03.png", "16-bit")
+        self.refused(tmp_path, "ir/03.png", "uint16")
 
     @pytest.mark.parametrize("part", ["ir", "vi"])
     @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n\0\0"])

@@ -25,6 +25,7 @@ CHOICES = {
 }
 SMALLEST = {"steps": 1, "batch": 1, "crop_scale": 1, "warm_up": 0, "seed": 0, "devices": 1, "nodes": 1, "workers": 0}
 MACHINE = {"accelerator", "devices", "nodes", "workers", "threads", "validate_minutes", "validate_crop"}
+SMALLEST_VALIDATED = 41  # pixels, for the metrics
 
 
 @dataclass
@@ -89,6 +90,11 @@ class TrainingConfig:
     validate_minutes: float = 10.0  # between validations, and so between checkpoints
     validate_crop: int = 0  # side of the central crop that is validated; 0: whole images
 
+    @property
+    def warm_up_steps(self) -> int:
+        """``warm_up``, but a quarter of the run at most."""
+        return min(self.warm_up, self.steps // 4)
+
     def __post_init__(self) -> None:
         get_variant(self.variant)
         for name, choices in CHOICES.items():
@@ -106,8 +112,8 @@ class TrainingConfig:
         if self.batch % (self.devices * self.nodes):
             raise ValueError(f"batch is {self.batch}; it must divide by the number of devices")
         check_crop("crop", self.crop, self.variant)
-        if self.validate_crop:
-            check_crop("validate_crop", self.validate_crop, self.variant)
+        if 0 < self.validate_crop < SMALLEST_VALIDATED:
+            raise ValueError(f"validate_crop is {self.validate_crop}; it must be at least {SMALLEST_VALIDATED}, or 0")
 
 
 def check_crop(name: str, crop: int, variant_name: str) -> None:
@@ -155,5 +161,21 @@ def save_config(config: TrainingConfig, path: Path) -> None:
 
 
 def differing_keys(one: dict, other: dict) -> list[str]:
-    """The keys that make two runs of these configurations (as dictionaries) differ in what they learn."""
-    return sorted(key for key in one.keys() | other.keys() if key not in MACHINE and one.get(key) != other.get(key))
+    """The keys that make two runs of these configurations (as dictionaries) differ in what they learn.
+
+    Data may have moved, if the last two parts of its paths are the same; a run may go on for more steps.
+    """
+
+    def learnt(config: dict) -> dict:
+        data = [{**folder, "path": last_parts(folder["path"])} for folder in config.get("data", [])]
+        return {key: value for key, value in {**config, "data": data}.items() if key not in MACHINE}
+
+    a, b = learnt(one), learnt(other)
+    if b.get("steps", 0) > a.get("steps", 0):
+        a["steps"] = b["steps"]
+    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+
+
+def last_parts(path: str) -> str:
+    """What tells a folder or file from others, without where it lay on this machine."""
+    return "/".join(Path(path).parts[-2:])
