@@ -102,10 +102,8 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "converted.safetensors"
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda tensors: {"state_dict": tensors, "epoch": 7}, lambda tensors: {"model": tensors}]
-)
-def test_wrappers_of_a_state_dict_are_taken_off(tmp_path, converted, wrap):
+@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
+def test_wrappers_of_a_state_dict_are_taken_off(tmp_path, converted, wrapper):
     tensors = {f"module.{key}": reproducible_tensor(key, shape) for key, shape in authors_shapes().items()}
     torch.save({wrapper: tensors, "epoch": 7}, tmp_path / "a.pth")
     convert_checkpoint(tmp_path / "a.pth", tmp_path / "a.safetensors")

@@ -323,6 +323,7 @@ class TestRun:
     def test_a_diverged_run_has_no_best_weights_and_no_loss(self, tiny, tmp_path):
         learner, run = learner_of(tiny), Run(tmp_path / "run")
         run.begin(tiny, 0)
+        learner.step = 1
         run.follow(learner, {"loss": math.nan})
         run.record(learner, {"validation_loss": math.nan}, np.zeros((8, 8), np.uint8))
         run.close()
