@@ -12,6 +12,7 @@ from mmcfusion_ros.commands.operation import add_doctor, add_security_policy, ad
 from mmcfusion_ros.commands.quality import add_bench, add_evaluate, add_fuse
 from mmcfusion_ros.commands.weights import add_convert, add_export, add_train
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
+from mmcfusion_ros.resources import version
 
 SUB_COMMANDS = (
     add_demo,
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """All sub-commands with their options."""
     parser = argparse.ArgumentParser(prog="mmcfusion", description="Thermal and RGB image fusion with MMCFusion")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
     commands = parser.add_subparsers(dest="command", required=True)
     for add in SUB_COMMANDS:
         add(commands)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -23,8 +25,14 @@ CHOICES = {
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
     "accelerator": ("auto", "cpu", "cuda"),
 }
-SMALLEST = {"steps": 1, "batch": 1, "crop_scale": 1, "warm_up": 0, "seed": 0, "devices": 1, "nodes": 1, "workers": 0}
-MACHINE = {"accelerator", "devices", "nodes", "workers", "threads", "validate_minutes", "validate_crop"}
+SMALLEST = {
+    **dict.fromkeys(("steps", "batch", "crop_scale", "devices", "nodes", "validate_pairs"), 1),
+    **dict.fromkeys(("warm_up", "seed", "workers", "cache_gb"), 0),
+}
+MACHINE = {
+    *("accelerator", "devices", "nodes", "workers", "threads"),
+    *("validate_minutes", "validate_crop", "validate_pairs", "cache_gb"),
+}
 SMALLEST_VALIDATED = 41  # pixels, for the metrics
 
 
@@ -88,6 +96,8 @@ class TrainingConfig:
     workers: int = 1  # processes that prepare batches; 0: in the training process
     threads: int = 0  # of each training process; 0: PyTorch's choice
     validate_minutes: float = 10.0  # between validations, and so between checkpoints
+    validate_pairs: int = 60  # of those held out (every twelfth), at most
+    cache_gb: float = 8.0  # of decoded pairs kept in memory; the others are decoded whenever they are drawn
     validate_crop: int = 0  # side of the central crop that is validated; 0: whole images
 
     @property
@@ -153,6 +163,21 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), folders: Sequ
     if not config.data:
         raise ValueError("no training data; name folders of pairs on the command line or under data: in the file")
     return config
+
+
+def keys_text() -> str:
+    """All keys with type, default and meaning, a line each: from the comments beside the fields."""
+    lines = []
+    for kind, prefix in ((TrainingConfig, ""), (Degradations, "degradations.")):
+        meanings = re.findall(r"^    (\w+): .*?(?:  # (.*))?$", inspect.getsource(kind), re.MULTILINE)
+        for field_, (name, meaning) in zip(fields(kind), meanings, strict=False):
+            assert field_.name == name
+            if name == "degradations":
+                continue
+            default = getattr(kind(), name)
+            choices = f" ({', '.join(CHOICES[name])})" if name in CHOICES else ""
+            lines.append(f"  {prefix}{name}={default}  {field_.type}{choices}{'; ' if meaning else ''}{meaning}")
+    return "\n".join(lines)
 
 
 def save_config(config: TrainingConfig, path: Path) -> None:

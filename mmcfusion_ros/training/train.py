@@ -46,7 +46,7 @@ def train(config: TrainingConfig, run: Run, measure: Measure) -> None:
     fabric.barrier()  # before the first process writes what the others look for
     if fabric.is_global_zero:
         run.begin(config, learner.step)
-        fabric.print(learner.describe(sum(map(len, data.folders))))
+        fabric.print(learner.describe(sum(map(len, data.chosen))))
     data.rank, data.world = fabric.global_rank, fabric.world_size
     due_at = time.monotonic() + 60 * config.validate_minutes
     with StopRequest() as stop:
