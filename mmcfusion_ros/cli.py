@@ -9,9 +9,10 @@ from mmcfusion_ros.commands.bags import add_check, add_evaluate_bag, add_record_
 from mmcfusion_ros.commands.calibrate import add_calibrate
 from mmcfusion_ros.commands.live import add_demo, add_parameters, add_play, add_simulate
 from mmcfusion_ros.commands.operation import add_doctor, add_security_policy, add_soak
-from mmcfusion_ros.commands.quality import add_bench, add_evaluate
+from mmcfusion_ros.commands.quality import add_bench, add_evaluate, add_fuse
 from mmcfusion_ros.commands.weights import add_convert, add_export, add_train
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
+from mmcfusion_ros.resources import version
 
 SUB_COMMANDS = (
     add_demo,
@@ -19,6 +20,7 @@ SUB_COMMANDS = (
     add_play,
     add_bench,
     add_evaluate,
+    add_fuse,
     add_evaluate_bag,
     add_check,
     add_record_demo,
@@ -50,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """All sub-commands with their options."""
     parser = argparse.ArgumentParser(prog="mmcfusion", description="Thermal and RGB image fusion with MMCFusion")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
     commands = parser.add_subparsers(dest="command", required=True)
     for add in SUB_COMMANDS:
         add(commands)

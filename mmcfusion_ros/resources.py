@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 PACKAGE = "mmcfusion_ros"
 FAST_DDS_2_DISTROS = ("humble", "iron", "jazzy")
@@ -26,3 +27,8 @@ def transport_environment() -> dict[str, str]:
     old = os.environ.get("ROS_DISTRO") in FAST_DDS_2_DISTROS
     variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
     return {variable: os.environ.get(variable) or str(package_file("config/fastdds.xml"))}
+
+
+def version() -> str:
+    """Of the package."""
+    return str(ElementTree.parse(package_file("package.xml")).findtext("version"))

@@ -20,7 +20,8 @@ from alignment_bars import FOLDERS, luminance_pairs
 
 from mmcfusion_ros.alignment.find import align, corners, same_view, transformed
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
-from mmcfusion_ros.data.pair_folder import find_pairs, read_thermal
+from mmcfusion_ros.data.images import read_thermal
+from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.evaluation.metrics import correlation, mutual_information
 from mmcfusion_ros.fusion.registration import Registration
 

@@ -16,7 +16,7 @@ from mmcfusion_ros.evaluation.evaluate import evaluate
 from mmcfusion_ros.evaluation.folders import EvaluationOptions, FolderResult
 from mmcfusion_ros.evaluation.rules import RULES
 from mmcfusion_ros.evaluation.stress import STRESSES
-from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table
+from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table, place
 from mmcfusion_ros.fusion.models import PURPOSES
 
 CARD = Path(__file__).parents[1] / "models" / "README.md"
@@ -46,9 +46,8 @@ def quality(data: Path, models: Sequence[str], peers: Path, out: Path) -> str:
     for result in results:
         ours = {model: result.means[model] for model in models}
         others = result.peers or {rule: result.means[rule] for rule in RULES}
-        ranks = mean_ranks({**others, **ours})
-        places = ", ".join(f"{model} {1 + sum(rank < ranks[model] for rank in ranks.values())}" for model in models)
-        parts.append(f"### {result.folder.name}: place {places} of {len(ranks)}\n")
+        places = ", ".join(f"{model} {place(model, ours[model], others)[0]}" for model in models)
+        parts.append(f"### {result.folder.name}: place {places} of {len(others) + 1}\n")
         parts.append(metrics_table(ours, others, BEST_PEERS, result.black_hot))
     return "\n".join(parts)
 

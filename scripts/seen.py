@@ -19,6 +19,7 @@ from appearance import dimming, sky_area, texture_kept
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_pair
 from mmcfusion_ros.evaluation.detection.found import KINDS
 from mmcfusion_ros.evaluation.detection.labels import read_labels
+from mmcfusion_ros.evaluation.folders import EvaluationOptions
 from mmcfusion_ros.evaluation.methods import Method, load_method
 from mmcfusion_ros.evaluation.metrics import Image
 from mmcfusion_ros.fusion.fuser import split_luminance
@@ -105,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     print(HEADER)
     for model in options.model:
-        print(row(load_method(model, "float32"), options.data), flush=True)
+        print(row(load_method(model, EvaluationOptions(precision="float32")), options.data), flush=True)
 
 
 if __name__ == "__main__":

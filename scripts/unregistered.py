@@ -15,7 +15,8 @@ import numpy as np
 
 from mmcfusion_ros.alignment.find import corners, transformed
 from mmcfusion_ros.calibration.report import calibrate
-from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.data.images import read_rgb, read_thermal
+from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs
 from mmcfusion_ros.fusion.calibration import load_calibration
 
 

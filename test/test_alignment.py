@@ -21,7 +21,8 @@ from mmcfusion_ros.alignment.find import (
     transformed,
 )
 from mmcfusion_ros.alignment.fit import MODELS, Level, fit
-from mmcfusion_ros.data.pair_folder import find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.data.images import read_rgb, read_thermal
+from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 
 

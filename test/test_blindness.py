@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmcfusion_ros.data.pair_folder import read_thermal
+from mmcfusion_ros.data.images import read_thermal
 from mmcfusion_ros.fusion.blindness import Blindness
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.fuser import Fuser

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mmcfusion_ros.network.checkpoint import convert_checkpoint
 from mmcfusion_ros.network.weights import load_network, read_metadata
@@ -99,6 +100,16 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     convert_checkpoint(folder / "authors.pth", folder / "converted.safetensors")
     (folder / "authors.pth").unlink()
     return folder / "converted.safetensors"
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
+def test_wrappers_of_a_state_dict_are_taken_off(tmp_path, converted, wrapper):
+    tensors = {f"module.{key}": reproducible_tensor(key, shape) for key, shape in authors_shapes().items()}
+    torch.save({wrapper: tensors, "epoch": 7}, tmp_path / "a.pth")
+    convert_checkpoint(tmp_path / "a.pth", tmp_path / "a.safetensors")
+    one, two = (load_file(path) for path in (converted, tmp_path / "a.safetensors"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_authors_file_has_as_many_numbers_as_published():
@@ -204,7 +215,7 @@ class TestRefusal:
         torch.save(without(key), tmp_path / "a.pth")
         assert f"{key!r} is missing" in self.refused(tmp_path / "a.pth")
 
-    @pytest.mark.parametrize("key", ["un_x.norm5.weight", "pure5.pre_process.weight", "fuse3.conv.extra", 7])
+    @pytest.mark.parametrize("key", ["un_x.norm5.weight", "pure5.pre_process.weight", "fuse3.conv.extra"])
     def test_key_of_another_network(self, tmp_path, key):
         torch.save({**hollow(), key: torch.zeros(3)}, tmp_path / "a.pth")
         assert f"{key!r} does not belong" in self.refused(tmp_path / "a.pth")
@@ -224,12 +235,21 @@ class TestRefusal:
 
     @pytest.mark.parametrize(
         "content",
-        [[torch.zeros(3)], torch.zeros(3), {"state_dict": hollow()}, {**hollow(), "epoch": 7}, {}, None],
-        ids=["list", "tensor", "nested", "number", "empty", "none"],
+        [[torch.zeros(3)], torch.zeros(3), {**hollow(), "epoch": 7}, {}, None],
+        ids=["list", "tensor", "number", "empty", "none"],
     )
     def test_no_state_dict(self, tmp_path, content):
         torch.save(content, tmp_path / "a.pth")
         self.refused(tmp_path / "a.pth")
+
+    def test_it_says_what_the_file_holds(self, tmp_path):
+        torch.save({"weights": [1], "epoch": 7}, tmp_path / "a.pth")
+        assert "holds a dictionary with the keys weights, epoch, no state dict" in self.refused(tmp_path / "a.pth")
+
+    def test_a_target_of_another_kind(self, tmp_path):
+        torch.save(hollow(), tmp_path / "a.pth")
+        with pytest.raises(ValueError, match=r"b\.pth must be named \.safetensors"):
+            convert_checkpoint(tmp_path / "a.pth", tmp_path / "b.pth")
 
     def test_tensors_wrapped_in_an_object(self, tmp_path):
         torch.save(Wrapped(hollow()), tmp_path / "a.pth")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from mmcfusion_ros.network.checkpoint import authors_key
 from mmcfusion_ros.network.mmcfusion import MMCFusion
 from mmcfusion_ros.network.variants import get_variant
 from mmcfusion_ros.network.weights import load_network, read_metadata
+from mmcfusion_ros.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -66,6 +68,19 @@ class TestTools:
         assert capsys.readouterr().out.strip() == str(tmp_path / "ours.safetensors")
         converted = load_network(tmp_path / "ours.safetensors").state_dict()
         assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
+
+    def test_version(self, capsys):
+        assert exit_of("--version") == 0
+        assert capsys.readouterr().out == "mmcfusion 0.1.0\n"
+
+    def test_the_help_of_train_lists_every_key(self, capsys):
+        assert exit_of("train", "--help") == 0
+        text = capsys.readouterr().out
+        keys = [field.name for field in fields(TrainingConfig) if field.name != "degradations"]
+        assert [key for key in keys if f"\n  {key}=" not in text] == []
+        assert "\n  steps=8000  int\n" in text
+        assert "\n  batch=6  int; of all devices together\n" in text
+        assert "\n  degradations.fog=0.0  float\n" in text
 
     def test_train_writes_weights_and_goes_on_where_it_stopped(self, pairs, tmp_path, capsys):
         run = tmp_path / "run"

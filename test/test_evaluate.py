@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -15,14 +16,17 @@ import numpy as np
 import pytest
 from report_runs import page_data
 
-from mmcfusion_ros.data.pair_folder import find_pairs, read_pair, read_rgb
+from mmcfusion_ros.cli import main
+from mmcfusion_ros.data.images import read_rgb
+from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.evaluate import evaluate, summary_markdown
 from mmcfusion_ros.evaluation.folders import EvaluationOptions
 from mmcfusion_ros.evaluation.methods import load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
-from mmcfusion_ros.evaluation.tables import RANKED, mean_ranks, metrics_table, read_peers
+from mmcfusion_ros.evaluation.tables import RANKED, latex_table, mean_ranks, metrics_table, place, read_peers
 from mmcfusion_ros.fusion.fuser import split_luminance
+from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.hashes import sha256_of
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -186,7 +190,95 @@ class TestRanks:
     def test_a_file_that_cannot_be_ranked_is_named(self, tmp_path, row, columns, message):
         path = write_peers(tmp_path / "peers.csv", row, columns=columns)
         with pytest.raises(ValueError, match=rf"peers\.csv: .*{message}"):
-            read_peers(path, "set/test")
+            read_peers(path, {"set/test": 2})
+
+    def test_a_rank_is_among_the_peers_alone(self):
+        peers = {name: dict.fromkeys(RANKED, value) for name, value in {"p": 3.0, "q": 1.0}.items()}
+        ours = {"a": dict.fromkeys(RANKED, 2.0), "b": dict.fromkeys(RANKED, 2.5)}
+        assert mean_ranks(ours, peers) == {"p": 1, "q": 2, "a": 2, "b": 2}
+        assert mean_ranks({"a": ours["a"]}) == {}
+        assert place("b", ours["b"], peers) == (2, 3)
+
+    def test_rows_that_cannot_be_used_are_named(self, tmp_path):
+        row = {**dict.fromkeys(RANKED, 1), "method": "M"}
+        path = write_peers(
+            tmp_path / "peers.csv",
+            {**row, "set": "a", "pairs": 3},
+            {**row, "set": "b", "pairs": 10},
+            {**row, "set": "c", "pairs": 3},
+            columns=("set", "method", "pairs", *RANKED),
+        )
+        text = path.read_text()
+        for content in (text, "\ufeff" + text.replace(",", ";")):
+            path.write_text(content)
+            peers, unused = read_peers(path, {"a": 3, "b": 12})
+            assert [*peers["a"]] == ["M"]
+            assert peers["b"] == {}
+            assert unused == [
+                f"{path}: 1 rows left out, of b: measured on 10 pairs, the folder has 12",
+                f"{path}: 1 rows left out, of c, which is none of the folders",
+            ]
+
+    def test_latex(self):
+        text = latex_table("set/a_b", {"us_1": dict.fromkeys(RANKED, 1.0)}, {"p": dict.fromkeys(RANKED, 2.0)})
+        assert text.startswith("% set/a_b\n\\begin{tabular}{lrrrrrrrrrr}\n\\toprule\nMethod & Rank & EN &")
+        assert "\np & 1.00 & 2.000 &" in text
+        assert "\n\\textbf{us\\_1} & 2.00 & 1.000 &" in text
+
+
+class TestReady:
+    """Images that somebody fused already."""
+
+    def test_they_stand_beside_ours(self, folder, tmp_path):
+        evaluate([folder], ["max"], tmp_path / "first", PLAIN)
+        options = EvaluationOptions(fused={"theirs": tmp_path / "first/set/test/max/fused"})
+        (result,) = evaluate([folder], ["max"], tmp_path / "out", options)
+        assert result.rows["theirs"] == result.rows["max"]
+        assert "**theirs**" in (tmp_path / "out/summary.md").read_text()
+
+    def test_a_missing_one_is_named(self, folder, tmp_path):
+        evaluate([folder], ["max"], tmp_path / "first", PLAIN)
+        ready = tmp_path / "first/set/test/max/fused"
+        (ready / "b.png").unlink()
+        with pytest.raises(ValueError, match=r"fused has no image b \(1 of 2 pairs"):
+            evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(fused={"theirs": ready}))
+
+    def test_one_of_another_size_is_named(self, folder, tmp_path):
+        evaluate([folder], ["max"], tmp_path / "first", PLAIN)
+        ready = tmp_path / "first/set/test/max/fused"
+        cv2.imwrite(str(ready / "b.png"), np.zeros((64, 81), np.uint8))
+        with pytest.raises(ValueError, match=r"b\.png is 81x64, its pair 80x64"):
+            evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(fused={"theirs": ready}))
+
+
+class TestWhatIsMeasured:
+    def test_is_what_is_saved(self, shared_data, tmp_path):
+        options = EvaluationOptions(limit=2)
+        (result,) = evaluate([shared_data / "roadscene/test"], ["max"], tmp_path, options)
+        for files, row in zip(result.folder.pairs, result.rows["max"], strict=True):
+            saved = read_rgb(tmp_path / "roadscene/test/max/fused" / f"{files.name}.png")
+            assert row == fusion_metrics(*read_grey(files), split_luminance(saved)[0])
+
+    def test_more_processes_give_the_same(self, folder, tmp_path):
+        one, two = (
+            evaluate([folder], ["max"], tmp_path / str(workers), EvaluationOptions(workers=workers))[0].rows
+            for workers in (1, 2)
+        )
+        assert one == two
+
+    def test_stretched_images_use_all_levels(self, folder, tmp_path):
+        for path in folder.rglob("*.png"):
+            cv2.imwrite(str(path), cv2.imread(str(path), 0) // 4 + 60)
+        evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(stretch=True))
+        saved = read_rgb(tmp_path / "out/set/test/max/fused/a.png")
+        assert (saved.min(), saved.max()) == (0, 255)
+
+    def test_two_folders_of_any_name(self, folder, tmp_path):
+        (folder / "ir").rename(folder / "warm")
+        (folder / "vi").rename(folder / "seen")
+        options = EvaluationOptions(cameras=(folder / "warm", folder / "seen"))
+        (result,) = evaluate([], ["max"], tmp_path / "out", options)
+        assert (result.folder.name, len(result.rows["max"])) == ("set/test", 2)
 
 
 class TestStress:
@@ -226,7 +318,7 @@ class TestMedical:
         (result,) = evaluate([folder], models, tmp_path / "out", EvaluationOptions(precision="float32"))
         mri, pet = read_grey(result.folder.pairs[0])
         for model, sources in zip(models, ((pet, mri), (mri, pet)), strict=True):
-            method = load_method(model, "float32")
+            method = load_method(model, EvaluationOptions(precision="float32"))
             expected = fusion_metrics(mri, pet, method.fuse(*sources))
             assert result.rows[method.name][0] == pytest.approx(expected, rel=1e-4)
         assert "## pet_mri/test: 2 pairs, to networks the functional image as thermal" in summary_markdown(
@@ -243,12 +335,33 @@ class TestMedical:
 
 class TestWrongImages:
     def refused(self, folder, tmp_path, message):
-        with pytest.raises(ValueError, match=message):
+        """Costs its pair, not the set."""
+        (result,) = evaluate([folder], ["max"], tmp_path / "out", PLAIN)
+        (failure,) = result.folder.failures
+        assert re.search(message, failure)
+        assert len(result.rows["max"]) == 1
+        assert failure in (tmp_path / "out/summary.md").read_text()
+
+    def test_no_pair_is_left(self, folder, tmp_path):
+        for path in (folder / "ir").iterdir():
+            path.write_bytes(b"<html>")
+        with pytest.raises(ValueError, match=r"set/test: no pair can be used; .*ir/a\.png: not a readable image"):
             evaluate([folder], ["max"], tmp_path / "out", PLAIN)
 
-    def test_sixteen_bits(self, folder, tmp_path):
-        cv2.imwrite(str(folder / "ir" / "a.png"), np.zeros((64, 80), np.uint16))
-        self.refused(folder, tmp_path, r"ir/a\.png: 16-bit")
+    def test_the_command_goes_on_and_fails_at_the_end(self, folder, tmp_path, capsys):
+        (folder / "ir" / "a.png").write_bytes(b"junk")
+        with pytest.raises(SystemExit, match=r"1 pairs could not be used, the first: .*ir/a\.png: not a"):
+            main(["evaluate", str(folder), "--model", "max", "--out", str(tmp_path / "out")])
+        assert (tmp_path / "out/set/test/max/fused/b.png").exists()
+
+    def test_sixteen_bits_are_scaled_as_the_node_does(self, folder, tmp_path):
+        counts = np.random.default_rng(0).integers(7000, 7400, (64, 80)).astype(np.uint16)
+        cv2.imwrite(str(folder / "ir" / "a.png"), counts)
+        options = EvaluationOptions(thermal=ThermalOptions(mode="fixed", fixed_low=7000, fixed_high=7400))
+        (result,) = evaluate([folder], ["max"], tmp_path / "out", options)
+        thermal = ThermalScaler(options.thermal)(counts)
+        luminance = split_luminance(read_rgb(folder / "vi" / "a.png"))[0]
+        assert result.rows["max"][0] == fusion_metrics(thermal, luminance, np.maximum(thermal, luminance))
 
     def test_sixteen_bits_visible(self, folder, tmp_path):
         cv2.imwrite(str(folder / "vi" / "a.png"), np.zeros((64, 80), np.uint16))
@@ -282,6 +395,6 @@ class TestWrongImages:
     def test_results_that_would_overwrite_each_other(self, folder, tmp_path):
         with pytest.raises(ValueError, match="2 folders are called 'set/test'"):
             evaluate([folder, folder], ["max"], tmp_path / "out", PLAIN)
-        with pytest.raises(ValueError, match="2 models are called 'max'"):
+        with pytest.raises(ValueError, match="2 methods are called 'max'"):
             evaluate([folder], ["max", "max"], tmp_path / "out", PLAIN)
         assert not (tmp_path / "out").exists()

@@ -17,7 +17,8 @@ from mmcfusion_ros.cli import main
 
 pytest.importorskip("pycocotools", reason="average precision needs pycocotools")
 
-from mmcfusion_ros.data.pair_folder import find_pairs, read_pair, read_rgb
+from mmcfusion_ros.data.images import read_rgb
+from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.evaluation.detection.found import Found
 from mmcfusion_ros.evaluation.detection.judge import INPUTS, TWO_PASSES, Judge, subsets
 from mmcfusion_ros.evaluation.detection.labels import LabelSource

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmcfusion_ros.data.pair_folder import find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.data.images import read_rgb, read_thermal
+from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.evaluation.metrics import (
     average_gradient,
     correlation,

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from timm.models.pvt_v2 import OverlapPatchEmbed, PyramidVisionTransformerV2
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmcfusion_ros.data.pair_folder import find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.data.images import read_rgb, read_thermal
+from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.network.cross_compensation import CrossCompensation
 from mmcfusion_ros.network.decoder import DecoderBlock, MultiScaleCascade, TextureEnhancement
 from mmcfusion_ros.network.encoder import PVTv2Encoder

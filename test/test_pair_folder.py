@@ -3,14 +3,23 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from mmcfusion_ros.data.pair_folder import LAYOUTS, find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.data.images import read_rgb, read_thermal
+from mmcfusion_ros.data.pair_folder import LAYOUTS, find_pairs, pair_up
 
 
 def write(path, image=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.zeros((8, 9), np.uint8) if image is None else image)
     return path
+
+
+def turned():
+    """EXIF data of a camera that was held on its side."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
 
 
 class TestLayouts:
@@ -93,6 +102,69 @@ class TestWrongFolders:
             find_pairs(tmp_path)
 
 
+class TestNames:
+    """What folders of others look like."""
+
+    @pytest.mark.parametrize(
+        ("thermal", "rgb", "name"),
+        [
+            ("ir/07_ir.png", "vi/07_vis.png", "07"),
+            ("ir/IR7.png", "vi/VIS7.png", "7"),
+            ("ir/set/a-thermal.png", "vi/set/a-rgb.jpg", "set/a"),
+            ("ir/caf\u00e9.png", "vi/cafe\u0301.png", "caf\u00e9"),  # composed and decomposed
+            ("ir/a.webp", "vi/a.png", "a"),
+            ("07_ir.png", "07_vis.png", "07"),
+        ],
+    )
+    def test_words_for_the_camera_do_not_count(self, tmp_path, thermal, rgb, name):
+        for path in (thermal, rgb):
+            write(tmp_path / path)
+        (files,) = find_pairs(tmp_path)
+        assert (files.name, files.thermal, files.rgb) == (name, tmp_path / thermal, tmp_path / rgb)
+
+    def test_words_count_where_names_agree(self, tmp_path):
+        for path in ("ir/a_vis.png", "vi/a_vis.png", "ir/a_ir.png", "vi/a_ir.png"):
+            write(tmp_path / path)
+        assert [files.name for files in find_pairs(tmp_path)] == ["a_ir", "a_vis"]
+
+    def test_hidden_files_are_none(self, tmp_path):
+        for path in ("ir/a.png", "vi/a.png", "ir/._a.png", "vi/.thumbs/a.png"):
+            write(tmp_path / path)
+        assert [files.name for files in find_pairs(tmp_path)] == ["a"]
+
+    def test_two_files_of_one_name(self, tmp_path):
+        for path in ("ir/a.png", "ir/a.jpg", "vi/a.png"):
+            write(tmp_path / path)
+        with pytest.raises(ValueError, match=r"a\.jpg and a\.png are both called a"):
+            find_pairs(tmp_path)
+
+    def test_a_root_says_where_its_pairs_are(self, tmp_path):
+        for part in ("train", "test"):
+            for path in ("ir/a.png", "vi/a.png"):
+                write(tmp_path / "MSRS" / part / path)
+        with pytest.raises(FileNotFoundError, match=r"there are some in .*MSRS/test, .*MSRS/train; known"):
+            find_pairs(tmp_path / "MSRS")
+
+    def test_two_folders_of_any_name(self, tmp_path):
+        for path in ("warm/a.png", "seen/a.png"):
+            write(tmp_path / path)
+        (files,) = pair_up(tmp_path / "warm", tmp_path / "seen")
+        assert files.rgb == tmp_path / "seen" / "a.png"
+
+    def test_a_list(self, tmp_path):
+        (tmp_path / "pairs.txt").write_text("# thermal, rgb\nx/b_ir.png y/b_vis.png\n\nx/a.png,y/other.png\n")
+        pairs = find_pairs(tmp_path / "pairs.txt")
+        assert [(files.name, files.rgb.name) for files in pairs] == [("a", "other.png"), ("b", "b_vis.png")]
+
+    @pytest.mark.parametrize(
+        ("text", "message"), [("a.png\n", "line 1: not two"), ("a b\na c\n", "line 2: a second"), ("#\n", "no pair")]
+    )
+    def test_a_list_that_is_wrong(self, tmp_path, text, message):
+        (tmp_path / "pairs.txt").write_text(text)
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            find_pairs(tmp_path / "pairs.txt")
+
+
 class TestFiles:
     def test_alpha_is_dropped_and_colour_kept(self, tmp_path):
         bgra = np.random.default_rng(0).integers(0, 256, (8, 9, 4), dtype=np.uint8)
@@ -115,10 +187,28 @@ class TestFiles:
         with pytest.raises(ValueError, match=r"a\.png: uint16 pixels; a visible image must have 8 bits"):
             read_rgb(path)
 
-    def test_thermal_in_degrees_is_refused(self, tmp_path):
+    def test_thermal_in_degrees_stays_float(self, tmp_path):
         path = write(tmp_path / "a.tiff", np.full((8, 9), 21.5, np.float32))
-        with pytest.raises(ValueError, match=r"a\.tiff: float32 pixels"):
+        np.testing.assert_array_equal(read_thermal(path), np.full((8, 9), 21.5, np.float32))
+
+    def test_other_pixels_are_refused(self, tmp_path):
+        path = write(tmp_path / "a.tiff", np.full((8, 9), -3, np.int16))
+        with pytest.raises(ValueError, match=r"a\.tiff: int16 pixels"):
             read_thermal(path)
+
+    def test_both_images_are_turned_as_exif_says(self, tmp_path):
+        """Unchanged thermal beside a turned RGB image would be another picture."""
+        image = np.arange(72, dtype=np.uint8).reshape(8, 9)
+        Image.fromarray(image).save(tmp_path / "a.png", exif=turned())
+        np.testing.assert_array_equal(read_thermal(tmp_path / "a.png"), np.rot90(image, -1))
+        np.testing.assert_array_equal(read_rgb(tmp_path / "a.png")[..., 0], np.rot90(image, -1))
+
+    @pytest.mark.parametrize("read", [read_thermal, read_rgb])
+    def test_a_jpeg_that_was_cut_off_is_no_grey_picture(self, tmp_path, read):
+        path = write(tmp_path / "a.jpg", np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
+        path.write_bytes(path.read_bytes()[:-400])
+        with pytest.raises(ValueError, match=r"a\.jpg: not a readable image, cut off"):
+            read(path)
 
     @pytest.mark.parametrize("read", [read_thermal, read_rgb])
     @pytest.mark.parametrize("content", [b"", b"junk", b"\x89PNG\r\n\x1a\n"])

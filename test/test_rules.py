@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmcfusion_ros.data.pair_folder import find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.data.images import read_rgb, read_thermal
+from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.rules import RULES, guided_filter
 from mmcfusion_ros.fusion.fuser import split_luminance

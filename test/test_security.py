@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcfusion_ros.data.pair_folder import read_rgb, read_thermal
+from mmcfusion_ros.data.images import read_rgb, read_thermal
 from mmcfusion_ros.fusion import model_cache
 from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.fusion.fuser import Fuser
@@ -319,7 +319,7 @@ def test_a_decompression_bomb_in_a_folder_of_pairs_is_not_unpacked(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
     program = f"""
 from pathlib import Path
-from mmcfusion_ros.data.pair_folder import read_thermal
+from mmcfusion_ros.data.images import read_thermal
 try:
     read_thermal(Path({str(tmp_path / "a.png")!r}))
 except ValueError as error:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch_detector import NcnnNetwork, TorchDetector, detection_loss, overlap
 
-from mmcfusion_ros.data.pair_folder import read_rgb
+from mmcfusion_ros.data.images import read_rgb
 
 DETECTORS = Path(__file__).resolve().parents[2] / "shared" / "detectors"
 

@@ -99,12 +99,26 @@ def test_its_size_is_bounded_and_the_newest_frames_are_kept(path):
     assert len(numbers) > 8
 
 
-@pytest.mark.parametrize("content", ["export PATH=/bin\n", "{}"])
-def test_another_file_is_not_overwritten(path, content):
+INDENTED = '[\n  {"name": "mine"}\n]'
+
+
+@pytest.mark.parametrize("second", ["", ".1"])
+@pytest.mark.parametrize("content", ["export PATH=/bin\n", "{}", INDENTED])
+def test_another_file_is_not_overwritten(path, content, second):
+    other, path = path, path.with_name(path.name + second)
     path.write_text(content)
     with pytest.raises(ValueError, match="exists and is no trace"):
-        FrameTrace(path, never)
+        FrameTrace(other, never)
     assert path.read_text() == content
+
+
+def test_two_nodes_do_not_write_one_trace(path):
+    first = FrameTrace(path, never)
+    first.frame(1.0, STAGES)
+    with pytest.raises(ValueError, match="is written by another node"):
+        FrameTrace(path, never)
+    first.close()
+    assert len(events(path)) > 1
 
 
 def test_of_a_large_file_only_the_beginning_is_read(path):

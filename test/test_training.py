@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -286,6 +287,56 @@ class TestRun:
         with pytest.raises(ValueError, match=r"holds a training run; go on with --resume") as caught:
             Run(finished)
         assert str(finished) in str(caught.value)
+
+    def test_weights_of_somebody_are_not_overwritten(self, finished, tmp_path):
+        shutil.copy(finished / "best.safetensors", tmp_path)
+        with pytest.raises(ValueError, match=r"best\.safetensors is there, but no config\.yaml"):
+            Run(tmp_path)
+
+    def test_a_second_training_in_the_folder_is_refused(self, tiny, finished, tmp_path):
+        shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+        first = Run(tmp_path, resume=True)
+        first.begin(tiny, 6)
+        with pytest.raises(ValueError, match="another training runs in"):
+            train(replace(tiny, steps=7), Run(tmp_path, resume=True), fusion_metrics)
+        first.close()
+        train(replace(tiny, steps=7), Run(tmp_path, resume=True), fusion_metrics)
+
+    def test_a_finished_run_goes_on_for_more_steps_with_data_that_moved(self, tiny, finished, tmp_path):
+        shutil.copytree(finished, tmp_path / "run")
+        moved = tmp_path / "elsewhere" / Path(tiny.data[0].path).parent.name / Path(tiny.data[0].path).name
+        shutil.copytree(tiny.data[0].path, moved)
+        config = replace(tiny, steps=8, data=[Folder(str(moved))])
+        train(config, Run(tmp_path / "run", resume=True), fusion_metrics)
+        assert json.loads(read_metadata(tmp_path / "run/last.safetensors")["step"]) == 8
+
+    def test_what_was_learnt_is_kept_if_the_validation_fails(self, tiny, tmp_path):
+        def broken(*images):
+            raise ValueError("no metric today")
+
+        with pytest.raises(ValueError, match="no metric today"):
+            train(tiny, Run(tmp_path / "run"), broken)
+        learner = learner_of(tiny)
+        learner.resume(tmp_path / "run/checkpoint.safetensors")
+        assert learner.step == 1
+
+    def test_a_diverged_run_has_no_best_weights_and_no_loss(self, tiny, tmp_path):
+        learner, run = learner_of(tiny), Run(tmp_path / "run")
+        run.begin(tiny, 0)
+        learner.step = 1
+        run.follow(learner, {"loss": math.nan})
+        run.record(learner, {"validation_loss": math.nan}, np.zeros((8, 8), np.uint8))
+        run.close()
+        assert not run.best.exists()
+        (row,) = csv.DictReader((tmp_path / "run/log.csv").open())
+        assert row["loss"] == "nan"
+
+    def test_without_a_terminal_a_line_says_what_is_trained(self, tiny, tmp_path, capsys):
+        train(replace(tiny, validate_crop=50, warm_up=400), Run(tmp_path / "run"), fusion_metrics)
+        out = capsys.readouterr().out
+        assert "lite: 0.86 million parameters, 4 pairs, steps 0 to 6 of 2 crops of 128 pixels, on cpu" in out
+        assert "warm-up 1 steps" in out
+        assert "step 1/6  loss " in out
 
     def test_nothing_to_resume(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="holds no training run; leave out --resume"):

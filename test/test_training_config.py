@@ -63,7 +63,7 @@ def test_only_what_is_learnt_counts_as_another_configuration():
         ("accelerator=tpu", ["accelerator is 'tpu'", "cpu, cuda"]),
         ("crop=130", ["crop is 130; variant lite needs a multiple of 4, at least 128"]),
         ("crop=124", ["at least 128"]),
-        ("validate_crop=63", ["validate_crop is 63"]),
+        ("validate_crop=40", ["validate_crop is 40", "at least 41"]),
         ("crop_scale=0.5", ["crop_scale is 0.5"]),
         ("steps=0", ["steps is 0"]),
         ("batch=0", ["batch is 0"]),

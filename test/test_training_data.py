@@ -33,6 +33,22 @@ def sampler(*folders, **values):
     return PairSampler(TrainingConfig(**{"data": data, "batch": 3, "crop": 128, "steps": 6, "workers": 0} | values))
 
 
+class TestMemory:
+    def test_what_has_no_room_is_decoded_when_it_is_drawn(self, pairs):
+        kept, decoded = sampler(pairs), sampler(pairs, cache_gb=0.0)
+        assert (kept.folders[0].size, decoded.folders[0].size) == (5 * 2 * 144 * 160, 0)
+        assert all(map(torch.equal, kept[2], decoded[2]))
+
+    def test_the_room_is_for_all_folders_together(self, pairs, tmp_path):
+        other = write_pairs(tmp_path, 5)
+        data = sampler(pairs, other, cache_gb=7 * 2 * 144 * 160 / 1e9)
+        assert [folder.size // (2 * 144 * 160) for folder in data.folders] == [5, 2]
+
+    def test_so_many_pairs_are_validated(self, tmp_path):
+        assert len(sampler(write_pairs(tmp_path, 37)).validation) == 4
+        assert len(sampler(tmp_path, validate_pairs=2).validation) == 2
+
+
 class TestBatches:
     def test_are_crops_in_0_to_1(self, pairs):
         batch = sampler(pairs, degradations=Degradations(**dict.fromkeys(DEGRADATIONS, 0.5)))[0]
@@ -167,16 +183,16 @@ class TestFolders:
         data = sampler(tmp_path)
         assert VALIDATION_EVERY == 12
         assert len(data.validation) == 2
-        assert len(data.folders[0]) == 12
+        assert len(data.chosen[0]) == 12
         held_out = cv2.imread(str(tmp_path / "ir" / "12.png"), cv2.IMREAD_GRAYSCALE)
         np.testing.assert_array_equal(data.validation[1][0], held_out)
-        assert not any(np.array_equal(thermal, held_out) for thermal, _ in data.folders[0])
+        assert not any(np.array_equal(thermal, held_out) for thermal, _ in (data.folders[0][i] for i in data.chosen[0]))
 
     def test_pet_is_learned_in_the_place_of_the_thermal_image(self, pairs, tmp_path):
-        mri, pet = sampler(pairs).folders[0][0]
+        mri, pet = sampler(pairs).folders[0][1]
         for name, part in (("MRI", "ir"), ("PET", "vi")):
             (tmp_path / name).symlink_to(pairs / part)
-        first, second = sampler(tmp_path).folders[0][0]
+        first, second = sampler(tmp_path).folders[0][1]
         np.testing.assert_array_equal(first, pet)
         np.testing.assert_array_equal(second, mri)
 
@@ -211,7 +227,7 @@ class TestWrongPairs:
     def test_16_bit_thermal(self, tmp_path):
         write_pairs(tmp_path)
         cv2.imwrite(str(tmp_path / "ir" / "03.png"), np.zeros((80, 96), np.uint16))
-        self.refused(tmp_path, "ir/03.png", "16-bit")
+        self.refused(tmp_path, "ir/03.png", "uint16")
 
     @pytest.mark.parametrize("part", ["ir", "vi"])
     @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n\0\0"])

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.data.images import read_rgb, read_thermal
+from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs
 from mmcfusion_ros.fusion.fuser import split_luminance
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 

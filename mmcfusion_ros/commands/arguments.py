@@ -22,6 +22,14 @@ def label_source(text: str) -> tuple[Path, tuple[int, int] | None]:
     return (Path(path), image_size(size)) if path else (Path(text), None)
 
 
+def named_folder(text: str) -> tuple[str, Path]:
+    """``NAME=FOLDER``."""
+    name, _, path = text.partition("=")
+    if not (name and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER")
+    return name, Path(path)
+
+
 def add_configuration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params-file", type=Path, help="YAML with the node's parameters, such as config/fusion.yaml")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="over the file's")

@@ -1,11 +1,11 @@
-"""Speed and quality: ``bench``, ``evaluate``."""
+"""Speed and quality: ``bench``, ``evaluate``, ``fuse``."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from mmcfusion_ros.commands.arguments import Commands, image_size, label_source
+from mmcfusion_ros.commands.arguments import Commands, add_configuration, image_size, label_source, named_folder
 from mmcfusion_ros.evaluation.stress import STRESSES
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.models import PURPOSES
@@ -38,7 +38,11 @@ def _bench(options: argparse.Namespace) -> None:
 
 def add_evaluate(commands: Commands) -> None:
     parser = commands.add_parser("evaluate", help="fusion metrics on folders of pairs")
-    parser.add_argument("folders", nargs="+", type=Path, help="each with the sub-folders ir/ and vi/")
+    parser.add_argument(
+        "folders", nargs="*", type=Path, help="each with sub-folders such as ir/ and vi/, or a list of pairs of files"
+    )
+    parser.add_argument("--thermal", type=Path, metavar="DIR", help="with --rgb: two folders of images, whatever named")
+    parser.add_argument("--rgb", type=Path, metavar="DIR", help="with --thermal")
     parser.add_argument(
         "--model",
         nargs="+",
@@ -46,6 +50,15 @@ def add_evaluate(commands: Commands) -> None:
         help="names or files, or rules: max, average, laplacian, guided (default: detect and lite)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and pictures")
+    parser.add_argument(
+        "--fused",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=named_folder,
+        metavar="NAME=FOLDER",
+        help="measure images that somebody fused already; of several folders FOLDER/SET is taken",
+    )
     parser.add_argument("--peers", type=Path, help="CSV with the columns set, method and metrics of other methods")
     parser.add_argument("--stress", choices=STRESSES, default="", help="spoil the input, and measure by the clean one")
     parser.add_argument("--seed", type=int, default=0, help="of the stress")
@@ -63,7 +76,15 @@ def add_evaluate(commands: Commands) -> None:
         "taken at this size, if given",
     )
     parser.add_argument("--night", type=Path, help="JSON list of names of pairs: count day and night apart too")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--threads", type=int, default=0, help="of the network; 0: all processors")
+    parser.add_argument("--workers", type=int, default=1, help="processes for the metrics")
+    parser.add_argument("--limit", type=int, default=0, help="pairs of each folder; 0: all")
+    parser.add_argument("--no-denoise", action="store_true", help="give networks noisy images as they are")
+    parser.add_argument("--stretch", action="store_true", help="spread the fused luminance over 0..255, as some do")
+    add_configuration(parser)  # how thermal images of 16 bits become 8
     parser.add_argument("--clip", action="store_true", help="each folder is one recording: measure steadiness too")
     parser.set_defaults(run=_evaluate)
 
@@ -72,7 +93,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.detection.labels import LabelSource
     from mmcfusion_ros.evaluation.evaluate import evaluate
     from mmcfusion_ros.evaluation.folders import EvaluationOptions
+    from mmcfusion_ros.stream.parameter_files import load_values
+    from mmcfusion_ros.stream.settings import Settings
 
+    if bool(options.thermal) != bool(options.rgb):
+        raise ValueError("--thermal and --rgb need each other")
+    if not options.folders and not options.thermal:
+        raise ValueError("nothing to evaluate: give folders of pairs, or --thermal and --rgb")
     evaluation = EvaluationOptions(
         options.peers,
         options.stress,
@@ -82,6 +109,45 @@ def _evaluate(options: argparse.Namespace) -> None:
         tuple(options.detector),
         tuple(LabelSource(*label) for label in options.labels),
         options.night,
+        (options.thermal, options.rgb) if options.thermal else None,
+        dict(options.fused),
+        options.limit,
+        options.workers,
+        options.stretch,
+        Settings(load_values(options.params_file, options.set)).thermal(),
+        options.backend,
+        options.device,
+        options.threads,
+        not options.no_denoise,
     )
-    evaluate(options.folders, options.model or [*PURPOSES.values()], options.out, evaluation)
+    results = evaluate(options.folders, options.model or [*PURPOSES.values()], options.out, evaluation)
     print((options.out / "summary.md").read_text(), end="")
+    if failures := [failure for result in results for failure in result.folder.failures]:
+        raise ValueError(f"{len(failures)} pairs could not be used, the first: {failures[0]}")
+
+
+def add_fuse(commands: Commands) -> None:
+    parser = commands.add_parser("fuse", help="fuse images, folders or videos to files")
+    parser.add_argument("inputs", nargs="+", type=Path, help="a folder of pairs; or thermal and RGB: folders or files")
+    parser.add_argument("out", type=Path, help="folder, or a file for two files")
+    parser.add_argument("--model", default=PURPOSES["display"], help="name or file")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--threads", type=int, default=0, help="0: all processors")
+    parser.add_argument("--force", action="store_true", help="overwrite files")
+    add_configuration(parser)  # how thermal images of 16 bits become 8
+    parser.set_defaults(run=_fuse)
+
+
+def _fuse(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.evaluation.folders import EvaluationOptions
+    from mmcfusion_ros.evaluation.fuse import fuse_files
+    from mmcfusion_ros.fusion.fuser import Fuser
+    from mmcfusion_ros.stream.parameter_files import load_values
+    from mmcfusion_ros.stream.settings import Settings
+
+    thermal = Settings(load_values(options.params_file, options.set)).thermal()
+    fuser = Fuser.from_pretrained(options.model, options.backend, options.device, options.precision, options.threads)
+    count = fuse_files(options.inputs, options.out, fuser, EvaluationOptions(thermal=thermal).scale, options.force)
+    print(f"{count} images fused to {options.out}")

@@ -9,13 +9,25 @@ from mmcfusion_ros.commands.arguments import Commands, image_size
 
 
 def add_train(commands: Commands) -> None:
-    parser = commands.add_parser("train", help="train a network on folders of pairs")
-    parser.add_argument("folders", nargs="*", help="each with the sub-folders ir/ and vi/; else the configuration's")
+    parser = commands.add_parser("train", help="train a network on folders of pairs", add_help=False)
+    parser.add_argument("-h", "--help", action=_TrainingHelp, nargs=0, help="show this, and all keys, and exit")
+    parser.add_argument("folders", nargs="*", help="as mmcfusion evaluate takes them; else the configuration's")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--config", help="lite, b1, paper or a YAML file (default: lite; with --resume: the run's)")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="over the file's")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.set_defaults(run=_train)
+
+
+class _TrainingHelp(argparse.Action):
+    """The keys of the configuration too; the module that knows them takes a second to import."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from mmcfusion_ros.training.config import keys_text
+
+        parser.print_help()
+        print(f"\nkeys for --set and for YAML files, with their defaults:\n{keys_text()}")
+        parser.exit()
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -1,29 +1,41 @@
-"""Folders of image pairs: thermal images in ``ir/``, visible ones in ``vi/`` (or as in LAYOUTS), paired by name."""
+"""Pairs of image files: folders as the field lays them out, two folders of any name, or a list."""
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+from mmcfusion_ros.data.images import IMAGE_SUFFIXES, images_below, read_rgb, read_thermal
+
 LAYOUTS = (  # sub-folders in any case; medical sets: the first is MRI, whose structure the second's colour lies on
     ("ir", "vi"),  # MSRS, TNO
     ("ir", "vis"),  # M3FD
+    ("ir", "vis_gray"),  # the authors of MMCFusion
+    ("ir", "rgb"),
     ("inf", "vis"),
     ("infrared", "visible"),  # LLVIP
+    ("infrared", "rgb"),
     ("thermal", "rgb"),
+    ("thermal", "visible"),
+    ("lwir", "visible"),  # a sequence of KAIST
+    ("trainimgr", "trainimg"),  # DroneVehicle
+    ("valimgr", "valimg"),
+    ("testimgr", "testimg"),
     ("cropinfrared", "crop_lr_visible"),  # RoadScene
     ("mri", "pet"),
     ("mri", "spect"),
     ("mri", "ct"),
 )
-
-
+THERMAL_WORDS = ("ir", "tir", "lwir", "inf", "infrared", "thermal", "mri")
+RGB_WORDS = ("vi", "vis", "rgb", "visible", "visual", "color", "colour", "pet", "spect", "ct")
 FUNCTIONAL = {"pet", "spect"}  # show activity in an anatomy (MRI) as a thermal camera shows heat in a scene
+SEARCHED = 3  # levels below a folder, for the hint where its pairs are
 
 
 @dataclass(frozen=True)
@@ -42,93 +54,138 @@ class PairFiles:
 
 
 def find_pairs(folder: str | Path) -> list[PairFiles]:
-    """The pairs below the two sub-folders of the first of ``LAYOUTS`` that is there, sorted by name.
+    """The pairs of a folder, sorted by name.
 
-    The name is the path below the sub-folder without suffix, such as ``010001`` or ``train/010001``. Pairs are
-    functional where sub-folders, folder or its parent are named so, such as ``MRI/PET`` or ``pet_mri/test``. Raises
-    ``FileNotFoundError`` where a folder is missing or holds no image, ``ValueError`` naming the first image without a
-    partner.
+    - of two sub-folders, the first of ``LAYOUTS`` that is there, as :func:`pair_up` pairs them;
+    - else of the folder itself, where names tell the camera, as in ``07_ir.png`` and ``07_vis.png``;
+    - of a list: a text file with two paths a line, thermal first, relative to it or absolute.
+
+    Pairs are functional where sub-folders, folder or its parent are named so, such as ``MRI/PET`` or ``pet_mri/test``.
+    Raises ``FileNotFoundError`` where a folder is missing or holds no image, ``ValueError`` as :func:`pair_up` does or
+    naming a line of a list.
     """
     folder = Path(folder)
-    thermal_folder, rgb_folder = _sub_folders(folder)
-    thermal, rgb = _images_by_name(thermal_folder), _images_by_name(rgb_folder)
-    unmatched = sorted(thermal.keys() ^ rgb.keys())
-    if unmatched:
-        name = unmatched[0]
-        here, there = (thermal_folder, rgb_folder) if name in thermal else (rgb_folder, thermal_folder)
-        raise ValueError(
-            f"{folder}: {here.name}/{name} has no partner in {there.name}/ ({len(unmatched)} such images); "
-            f"pairs must have the same file stem in {thermal_folder.name}/ and {rgb_folder.name}/"
-        )
-    functional = _is_functional(folder, thermal_folder, rgb_folder)
-    return [PairFiles(name, thermal[name], rgb[name], functional) for name in sorted(thermal)]
+    if folder.is_file():
+        return _listed(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder")
+    if found := _sub_folders(folder):
+        return pair_up(*found, _is_functional(folder, *found))
+    images = [path for path in images_below(folder) if path.parent == folder]
+    thermal, rgb = ([path for path in images if _camera_word(path.stem, words)] for words in (THERMAL_WORDS, RGB_WORDS))
+    if thermal and rgb:
+        return _match(folder, _by_name(folder, thermal, bare=True), folder, _by_name(folder, rgb, bare=True))
+    accepted = ", ".join(f"{thermal} + {rgb}" for thermal, rgb in LAYOUTS)
+    inner = sorted({str(path.parent) for path in _folders_below(folder) if _sub_folders(path.parent)})
+    hint = f"there are some in {', '.join(inner[:4])}; " if inner else ""
+    raise FileNotFoundError(f"{folder} has no two sub-folders for thermal and visible images; {hint}known: {accepted}")
 
 
-def read_pair(files: PairFiles) -> tuple[np.ndarray, np.ndarray]:
-    """Thermal ``H x W`` and RGB ``H x W x 3`` (red first), uint8; ``ValueError`` naming the file that does not fit."""
+def pair_up(thermal_folder: Path, rgb_folder: Path, functional: bool = False) -> list[PairFiles]:
+    """The pairs of two folders, by the path below them without suffix, such as ``010001`` or ``train/010001``.
+
+    Where those differ, words for the camera at their beginning or end do not count: ``07_ir`` and ``07_vis`` are a
+    pair. Raises ``FileNotFoundError`` where a folder holds no image, ``ValueError`` naming the first image without a
+    partner, or two files of one name.
+    """
+    folders, images = (thermal_folder, rgb_folder), []
+    for folder in folders:
+        files = images_below(folder)
+        if not files:
+            raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        images.append(files)
+    thermal, rgb = (_by_name(folder, files) for folder, files in zip(folders, images, strict=True))
+    if thermal.keys().isdisjoint(rgb):
+        bare = [_by_name(folder, files, bare=True) for folder, files in zip(folders, images, strict=True)]
+        if not bare[0].keys().isdisjoint(bare[1]):
+            thermal, rgb = bare
+    return _match(thermal_folder, thermal, rgb_folder, rgb, functional)
+
+
+def read_pair(
+    files: PairFiles, scale: Callable[[np.ndarray], np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Thermal ``H x W`` and RGB ``H x W x 3`` (red first), uint8; ``ValueError`` naming the file that does not fit.
+
+    ``scale`` brings a thermal image of other pixels to ``H x W`` uint8; without it one must have 8 bits.
+    """
     thermal, rgb = read_thermal(files.thermal), read_rgb(files.rgb)
     if thermal.dtype != np.uint8:
-        raise ValueError(f"{files.thermal}: 16-bit pixels; convert it to 8 bits first")
+        if scale is None:
+            raise ValueError(f"{files.thermal}: {thermal.dtype} pixels; convert it to 8 bits first")
+        thermal = scale(thermal)
     if thermal.shape != rgb.shape[:2]:
         sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (thermal, rgb)]
         raise ValueError(f"{files.thermal} is {sizes[0]}, {files.rgb} is {sizes[1]}; a pair must have one size")
     return thermal, rgb
 
 
-def read_thermal(path: Path, colour: bool = False) -> np.ndarray:
-    """``H x W``, uint8 or uint16. ``ValueError`` if it is no readable image.
-
-    A colour file is taken as grey, or with ``colour`` given as ``H x W x 3``, red first.
-    """
-    image = _read(path, cv2.IMREAD_UNCHANGED)
-    if image.ndim == 3:
-        image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB if colour else cv2.COLOR_BGR2GRAY)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"{path}: {image.dtype} pixels; a thermal image must have 8 or 16 bits")
-    return image
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """``H x W x 3`` uint8, red first, without alpha. ``ValueError`` if it is no readable image of 8 bits."""
-    image = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if image.dtype != np.uint8:
-        raise ValueError(f"{path}: {image.dtype} pixels; a visible image must have 8 bits")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+def _listed(path: Path) -> list[PairFiles]:
+    pairs: dict[str, PairFiles] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        files = [path.parent / name for name in re.split(r"[,;\s]+", line.strip())]
+        if len(files) != 2:
+            raise ValueError(f"{path}, line {number}: not two paths, thermal and RGB")
+        thermal, rgb = files
+        name = _bare(thermal.stem)
+        if name in pairs:
+            raise ValueError(f"{path}, line {number}: a second pair is called {name}; its results would be lost")
+        pairs[name] = PairFiles(name, thermal, rgb, _is_functional(path.parent, thermal.parent, rgb.parent))
+    if not pairs:
+        raise FileNotFoundError(f"{path} lists no pair")
+    return [pairs[name] for name in sorted(pairs)]
 
 
-def _read(path: Path, flags: int) -> np.ndarray:
-    try:
-        image = cv2.imread(str(path), flags)
-    except cv2.error as error:  # larger than OpenCV is allowed to read
-        raise ValueError(f"{path}: not a readable image: {error.err}") from error
-    if image is None:
-        raise ValueError(f"{path}: not a readable image")
-    return image
+def _match(
+    thermal_folder: Path, thermal: dict[str, Path], rgb_folder: Path, rgb: dict[str, Path], functional: bool = False
+) -> list[PairFiles]:
+    unmatched = sorted(thermal.keys() ^ rgb.keys())
+    if unmatched:
+        name = unmatched[0]
+        here, there = (thermal_folder, rgb_folder) if name in thermal else (rgb_folder, thermal_folder)
+        raise ValueError(
+            f"{thermal_folder.parent}: {here.name}/{name} has no partner in {there.name}/ ({len(unmatched)} such "
+            f"images); pairs must have the same file stem in {thermal_folder.name}/ and {rgb_folder.name}/"
+        )
+    return [PairFiles(name, thermal[name], rgb[name], functional) for name in sorted(thermal)]
 
 
-def _sub_folders(folder: Path) -> tuple[Path, Path]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder")
+def _by_name(folder: Path, files: list[Path], bare: bool = False) -> dict[str, Path]:
+    images: dict[str, Path] = {}
+    for path in files:
+        below = path.relative_to(folder).with_suffix("")
+        name = unicodedata.normalize("NFC", (below.with_name(_bare(below.name)) if bare else below).as_posix())
+        if name in images:
+            raise ValueError(f"{folder}: {images[name].name} and {path.name} are both called {name}; remove one")
+        images[name] = path
+    return images
+
+
+def _camera_word(stem: str, words: tuple[str, ...]) -> re.Match[str] | None:
+    word = "|".join(words)
+    return re.search(rf"(?i)^({word})(?=[-_ \d])[-_ ]?|[-_ ]({word})$", stem)
+
+
+def _bare(stem: str) -> str:
+    """Without the word for the camera, unless nothing is left."""
+    found = _camera_word(stem, THERMAL_WORDS) or _camera_word(stem, RGB_WORDS)
+    return (stem[: found.start()] + stem[found.end() :] if found else stem) or stem
+
+
+def _sub_folders(folder: Path) -> tuple[Path, Path] | None:
     present = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
-    for thermal, rgb in LAYOUTS:
-        if thermal in present and rgb in present:
-            return present[thermal], present[rgb]
-    accepted = ", ".join(f"{thermal} + {rgb}" for thermal, rgb in LAYOUTS)
-    raise FileNotFoundError(f"{folder} has no two sub-folders for thermal and visible images: {accepted}")
+    found = ((present[thermal], present[rgb]) for thermal, rgb in LAYOUTS if thermal in present and rgb in present)
+    return next(found, None)
+
+
+def _folders_below(folder: Path) -> list[Path]:
+    deep = len(folder.parts) + SEARCHED
+    return [Path(path) for path, _, _ in os.walk(folder) if path != str(folder) and len(Path(path).parts) <= deep]
 
 
 def _is_functional(folder: Path, *sub_folders: Path) -> bool:
     names = [*folder.resolve().parts[-2:], *(sub_folder.name for sub_folder in sub_folders)]
     words = set(re.split("[^a-z]+", " ".join(names).lower()))
     return "mri" in words and not words.isdisjoint(FUNCTIONAL)
-
-
-def _images_by_name(folder: Path) -> dict[str, Path]:
-    images = {
-        path.relative_to(folder).with_suffix("").as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    }
-    if not images:
-        raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return images

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -22,10 +24,10 @@ from mmcfusion_ros.evaluation.folders import (
     open_folders,
     under_stress,
 )
-from mmcfusion_ros.evaluation.methods import Method, load_method
-from mmcfusion_ros.evaluation.metrics import fusion_metrics
+from mmcfusion_ros.evaluation.methods import Method, load_method, ready_method
+from mmcfusion_ros.evaluation.metrics import check_measurable, fusion_metrics
 from mmcfusion_ros.evaluation.pictures import write_image
-from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table, read_peers
+from mmcfusion_ros.evaluation.tables import latex_table, mean_ranks, metrics_table, read_peers
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import merge_luminance, split_luminance
 from mmcfusion_ros.network.hashes import sha256_of
@@ -39,28 +41,32 @@ def evaluate(paths: Sequence[Path], models: Sequence[str], out: Path, options: E
     """Fuses every pair of every folder with every model and measures the result, against the sources without stress,
     the thermal one in the polarity in which the model got it.
 
-    A model is a rule of ``RULES`` or what ``Fuser`` takes. Metrics are of the luminance, without any stretch. With
-    detectors only pairs with labels count, at the size that these are for. Writes to ``out``:
-    ``SET/MODEL/metrics.csv``, ``SET/MODEL/fused/NAME.png`` (in colour), ``SET/index.html`` (the report that compares
-    the models), ``detection.csv`` (of all folders together), ``summary.json``, ``summary.md``. Raises what
-    ``open_folders``, ``read_peers``, ``load_detector`` and ``Fuser`` raise, and ``ValueError`` naming the file for
-    images that cannot be measured.
+    A model is a rule of ``RULES`` or what ``Fuser`` takes. Metrics are of the luminance of what is saved. With
+    detectors only pairs with labels count, at the size that these are for. A pair that cannot be read is left out, and
+    named in ``failures`` of its folder and in the summary. Writes to ``out``: ``SET/MODEL/metrics.csv``,
+    ``SET/MODEL/fused/NAME.png`` (in colour), ``SET/index.html`` (the report that compares the models),
+    ``detection.csv`` (of all folders together), ``summary.json``, ``summary.md``, ``summary.tex``. Raises what
+    ``open_folders``, ``read_peers``, ``load_detector``, ``ready_method`` and ``Fuser`` raise, and ``ValueError`` naming
+    the file for images that cannot be measured, or if no pair of a folder can be read.
     """
     folders = open_folders(paths, options)
+    for folder in folders:
+        _check(folder)
+    peers, unused = read_peers(options.peers, {folder.name: len(folder.pairs) for folder in folders})
     judge = _judge(folders, options)
-    peers = [read_peers(options.peers, folder.name) if options.peers else {} for folder in folders]
-    methods = [load_method(model, options.precision) for model in models]
-    distinct("models", [method.name for method in methods])
+    methods = [load_method(model, options) for model in models]
+    distinct("methods", [*(method.name for method in methods), *options.fused])
     black_hot = frozenset(method.name for method in methods if method.thermal_polarity == "black_hot")
+    of_folder = {folder.name: [*methods, *_ready(folder, len(folders), options)] for folder in folders}
     results = []
-    for folder, others in zip(folders, peers, strict=True):
-        rows, clip = _measure(folder, methods, out / folder.name, judge, options)
-        results.append(FolderResult(folder, rows, others, black_hot, clip))
+    for folder in folders:
+        rows, clip = _measure(folder, of_folder[folder.name], out / folder.name, judge, options)
+        results.append(FolderResult(folder, rows, peers.get(folder.name, {}), black_hot, clip))
         _write_rows(results[-1], out)
     detection = judge.result() if judge else None
-    _write_summary(results, methods, options, out, detection)
+    _write_summary(results, methods, options, out, detection, unused)
     for result in results:
-        write_folder_page(result, methods, options, out, detection)
+        write_folder_page(result, of_folder[result.folder.name], options, out, detection)
     return results
 
 
@@ -77,11 +83,31 @@ def summary_markdown(
         parts.append(metrics_table(result.means, result.peers, black_hot=result.black_hot))
         if result.clip:
             parts.append(clip_table(result.clip))
+        parts += [f"Left out: {failure}\n" for failure in result.folder.failures]
     if detection:
         from mmcfusion_ros.evaluation.detection.detection_tables import detection_tables
 
         parts.append(detection_tables(detection, options.under))
     return "\n".join(parts)
+
+
+def _check(folder: LabelledFolder) -> None:
+    """Gives up the pairs that cannot be read, before any is fused."""
+    for files in tqdm([*folder.pairs], desc=f"{folder.name}: reading", unit="pair", leave=False, disable=None):
+        try:
+            check_measurable(folder.read(files)[0].shape)
+        except (ValueError, TypeError) as error:
+            folder.give_up(files, error)
+    if not folder.pairs:
+        raise ValueError(f"{folder.name}: no pair can be used; {folder.failures[0]}")
+
+
+def _ready(folder: LabelledFolder, folders: int, options: EvaluationOptions) -> list[Method]:
+    """Of several folders each has its images in a folder of its name below that of a method."""
+    return [
+        ready_method(name, path if folders == 1 else path / folder.name, folder.pairs)
+        for name, path in options.fused.items()
+    ]
 
 
 def _judge(folders: Sequence[LabelledFolder], options: EvaluationOptions) -> Judge | None:
@@ -99,30 +125,42 @@ def _judge(folders: Sequence[LabelledFolder], options: EvaluationOptions) -> Jud
 def _measure(
     folder: LabelledFolder, methods: Sequence[Method], out: Path, judge: Judge | None, options: EvaluationOptions
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, float]]]:
-    rows: dict[str, list[dict[str, float]]] = {method.name: [] for method in methods}
+    pending: dict[str, list[Future[dict[str, float]]]] = {method.name: [] for method in methods}
     clip = ClipTest()
-    for files in tqdm(folder.pairs, desc=folder.name, unit="pair", disable=None):
-        thermal, rgb = folder.read(files)
-        clean = thermal, split_luminance(rgb)[0]
-        seen = under_stress(*clean, files.name, options)
-        fused, coloured = {}, {}
-        try:
-            for method in methods:
-                sources = files.in_roles(*seen) if method.is_network else seen
-                fused[method.name] = method.fuse(*sources)
-                coloured[method.name] = method.colourise(fused[method.name], rgb)
-                rows[method.name].append(fusion_metrics(*method.reference(files, *clean), fused[method.name]))
-            if judge:
-                judge.add(seen[0], merge_luminance(seen[1], rgb), coloured, folder.labels[files.name])
-            if options.clip:
-                clip.add({"thermal": seen[0], "luminance": seen[1], **fused})
-        except (ValueError, FusionError) as error:
-            raise ValueError(f"{files.thermal}: {error}") from error
-        for name, image in coloured.items():
-            target = out / name / "fused" / f"{files.name}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_image(target, image)
+    with ProcessPoolExecutor(options.workers, get_context("spawn")) if options.workers > 1 else AtOnce() as pool:
+        for files in tqdm(folder.pairs, desc=folder.name, unit="pair", disable=None):
+            thermal, rgb = folder.read(files)
+            clean = thermal, split_luminance(rgb)[0]
+            seen = under_stress(*clean, files.name, options)
+            images, luminances = {}, {}
+            try:
+                for method in methods:
+                    image = images[method.name] = method(files, *seen, rgb, options.stretch)
+                    luminance = luminances[method.name] = split_luminance(image)[0]
+                    reference = method.reference(files, *clean)
+                    pending[method.name].append(pool.submit(fusion_metrics, *reference, luminance))
+                if judge:
+                    judge.add(seen[0], merge_luminance(seen[1], rgb), images, folder.labels[files.name])
+                if options.clip:
+                    clip.add({"thermal": seen[0], "luminance": seen[1], **luminances})
+            except (ValueError, FusionError) as error:
+                raise ValueError(f"{files.thermal}: {error}") from error
+            for name, image in images.items():
+                target = out / name / "fused" / f"{files.name}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_image(target, image)
+        rows = {name: [future.result() for future in futures] for name, futures in pending.items()}
     return rows, clip.result()
+
+
+class AtOnce(Executor):
+    """Computes what is submitted then and there."""
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A future with the result; raises what ``function`` raises."""
+        future: Future[Any] = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
 
 
 def _write_rows(result: FolderResult, out: Path) -> None:
@@ -138,6 +176,7 @@ def _write_summary(
     options: EvaluationOptions,
     out: Path,
     detection: DetectionResult | None,
+    unused: Sequence[str],
 ) -> None:
     summary = {
         "machine": machine(),
@@ -148,14 +187,19 @@ def _write_summary(
             result.folder.name: {
                 "pairs": len(result.folder.pairs),
                 "means": result.means,
-                "mean_ranks": mean_ranks({**result.peers, **result.means}),
+                "mean_ranks": mean_ranks(result.means, result.peers),
+                "failures": result.folder.failures,
                 "clip": result.clip,
             }
             for result in results
         },
+        "peers left out": unused,
         "detection": detection.rows if detection else [],
     }
     if detection:
         write_file(out / "detection.csv", csv_text(detection.rows))
     write_file(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
-    write_file(out / "summary.md", summary_markdown(results, options, detection))
+    text = summary_markdown(results, options, detection) + "".join(f"\n{line}\n" for line in unused)
+    write_file(out / "summary.md", text)
+    latex = [latex_table(result.folder.name + options.under, result.means, result.peers) for result in results]
+    write_file(out / "summary.tex", "\n".join(latex))

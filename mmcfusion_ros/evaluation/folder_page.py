@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmcfusion_ros.data.pair_folder import read_rgb
+from mmcfusion_ros.data.images import read_rgb
 from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.evaluation.folders import EvaluationOptions, FolderResult, under_stress
 from mmcfusion_ros.evaluation.methods import Method

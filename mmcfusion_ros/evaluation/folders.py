@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_pair
+from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, pair_up, read_pair
 from mmcfusion_ros.evaluation.detection.labels import Labels, LabelSource
 from mmcfusion_ros.evaluation.stress import degrade
+from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
     """``stress`` is a key of ``STRESSES`` or empty, ``peers`` a CSV as ``read_peers`` takes it; a ``clip`` is a folder
     whose pairs are the frames of one recording, in the order of their names. ``detectors`` are files as
-    ``load_detector`` takes them, with ``labels`` for each folder, and in ``night`` a JSON list of names of pairs."""
+    ``load_detector`` takes them, with ``labels`` for each folder, and in ``night`` a JSON list of names of pairs.
+    ``cameras``: a folder of thermal and one of RGB images, one more set. ``fused``: folders of images that others
+    fused, by name of the method. ``limit``: pairs of each folder at most, 0 all. ``workers``: processes for metrics.
+    ``stretch``: spread each fused luminance over 0..255, as some authors do. ``thermal``: how images of 16 bits become
+    8, each by itself. The rest is as ``Fuser.from_pretrained`` takes it."""
 
     peers: Path | None = None
     stress: str = ""
@@ -29,12 +35,24 @@ class EvaluationOptions:
     detectors: tuple[Path, ...] = ()
     labels: tuple[LabelSource, ...] = ()
     night: Path | None = None
+    cameras: tuple[Path, Path] | None = None
+    fused: Mapping[str, Path] = field(default_factory=dict)
+    limit: int = 0
+    workers: int = 1
+    stretch: bool = False
+    thermal: ThermalOptions = field(default_factory=ThermalOptions)
+    backend: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+    denoise: bool = True
 
     def __post_init__(self) -> None:
         if self.stress and self.peers:
             raise ValueError("peers were measured without stress; leave out one of both")
         if self.stress and self.clip:
             raise ValueError("under stress nothing in a clip is still; leave out one of both")
+        if self.stress and self.fused:
+            raise ValueError("images that are fused already cannot be stressed; leave out one of both")
         if bool(self.detectors) != bool(self.labels):
             raise ValueError("detectors and labels need each other; give --detector and --labels, or neither")
         if self.night and not self.detectors:
@@ -45,22 +63,36 @@ class EvaluationOptions:
         """Behind a title."""
         return f" under {self.stress}" if self.stress else ""
 
+    def scale(self, thermal: np.ndarray) -> np.ndarray:
+        """A thermal image of 16 bits to ``H x W`` uint8, by itself."""
+        scaler = ThermalScaler(self.thermal)
+        return scaler(scaler.upright(thermal))
+
 
 @dataclass(frozen=True)
 class LabelledFolder:
-    """With labels: of the pairs that have some, at the ``size`` (width, height) that the labels are for."""
+    """With labels: of the pairs that have some, at the ``size`` (width, height) that the labels are for. ``scale`` is
+    for thermal images of 16 bits. ``failures`` are the files that could not be used, and why."""
 
     name: str
     pairs: list[PairFiles]
     labels: dict[str, Labels] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    scale: Callable[[np.ndarray], np.ndarray] | None = None
+    failures: list[str] = field(default_factory=list)
 
     def read(self, files: PairFiles) -> tuple[np.ndarray, np.ndarray]:
         """Thermal ``H x W`` and RGB ``H x W x 3``, uint8."""
-        thermal, rgb = read_pair(files)
+        thermal, rgb = read_pair(files, self.scale)
         if self.size is None:
             return thermal, rgb
         return tuple(cv2.resize(image, self.size, interpolation=cv2.INTER_AREA) for image in (thermal, rgb))  # type: ignore[return-value]
+
+    def give_up(self, files: PairFiles, error: Exception) -> None:
+        """Goes on without a pair."""
+        self.pairs.remove(files)
+        text = str(error)
+        self.failures.append(text if str(files.thermal.parent) in text else f"{files.thermal}: {text}")
 
 
 @dataclass(frozen=True)
@@ -86,16 +118,21 @@ class FolderResult:
 def open_folders(paths: Sequence[Path], options: EvaluationOptions) -> list[LabelledFolder]:
     """Finds pairs and labels. Raises what ``find_pairs`` and :meth:`LabelSource.read` raise, and ``ValueError`` for two
     folders of one name."""
-    names = distinct("folders", ["/".join(path.resolve().parts[-2:]) for path in paths])
-    pairs = [find_pairs(path) for path in paths]
+    sets = [(_name(path), find_pairs(path)) for path in paths]
+    if options.cameras:
+        sets.append((_name(Path(os.path.commonpath(options.cameras))), pair_up(*options.cameras)))
+    distinct("folders", [name for name, _ in sets])
+    if options.limit:
+        sets = [(name, pairs[: options.limit]) for name, pairs in sets]
     if not options.labels:
-        return [LabelledFolder(name, files) for name, files in zip(names, pairs, strict=True)]
-    if len(options.labels) != len(paths):
-        raise ValueError(f"{len(options.labels)} labels for {len(paths)} folders; give one for each, in their order")
+        return [LabelledFolder(name, pairs, scale=options.scale) for name, pairs in sets]
+    if len(options.labels) != len(sets):
+        raise ValueError(f"{len(options.labels)} labels for {len(sets)} folders; give one for each, in their order")
     folders = []
-    for name, files, source in zip(names, pairs, options.labels, strict=True):
-        labels = source.read(files)
-        folders.append(LabelledFolder(name, [file for file in files if file.name in labels], labels, source.size))
+    for (name, pairs), source in zip(sets, options.labels, strict=True):
+        labels = source.read(pairs)
+        labelled = [files for files in pairs if files.name in labels]
+        folders.append(LabelledFolder(name, labelled, labels, source.size, options.scale))
     return folders
 
 
@@ -112,3 +149,7 @@ def distinct(what: str, names: list[str]) -> list[str]:
     if count > 1:
         raise ValueError(f"{count} {what} are called {name!r}; their results would overwrite each other")
     return names
+
+
+def _name(path: Path) -> str:
+    return "/".join(path.resolve().with_suffix("" if path.is_file() else path.suffix).parts[-2:])

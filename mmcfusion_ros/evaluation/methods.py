@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from mmcfusion_ros.data.images import images_below, read_rgb
 from mmcfusion_ros.data.pair_folder import PairFiles
+from mmcfusion_ros.evaluation.folders import EvaluationOptions
 from mmcfusion_ros.evaluation.rules import RULES, Fusion
 from mmcfusion_ros.fusion.fuser import Fuser, merge_luminance
 from mmcfusion_ros.fusion.models import find_model
@@ -19,8 +22,8 @@ from mmcfusion_ros.network.hashes import sha256_of
 
 @dataclass(frozen=True)
 class Method:
-    """A way to fuse, and where it comes from. A network has learned what thermal images are like: functional ones
-    take their place (:meth:`PairFiles.in_roles`)."""
+    """A way to fuse, and where it comes from; or ``images`` by name of the pair, which somebody has fused already. A
+    network has learned what thermal images are like: functional ones take their place (:meth:`PairFiles.in_roles`)."""
 
     name: str
     fuse: Fusion
@@ -28,6 +31,23 @@ class Method:
     is_network: bool = False
     thermal_polarity: str = "white_hot"
     colourise: Callable[[np.ndarray, np.ndarray | None], np.ndarray] = merge_luminance  # of luminance and colour
+    images: Mapping[str, Path] | None = None
+
+    def __call__(
+        self, files: PairFiles, thermal: np.ndarray, luminance: np.ndarray, rgb: np.ndarray, stretch: bool = False
+    ) -> np.ndarray:
+        """A pair, ``H x W`` uint8, and its colours, ``H x W x 3``, to the fused image in colour; with ``stretch`` its
+        luminance is spread over 0..255. ``ValueError`` naming a ready image that does not fit."""
+        if self.images is not None:
+            image = read_rgb(self.images[files.name])
+            if image.shape != rgb.shape:
+                sizes = [f"{shape[1]}x{shape[0]}" for shape in (image.shape, rgb.shape)]
+                raise ValueError(f"{self.images[files.name]} is {sizes[0]}, its pair {sizes[1]}")
+            return image
+        fused = self.fuse(*(files.in_roles(thermal, luminance) if self.is_network else (thermal, luminance)))
+        if stretch:
+            fused = cv2.normalize(fused, None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
+        return self.colourise(fused, rgb)
 
     def reference(self, files: PairFiles, thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A pair as the result is measured against it: the thermal image as the network got it."""
@@ -35,11 +55,14 @@ class Method:
         return files.in_roles(in_polarity(first, self.thermal_polarity), second)
 
 
-def load_method(model: str, precision: str = "auto") -> Method:
+def load_method(model: str, options: EvaluationOptions | None = None) -> Method:
     """A rule by its name, a shipped network by its name, a file by its folder and stem (``run/best``)."""
+    options = options or EvaluationOptions()
     if model in RULES:
         return Method(model, RULES[model], {"rule": model})
-    fuser = Fuser.from_pretrained(model, precision=precision)
+    fuser = Fuser.from_pretrained(
+        model, options.backend, options.device, options.precision, options.threads, options.denoise
+    )
     files = find_model(model)
     weights = [files.safetensors, files.openvino, files.openvino and files.openvino.with_suffix(".bin")]
     backend = fuser.backend
@@ -55,3 +78,15 @@ def load_method(model: str, precision: str = "auto") -> Method:
     saturation = None if backend.thermal_polarity == "black_hot" else 1.0  # as the fuser's own images have
     colourise = partial(merge_luminance, saturation=saturation)
     return Method(name, fuser, origin, True, backend.thermal_polarity, colourise)
+
+
+def ready_method(name: str, path: Path, pairs: Sequence[PairFiles]) -> Method:
+    """The images of a folder, in files with the names of the pairs. ``ValueError`` naming the first that is missing,
+    ``FileNotFoundError`` without the folder."""
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is not a folder")
+    there = {file.relative_to(path).with_suffix("").as_posix(): file for file in images_below(path)}
+    missing = [files.name for files in pairs if files.name not in there]
+    if missing:
+        raise ValueError(f"{path} has no image {missing[0]} ({len(missing)} of {len(pairs)} pairs have none there)")
+    return Method(name, RULES["average"], {"fused by": name, "folder": str(path)}, images=there)

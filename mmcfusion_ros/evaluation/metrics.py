@@ -22,8 +22,7 @@ def fusion_metrics(a: Image, b: Image, f: Image) -> dict[str, float]:
     """
     if not (a.shape == b.shape == f.shape and a.ndim == 2) or {a.dtype, b.dtype, f.dtype} != {np.dtype(np.uint8)}:
         raise ValueError(f"metrics need three uint8 grey images of one shape, got {a.shape}, {b.shape}, {f.shape}")
-    if min(f.shape) < SMALLEST_SIDE:
-        raise ValueError(f"image of {f.shape[1]}x{f.shape[0]}: metrics need sides of at least {SMALLEST_SIDE} pixels")
+    check_measurable(f.shape)
     da, db, df = (image.astype(np.float64) for image in (a, b, f))
     vif = [visual_information_fidelity(source, df) for source in (da, db)]
     ssim, ssim_cdd = (
@@ -47,6 +46,12 @@ def fusion_metrics(a: Image, b: Image, f: Image) -> dict[str, float]:
         "SSIM_min": float(min(ssim)),
         "Qabf_min": min(_share(*source) for source in edges),
     }
+
+
+def check_measurable(shape: tuple[int, ...]) -> None:
+    """``ValueError`` for images whose height or width is too small."""
+    if min(shape[:2]) < SMALLEST_SIDE:
+        raise ValueError(f"image of {shape[1]}x{shape[0]}: metrics need sides of at least {SMALLEST_SIDE} pixels")
 
 
 def entropy(f: Image) -> float:

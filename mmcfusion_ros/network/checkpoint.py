@@ -35,6 +35,7 @@ RENAMED: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"\.enhance\.merge\.", ".sltfeature.conv1."),
     (r"^head\.to_image\.", "last.0."),
 ]
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params")
 UNUSED = re.compile(r"(pure[1-4]\.(pre_process|conv1|sltfeature\.conv1x1)|fuse3\.conv)\.(weight|bias)")
 
 
@@ -48,9 +49,13 @@ def authors_key(name: str) -> str:
 def convert_checkpoint(source: str | Path, target: str | Path) -> None:
     """Writes the authors' ``.pth`` state dict of the ``b1`` graph as a float32 weights file.
 
-    Raises ``FileNotFoundError``, or ``ValueError`` naming what does not fit: a file that is no state dict, a missing
-    key, a key that the graph does not have, a tensor of another shape or with NaN or infinity.
+    The state dict may lie in a dictionary under ``state_dict``, ``model`` or ``net``, and its keys may begin with
+    ``module.``. Raises ``FileNotFoundError``, or ``ValueError`` naming what does not fit: a target that is no
+    ``.safetensors`` file, a source that is no state dict, a missing key, a key that the graph does not have, a tensor
+    of another shape or with NaN or infinity.
     """
+    if Path(target).suffix != ".safetensors":
+        raise ValueError(f"{target} must be named .safetensors")
     theirs = _read_state_dict(Path(source))
     network = MMCFusion(get_variant("b1"))
     ours = {}
@@ -81,6 +86,14 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
             raise ValueError(
                 f"{path} is damaged or holds more than plain tensors; convert a file of torch.save(model.state_dict())"
             ) from error
+    while isinstance(content, dict) and (
+        inner := [content[key] for key in WRAPPERS if isinstance(content.get(key), dict)]
+    ):
+        content = inner[0]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path} is not a state dict of tensors; convert a file of torch.save(model.state_dict())")
-    return content
+        what = f"a dictionary with the keys {', '.join(map(str, [*content][:5]))}" if isinstance(content, dict) else ""
+        raise ValueError(
+            f"{path} holds {what or type(content).__name__}, no state dict of tensors; convert a file of "
+            "torch.save(model.state_dict())"
+        )
+    return {str(key).removeprefix("module."): tensor for key, tensor in content.items()}

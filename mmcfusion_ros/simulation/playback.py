@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcfusion_ros.data.pair_folder import find_pairs, read_rgb, read_thermal
+from mmcfusion_ros.data.images import read_rgb, read_thermal
+from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.simulation.frame import Camera, Frame, check_range, in_order_of_delivery
 from mmcfusion_ros.simulation.rig import RATE_LIMITS_HZ
 

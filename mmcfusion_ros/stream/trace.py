@@ -7,6 +7,7 @@ that died can be read as it is.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 MAX_BYTES = 32_000_000
 START = "[\n"
+EVENT = '{"name":"'  # as every line begins
 TICK_S = 1e-7
 
 
@@ -22,12 +24,13 @@ class FrameTrace:
     """Writes one line per frame. Beyond ``max_bytes`` the file becomes ``PATH.1``, over the one before, and a new one
     begins: twice that size is the most on disk. ``failed(text)`` is called once if it cannot be written later on.
 
-    Raises ``OSError`` where the file cannot be written, ``ValueError`` for one that is there and is no trace: a
-    mistaken path must not cost anybody a file.
+    Raises ``OSError`` where the file cannot be written, ``ValueError`` for one that is there and is no trace, or
+    that another node writes: a mistaken path must not cost anybody a file.
     """
 
     def __init__(self, path: str | Path, failed: Callable[[str], object], max_bytes: int = MAX_BYTES) -> None:
         self._path, self._failed, self._max_bytes = Path(path).expanduser(), failed, max_bytes
+        self._second = self._path.with_name(f"{self._path.name}.1")
         self._check_old()
         self._open()
 
@@ -52,20 +55,20 @@ class FrameTrace:
         self._file.close()
 
     def _check_old(self) -> None:
-        if not self._path.exists():
-            return
-        if not self._path.is_file() or self._head() not in (b"", START.encode()):
-            raise ValueError(f"trace_file {self._path} exists and is no trace; name another file")
-
-    def _head(self) -> bytes:
-        with self._path.open("rb") as file:
-            return file.read(len(START))
+        for path in (self._path, self._second):
+            if path.exists() and not (path.is_file() and (START + EVENT).encode().startswith(_head(path))):
+                raise ValueError(f"trace_file {path} exists and is no trace; name another file")
 
     def _open(self) -> None:
         # O_NOFOLLOW: a link put in the file's place leads nowhere.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         try:
-            self._file = os.fdopen(os.open(self._path, flags, 0o644), "w")
+            number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            self._file = os.fdopen(number, "w")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two nodes would write into each other's lines
+            self._file.truncate()
+        except BlockingIOError:
+            self._file.close()
+            raise ValueError(f"trace_file {self._path} is written by another node; name another file") from None
         except OSError as error:
             raise OSError(f"trace_file {self._path} cannot be written: {error.strerror}") from error
         self._file.write(START)
@@ -78,7 +81,7 @@ class FrameTrace:
         try:
             if self._size + len(line) > self._max_bytes:
                 self._file.close()
-                self._path.replace(f"{self._path}.1")
+                self._path.replace(self._second)
                 self._open()
             self._file.write(line)
             self._file.flush()
@@ -87,6 +90,11 @@ class FrameTrace:
             with contextlib.suppress(OSError):
                 self._file.close()
             self._failed(f"the trace ends here: {error}")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(START + EVENT))
 
 
 def _slice(name: str, start_s: float, end_s: float, **more: Any) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -24,8 +26,15 @@ CHOICES = {
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
     "accelerator": ("auto", "cpu", "cuda"),
 }
-SMALLEST = {"steps": 1, "batch": 1, "crop_scale": 1, "warm_up": 0, "seed": 0, "devices": 1, "nodes": 1, "workers": 0}
-MACHINE = {"accelerator", "devices", "nodes", "workers", "threads", "validate_minutes", "validate_crop"}
+SMALLEST = {
+    **dict.fromkeys(("steps", "batch", "crop_scale", "devices", "nodes", "validate_pairs"), 1),
+    **dict.fromkeys(("warm_up", "seed", "workers", "cache_gb"), 0),
+}
+MACHINE = {
+    *("accelerator", "devices", "nodes", "workers", "threads"),
+    *("validate_minutes", "validate_crop", "validate_pairs", "cache_gb"),
+}
+SMALLEST_VALIDATED = 41  # pixels, for the metrics
 
 
 @dataclass
@@ -88,7 +97,14 @@ class TrainingConfig:
     workers: int = 1  # processes that prepare batches; 0: in the training process
     threads: int = 0  # of each training process; 0: PyTorch's choice
     validate_minutes: float = 10.0  # between validations, and so between checkpoints
+    validate_pairs: int = 60  # of those held out (every twelfth), at most
+    cache_gb: float = 8.0  # of decoded pairs kept in memory; the others are decoded whenever they are drawn
     validate_crop: int = 0  # side of the central crop that is validated; 0: whole images
+
+    @property
+    def warm_up_steps(self) -> int:
+        """``warm_up``, but a quarter of the run at most."""
+        return min(self.warm_up, self.steps // 4)
 
     def __post_init__(self) -> None:
         get_variant(self.variant)
@@ -107,8 +123,8 @@ class TrainingConfig:
         if self.batch % (self.devices * self.nodes):
             raise ValueError(f"batch is {self.batch}; it must divide by the number of devices")
         check_crop("crop", self.crop, self.variant)
-        if self.validate_crop:
-            check_crop("validate_crop", self.validate_crop, self.variant)
+        if 0 < self.validate_crop < SMALLEST_VALIDATED:
+            raise ValueError(f"validate_crop is {self.validate_crop}; it must be at least {SMALLEST_VALIDATED}, or 0")
 
 
 def check_crop(name: str, crop: int, variant_name: str) -> None:
@@ -154,11 +170,42 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), folders: Sequ
     return config
 
 
+def keys_text() -> str:
+    """All keys with type, default and meaning, a line each: from the comments beside the fields."""
+    lines = []
+    for kind, prefix in ((TrainingConfig, ""), (Degradations, "degradations.")):
+        meanings = re.findall(r"^    (\w+): .*?(?:  # (.*))?$", inspect.getsource(kind), re.MULTILINE)
+        for field_, (name, meaning) in zip(fields(kind), meanings, strict=False):
+            assert field_.name == name
+            if name == "degradations":
+                continue
+            default = getattr(kind(), name)
+            choices = f" ({', '.join(CHOICES[name])})" if name in CHOICES else ""
+            lines.append(f"  {prefix}{name}={default}  {field_.type}{choices}{'; ' if meaning else ''}{meaning}")
+    return "\n".join(lines)
+
+
 def save_config(config: TrainingConfig, path: Path) -> None:
     """Writes the resolved configuration as YAML."""
     OmegaConf.save(OmegaConf.structured(config), path)
 
 
 def differing_keys(one: dict, other: dict) -> list[str]:
-    """The keys that make two runs of these configurations (as dictionaries) differ in what they learn."""
-    return sorted(key for key in one.keys() | other.keys() if key not in MACHINE and one.get(key) != other.get(key))
+    """The keys that make two runs of these configurations (as dictionaries) differ in what they learn.
+
+    Data may have moved, if the last two parts of its paths are the same; a run may go on for more steps.
+    """
+
+    def learnt(config: dict) -> dict:
+        data = [{**folder, "path": last_parts(folder["path"])} for folder in config.get("data", [])]
+        return {key: value for key, value in {**config, "data": data}.items() if key not in MACHINE}
+
+    a, b = learnt(one), learnt(other)
+    if b.get("steps", 0) > a.get("steps", 0):
+        a["steps"] = b["steps"]
+    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+
+
+def last_parts(path: str) -> str:
+    """What tells a folder or file from others, without where it lay on this machine."""
+    return "/".join(Path(path).parts[-2:])

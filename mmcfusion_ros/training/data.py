@@ -1,4 +1,4 @@
-"""Training samples: random crops of image pairs, decoded once and kept in memory."""
+"""Training samples: random crops of image pairs, decoded once and kept in memory as far as that suffices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_pair
 from mmcfusion_ros.fusion.fuser import split_luminance
@@ -23,8 +24,32 @@ Pair = tuple[np.ndarray, np.ndarray]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
+class PairSource:
+    """The pairs of a folder, thermal white hot and luminance, ``H x W`` uint8.
+
+    Decoded at once and kept as long as ``room`` bytes suffice; the others whenever they are asked for. ``size`` is what
+    is kept, in bytes. Raises what ``find_pairs`` and ``read_pair`` raise: all files are read once.
+    """
+
+    def __init__(self, folder: str, room: int) -> None:
+        self._files, self.size = find_pairs(folder), 0
+        self._kept: list[Pair | None] = []
+        for files in tqdm(self._files, desc=folder, unit="pair", leave=False, disable=None):
+            pair = _load(files)
+            size = sum(image.nbytes for image in pair)
+            self._kept.append(pair if self.size + size <= room else None)
+            self.size += size if self._kept[-1] else 0
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self._kept[index] or _load(self._files[index])
+
+
 class PairSampler(Dataset[Batch]):
-    """Seeded random batches from the folders of a configuration; every ``VALIDATION_EVERY``-th pair is held out.
+    """Seeded random batches from the folders of a configuration; every ``VALIDATION_EVERY``-th pair is held out, of
+    which ``validate_pairs`` at most are validated.
 
     Item ``step`` is the batch of that step: thermal and visible inputs, thermal and visible targets, each
     ``B x 1 x crop x crop`` float32 in [0, 1], the thermal ones in the configuration's polarity, as in ``validation``.
@@ -35,15 +60,24 @@ class PairSampler(Dataset[Batch]):
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
         self.rank, self.world = 0, 1
-        self.folders: list[list[Pair]] = []
-        self.validation: list[Pair] = []
+        self.folders: list[PairSource] = []
+        self.chosen: list[list[int]] = []  # of each folder, to train on
+        held_out: list[tuple[PairSource, int]] = []
+        room = int(config.cache_gb * 1e9 / config.devices)
         for folder in config.data:
-            pairs = [_load(files) for files in find_pairs(folder.path)]
-            self.validation += [(in_polarity(a, config.thermal_polarity), b) for a, b in pairs[::VALIDATION_EVERY]]
-            self.folders.append([pair for i, pair in enumerate(pairs) if i % VALIDATION_EVERY])
-            if not self.folders[-1]:
+            pairs = PairSource(folder.path, room)
+            room -= pairs.size
+            held_out += [(pairs, i) for i in range(0, len(pairs), VALIDATION_EVERY)]
+            self.folders.append(pairs)
+            self.chosen.append([i for i in range(len(pairs)) if i % VALIDATION_EVERY])
+            if not self.chosen[-1]:
                 raise ValueError(f"{folder.path} has too few pairs to train on ({len(pairs)})")
-        weights = [f.weight or len(pairs) ** 0.5 for f, pairs in zip(config.data, self.folders, strict=True)]
+        every = -(-len(held_out) // config.validate_pairs)
+        self.validation = [
+            (in_polarity(thermal, config.thermal_polarity), visible)
+            for thermal, visible in (pairs[i] for pairs, i in held_out[::every])
+        ]
+        weights = [f.weight or len(pairs) ** 0.5 for f, pairs in zip(config.data, self.chosen, strict=True)]
         self.weights = np.array(weights) / sum(weights)
 
     def __getitem__(self, step: int) -> Batch:
@@ -72,8 +106,9 @@ class PairSampler(Dataset[Batch]):
 
     def _sample(self, step: int, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         config, rng = self.config, np.random.default_rng((self.config.seed, step, i))
-        pairs = self.folders[rng.choice(len(self.folders), p=self.weights)]
-        images = pairs[rng.integers(len(pairs))]
+        folder = rng.choice(len(self.folders), p=self.weights)
+        chosen = self.chosen[folder]
+        images = self.folders[folder][chosen[rng.integers(len(chosen))]]
         height, width = images[0].shape
         largest = min(height, width, int(config.crop_scale * config.crop))
         side = int(rng.integers(min(config.crop, largest), largest + 1))

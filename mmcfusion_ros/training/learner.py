@@ -126,6 +126,17 @@ class Learner:
             self.objective = torch.cuda.make_graphed_callables(self.objective, tuple(images))  # type: ignore[assignment]
         self.step = self.skipped = self.skipped_in_a_row = 0
 
+    def describe(self, pairs: int) -> str:
+        """What is about to be trained, on how many pairs, where; one line."""
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        config = self.config
+        shorter = f", warm-up {config.warm_up_steps} steps" if config.warm_up_steps < config.warm_up else ""
+        return (
+            f"{config.variant}: {parameters / 1e6:.2f} million parameters, {pairs} pairs, steps {self.step} to "
+            f"{config.steps} of {config.batch} crops of {config.crop} pixels, on {self.fabric.device}, "
+            f"{config.precision}{shorter}"
+        )
+
     def learn(self, batch: Sequence[Any]) -> dict[str, float]:
         """One optimiser step with what the objective takes (a ``Batch``); returns the loss, its terms and the norm of
         the gradient, the mean of all processes.
@@ -222,18 +233,22 @@ class Learner:
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
     """Linear warm-up, then constant or a cosine to zero."""
-    if step < config.warm_up:
-        return config.learning_rate * (step + 1) / config.warm_up
+    warm_up = config.warm_up_steps
+    if step < warm_up:
+        return config.learning_rate * (step + 1) / warm_up
     if config.schedule == "constant":
         return config.learning_rate
-    progress = (step - config.warm_up) / max(1, config.steps - config.warm_up)
+    progress = (step - warm_up) / max(1, config.steps - warm_up)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _new_network(config: TrainingConfig) -> MMCFusion:
     if not config.init:
         return MMCFusion(get_variant(config.variant))
-    network = load_network(config.init).train()
+    weights = find_model(config.init).safetensors
+    if not weights:
+        raise ValueError(f"init {config.init!r} has no .safetensors file; a run begins with weights")
+    network = load_network(weights).train()
     if network.variant.name != config.variant:
         raise ValueError(f"{config.init} holds variant {network.variant.name}, the run is of {config.variant}")
     return network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import math
 import time
@@ -14,16 +15,18 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from mmcfusion_ros.network.weights import read_metadata, save_weights
-from mmcfusion_ros.training.config import TrainingConfig, save_config
+from mmcfusion_ros.training.config import TrainingConfig, last_parts, save_config
 from mmcfusion_ros.training.learner import Learner, learning_rate
 
 SCALARS_EVERY = 20  # steps
+LINE_EVERY_S = 60
 
 
 class Run:
     """A new run in ``folder``, or with ``resume`` the one that is there.
 
-    Raises ``ValueError`` where a run would be overwritten, ``FileNotFoundError`` where there is none to resume.
+    Raises ``ValueError`` where a run or somebody's weights would be overwritten, ``FileNotFoundError`` where there is
+    none to resume.
     """
 
     def __init__(self, folder: Path, resume: bool = False) -> None:
@@ -35,13 +38,21 @@ class Run:
             raise FileNotFoundError(f"{folder} holds no training run; leave out --resume to begin one")
         if not resume and self.config.exists():
             raise ValueError(f"{folder} holds a training run; go on with --resume, or choose another folder")
+        if weights := [path for path in (self.checkpoint, self.best, self.last) if path.exists() and not resume]:
+            raise ValueError(f"{weights[0]} is there, but no {self.config.name}; choose another folder")
 
     def begin(self, config: TrainingConfig, step: int) -> None:
-        """Opens the log and the progress bar at ``step``."""
+        """Opens the log and the progress bar at ``step``. ``ValueError`` if another training writes to the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
+        except OSError:
+            raise ValueError(f"another training runs in {self.folder}; choose another folder") from None
         save_config(config, self.config)
         self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
         self.bar = tqdm(total=config.steps, initial=step, unit="image", unit_scale=config.batch, disable=None)
+        self.line_due = 0.0
         self._begin_interval(step)
 
     def follow(self, learner: Learner, values: dict[str, float]) -> None:
@@ -51,20 +62,22 @@ class Run:
         self.latest = time.monotonic()
         self.bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
         self.bar.update()
+        if self.bar.disable and self.latest > self.line_due:  # no terminal: a log
+            self.line_due = self.latest + LINE_EVERY_S
+            print(f"step {learner.step}/{learner.config.steps}  loss {values['loss']:.4f}", flush=True)
         if learner.step % SCALARS_EVERY == 0:
             for name, value in {**values, "learning_rate": learning_rate(learner.step, learner.config)}.items():
                 self.board.add_scalar(f"training/{name}", value, learner.step)
 
     def record(self, learner: Learner, validation: dict[str, float], picture: np.ndarray) -> None:
-        """Writes checkpoint, weights and a line of the log, after a validation."""
+        """Writes weights and a line of the log, after a validation."""
         row = {
             "step": learner.step,
-            "loss": sum(self.losses) / max(1, len(self.losses)),
+            "loss": sum(self.losses) / len(self.losses) if self.losses else math.nan,
             "images_per_s": (learner.step - self.first_step) * learner.config.batch / (self.latest - self.begun),
             "skipped": learner.skipped,
             **validation,
         }
-        learner.save(self.checkpoint)
         self._save_weights(learner, validation)
         self._log(row)
         images_left = (learner.config.steps - learner.step) * learner.config.batch
@@ -79,7 +92,8 @@ class Run:
         self._begin_interval(learner.step)
 
     def close(self) -> None:
-        """Ends the progress bar and TensorBoard's file."""
+        """Ends the progress bar and TensorBoard's file, and frees the folder."""
+        self.lock.close()
         self.bar.close()
         self.board.close()
 
@@ -91,8 +105,8 @@ class Run:
     def _save_weights(self, learner: Learner, validation: dict[str, float]) -> None:
         config, loss = asdict(learner.config), validation["validation_loss"]
         for folder in config["data"]:
-            folder["path"] = _last_parts(folder["path"])
-        config |= {key: _last_parts(config[key]) for key in ("init", "teacher")}
+            folder["path"] = last_parts(folder["path"])
+        config |= {key: last_parts(config[key]) for key in ("init", "teacher")}
         metadata = {
             "thermal_polarity": learner.config.thermal_polarity,
             "training_data": ", ".join(folder["path"] for folder in config["data"]),
@@ -101,7 +115,8 @@ class Run:
             "validation": json.dumps(validation),
         }
         save_weights(learner.average, self.last, metadata)
-        if not self.best.exists() or loss < json.loads(read_metadata(self.best)["validation"])["validation_loss"]:
+        best = json.loads(read_metadata(self.best)["validation"])["validation_loss"] if self.best.exists() else math.inf
+        if loss < best:  # never of a run that has diverged: NaN
             save_weights(learner.average, self.best, metadata)
 
     def _log(self, row: dict[str, float]) -> None:
@@ -112,8 +127,3 @@ class Run:
             if is_new:
                 writer.writeheader()
             writer.writerow(row)
-
-
-def _last_parts(path: str) -> str:
-    """What tells a folder or file from others, without where it lay on this machine."""
-    return "/".join(Path(path).parts[-2:])

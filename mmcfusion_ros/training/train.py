@@ -46,6 +46,7 @@ def train(config: TrainingConfig, run: Run, measure: Measure) -> None:
     fabric.barrier()  # before the first process writes what the others look for
     if fabric.is_global_zero:
         run.begin(config, learner.step)
+        fabric.print(learner.describe(sum(map(len, data.chosen))))
     data.rank, data.world = fabric.global_rank, fabric.world_size
     due_at = time.monotonic() + 60 * config.validate_minutes
     with StopRequest() as stop:
@@ -55,10 +56,10 @@ def train(config: TrainingConfig, run: Run, measure: Measure) -> None:
                 run.follow(learner, values)
             due = time.monotonic() > due_at or learner.step == config.steps
             due, stopped = map(bool, learner.mean_of_processes(torch.tensor([due, stop.received], dtype=torch.float32)))
+            if (due or stopped) and fabric.is_global_zero:
+                learner.save(run.checkpoint)
             if due and fabric.is_global_zero:
                 run.record(learner, *validate(learner, data.validation, measure))
-            elif stopped and fabric.is_global_zero:
-                learner.save(run.checkpoint)
             if due:
                 fabric.barrier()
                 due_at = time.monotonic() + 60 * config.validate_minutes

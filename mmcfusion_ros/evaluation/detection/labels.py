@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcfusion_ros.data.pair_folder import PairFiles, read_thermal
+from mmcfusion_ros.data.images import read_thermal
+from mmcfusion_ros.data.pair_folder import PairFiles
 from mmcfusion_ros.evaluation.detection.detectors import COCO_CLASSES
 from mmcfusion_ros.evaluation.detection.found import KINDS
 

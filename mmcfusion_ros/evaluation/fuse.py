@@ -1,0 +1,129 @@
+"""Fused files from images, folders and videos, without measuring anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from mmcfusion_ros.data.images import IMAGE_SUFFIXES
+from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, pair_up, read_pair
+from mmcfusion_ros.evaluation.pictures import write_image
+from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, Fuser
+
+TILE, OVERLAP = 2048, 256  # pixels, of images that are too large for the network
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov"}
+
+Scale = Callable[[np.ndarray], np.ndarray]
+
+
+def fuse_files(inputs: Sequence[Path], out: Path, fuser: Fuser, scale: Scale, force: bool = False) -> int:
+    """Fuses a folder or list of pairs (one input), or thermal and RGB: two folders, images or videos.
+
+    ``out`` is a folder for pairs, a file for two files. ``scale`` brings thermal images of 16 bits to 8. Returns the
+    number of fused images. ``ValueError`` for other inputs, and for files that exist already unless ``force``; raises
+    what ``find_pairs``, ``read_pair`` and ``Fuser`` raise.
+    """
+    if len(inputs) == 1:
+        return _fuse_pairs(find_pairs(inputs[0]), out, fuser, scale, force)
+    if len(inputs) != 2:
+        raise ValueError(f"{len(inputs)} inputs; give a folder of pairs, or thermal and RGB")
+    thermal, rgb = inputs
+    if thermal.is_dir() and rgb.is_dir():
+        return _fuse_pairs(pair_up(thermal, rgb), out, fuser, scale, force)
+    suffixes = {path.suffix.lower() for path in inputs}
+    if suffixes <= VIDEO_SUFFIXES:
+        _may_write([out], force)
+        return _fuse_videos(thermal, rgb, out, fuser)
+    if not suffixes <= IMAGE_SUFFIXES:
+        raise ValueError(f"{thermal} and {rgb} are not two folders, two images or two videos")
+    _may_write([out], force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_image(out, fuse_large(fuser, *read_pair(PairFiles(thermal.stem, thermal, rgb), scale)))
+    return 1
+
+
+def fuse_large(fuser: Fuser, thermal: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """As the fuser does, ``H x W`` and ``H x W x 3`` uint8; above 4096 pixels in tiles whose edges fade into each
+    other."""
+    height, width = thermal.shape
+    if max(height, width) <= LARGEST_SIDE:
+        return fuser(thermal, rgb)
+    total, weights = np.zeros((height, width, 3), np.float32), np.zeros((height, width, 1), np.float32)
+    for rows in _tiles(height):
+        for columns in _tiles(width):
+            weight = np.outer(_fade(rows, height), _fade(columns, width))[..., None]
+            total[rows, columns] += weight * fuser(thermal[rows, columns], rgb[rows, columns])
+            weights[rows, columns] += weight
+    return np.rint(total / weights).astype(np.uint8)
+
+
+def _tiles(size: int) -> list[slice]:
+    count = max(1, -(-(size - OVERLAP) // (TILE - OVERLAP)))
+    side = min(size, TILE)
+    return [slice(start, start + side) for start in np.linspace(0, size - side, count).round().astype(int)]
+
+
+def _fade(tile: slice, size: int) -> np.ndarray:
+    """1 inside, towards an inner edge down to almost 0."""
+    from_first, from_last = np.arange(1, tile.stop - tile.start + 1), np.arange(tile.stop - tile.start, 0, -1)
+    weight = np.ones(tile.stop - tile.start, np.float32)
+    if tile.start:
+        weight = np.minimum(weight, from_first / OVERLAP)
+    return np.minimum(weight, from_last / OVERLAP) if tile.stop < size else weight
+
+
+def _fuse_pairs(pairs: Sequence[PairFiles], out: Path, fuser: Fuser, scale: Scale, force: bool) -> int:
+    targets = [out / f"{files.name}.png" for files in pairs]
+    _may_write(targets, force)
+    for files, target in zip(tqdm(pairs, unit="pair", disable=None), targets, strict=True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_image(target, fuse_large(fuser, *read_pair(files, scale)))
+    return len(pairs)
+
+
+def _fuse_videos(thermal: Path, rgb: Path, out: Path, fuser: Fuser) -> int:
+    """Frame by frame, as long as both last, at the rate of the RGB video."""
+    count, writer = 0, None
+    with closing(_frames(thermal)) as thermal_frames, closing(_frames(rgb)) as rgb_frames:
+        for (warm, _), (visible, rate_hz) in tqdm(
+            zip(thermal_frames, rgb_frames, strict=False), unit="frame", disable=None
+        ):
+            height, width = visible.shape[:2]
+            grey = cv2.resize(cv2.cvtColor(warm, cv2.COLOR_RGB2GRAY), (width, height))
+            if writer is None:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                writer = cv2.VideoWriter(str(out), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, (width, height))
+                if not writer.isOpened():
+                    raise OSError(f"{out} could not be written: no codec for it; name it .mp4 or .avi")
+            writer.write(cv2.cvtColor(fuse_large(fuser, grey, visible), cv2.COLOR_RGB2BGR))
+            count += 1
+    if writer is None:
+        raise ValueError(f"{thermal} and {rgb} have no frame together")
+    writer.release()
+    return count
+
+
+def _frames(path: Path) -> Generator[tuple[np.ndarray, float], None, None]:
+    """Frames, ``H x W x 3`` uint8, red first, and their rate in Hz."""
+    video = cv2.VideoCapture(str(path))
+    if not video.isOpened():
+        raise ValueError(f"{path}: not a readable video")
+    try:
+        while True:
+            there, image = video.read()
+            if not there:
+                return
+            yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB), video.get(cv2.CAP_PROP_FPS) or 30.0
+    finally:
+        video.release()
+
+
+def _may_write(targets: Sequence[Path], force: bool) -> None:
+    there = [target for target in targets if target.exists()]
+    if there and not force:
+        raise ValueError(f"{there[0]} exists already ({len(there)} of {len(targets)} files do); --force overwrites")

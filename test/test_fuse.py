@@ -1,0 +1,88 @@
+"""``mmcfusion fuse``: files in, fused files out."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from image_pairs import write_pairs
+
+from mmcfusion_ros.cli import main
+from mmcfusion_ros.data.images import read_rgb
+from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
+from mmcfusion_ros.evaluation.fuse import fuse_large
+from mmcfusion_ros.fusion.fuser import Fuser
+
+
+@pytest.fixture(scope="module")
+def fuser():
+    return Fuser.from_pretrained("lite", precision="float32", threads=1)
+
+
+def fuse(*words, precision="float32"):
+    main(["fuse", *map(str, words), "--precision", precision, "--threads", "1"])
+
+
+def fuses(*words):
+    with pytest.raises(SystemExit) as stop:
+        fuse(*words)
+    return stop.value.code
+
+
+def test_a_folder_of_pairs(tmp_path, fuser):
+    folder = write_pairs(tmp_path / "in", 2)
+    assert fuses(folder, tmp_path / "out") == 0
+    for files in find_pairs(folder):
+        np.testing.assert_array_equal(read_rgb(tmp_path / "out" / f"{files.name}.png"), fuser(*read_pair(files)))
+
+
+def test_two_folders_and_two_images(tmp_path):
+    folder = write_pairs(tmp_path / "in", 1)
+    assert fuses(folder / "ir", folder / "vi", tmp_path / "out") == 0
+    assert fuses(folder / "ir/00.png", folder / "vi/00.png", tmp_path / "one.png") == 0
+    np.testing.assert_array_equal(read_rgb(tmp_path / "out/00.png"), read_rgb(tmp_path / "one.png"))
+
+
+def test_two_videos(tmp_path):
+    folder = write_pairs(tmp_path / "in", 1)
+    for part in ("ir", "vi"):
+        writer = cv2.VideoWriter(str(tmp_path / f"{part}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (160, 144))
+        for _ in range(3):
+            writer.write(cv2.imread(str(folder / part / "00.png")))
+        writer.release()
+    assert fuses(tmp_path / "ir.avi", tmp_path / "vi.avi", tmp_path / "out.mp4") == 0
+    video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)) == (3, 25)
+
+
+def test_nothing_is_overwritten_unless_forced(tmp_path):
+    folder = write_pairs(tmp_path / "in", 1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/00.png").write_bytes(b"mine")
+    assert "00.png exists already (1 of 1 files do)" in fuses(folder, tmp_path / "out")
+    assert (tmp_path / "out/00.png").read_bytes() == b"mine"
+    assert fuses(folder, tmp_path / "out", "--force") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("a.png", "b.mp4"), "not two folders"),
+        (("a.mp4", "b.mp4"), "a.mp4: not a readable video"),
+        (("x",), "x is not"),
+    ],
+)
+def test_what_cannot_be_fused_is_one_line(tmp_path, words, message):
+    assert message in fuses(*(tmp_path / word for word in words), tmp_path / "out.mp4")
+
+
+def test_tiles_leave_no_seams(fuser):
+    """Of a large image each tile sees its own part alone; where they meet, nothing may step."""
+    small = np.random.default_rng(0).integers(0, 256, (8, 72), dtype=np.uint8)
+    thermal = cv2.resize(small, (4608, 128), interpolation=cv2.INTER_CUBIC)
+    rgb = np.dstack([cv2.resize(np.roll(small, 9), (4608, 128), interpolation=cv2.INTER_CUBIC)] * 3)
+    fused = fuse_large(fuser, thermal, rgb).astype(int)
+    whole = fuser.fuse_luminance(thermal[:, :4096], np.ascontiguousarray(rgb[:, :4096, 0])).astype(int)
+    assert np.abs(fused[:, :3800, 0] - whole[:, :3800]).mean() < 1
+    steps, expected = (np.abs(np.diff(image[:, :3800], axis=1)).mean(axis=0) for image in (fused[..., 0], whole))
+    assert (steps - expected).max() < 0.5
