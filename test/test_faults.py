@@ -1,5 +1,5 @@
 """Faults of cameras, clocks, networks and files against one running node over real DDS. After each of them good pairs
-must come out fused again; ``docs/survives.md`` has the table."""
+must come out fused again; ``results/faults.md`` has the table."""
 
 from __future__ import annotations
 
