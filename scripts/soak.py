@@ -43,10 +43,10 @@ it samples memory, threads, file descriptors, shared memory, rate, latency and m
 `soak.png`, the node's log and a verdict as exit status. *Back* is the time from the end of the fault to the first image
 of a second with 70 % of the rate before it. The first sixth of the run is warm-up, with kills and lifecycle cycles
 only: Fast DDS keeps some memory for each of the first processes it meets (a plain rclpy node with one subscription,
-too, grew by 6 MB over the first 40 cameras that died beside it, and by nothing over the next 20). The verdict is on the own
-memory of the node, heap and shared memory; the rest of the resident memory is pages of programs and libraries, which the
-kernel drops and maps again. Parameter calls are the control: they disturb no image, so a late rate after them shows a busy
-machine."""
+too, grew by 6 MB over the first 40 cameras that died beside it, and by nothing over the next 20). The verdict is on the
+own memory of the node, heap and shared memory; the rest of the resident memory is pages of programs and libraries,
+which the kernel drops and maps again. Parameter calls are the control: they disturb no image, so a late rate after them
+shows a busy machine."""
 
 
 def page(report: dict[str, Any], date: str, remark: str) -> str:
