@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pickles import Bomb
 
 from mmcfusion_ros.network.checkpoint import convert_checkpoint
 from mmcfusion_ros.network.weights import load_network, read_metadata
@@ -165,16 +166,6 @@ class Wrapped:
 
     def __init__(self, tensors):
         self.tensors = tensors
-
-
-class Bomb:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 def without(key):

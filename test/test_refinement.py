@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from rig_pairs import luminance_pairs, moved
+from waiting import wait_until
 
 from mmcfusion_ros.alignment import refinement
 from mmcfusion_ros.alignment.find import corners, transformed
@@ -42,11 +43,8 @@ def error(registration):
     return np.linalg.norm(offsets, axis=1).max()
 
 
-def threads_have_ended(timeout_s=60):
-    deadline = time.monotonic() + timeout_s
-    while any(thread.name == "refinement" for thread in threading.enumerate()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not any(thread.name == "refinement" for thread in threading.enumerate())
+def threads_have_ended():
+    return all(thread.name != "refinement" for thread in threading.enumerate())
 
 
 def test_monitor_reports_and_changes_nothing():
@@ -132,16 +130,13 @@ def test_the_thread_takes_the_newest_pair_and_survives_bad_ones():
     for _ in range(1000):
         refiner.offer(thermal, rgb)
     assert time.monotonic() - started < 5  # an estimate alone takes longer than 1000 offers
-    deadline = time.monotonic() + 60
-    while not refiner.status.estimates and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: refiner.status.estimates)
     assert refiner.status.estimates == 1
     refiner.offer(thermal[:10], rgb[:10])
-    while refiner.status.state != "frozen" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: refiner.status.state == "frozen")
     assert refiner.status.reason
     refiner.stop()
-    assert threads_have_ended()
+    wait_until(threads_have_ended)
     with pytest.raises(ValueError, match="it must be one of off, monitor, correct"):
         RefinementOptions("always")
 
@@ -193,7 +188,7 @@ def test_a_pipeline_that_begins_anew_does_not_wait_for_the_estimate_at_work(monk
     assert entered.wait(60)
     pipeline.reset()
     let_go.set()
-    assert threads_have_ended()
+    wait_until(threads_have_ended)
     assert pipeline.refiner is not refiner
     assert pipeline.refiner.registration is registration
     assert pipeline.refiner.options is refiner.options
