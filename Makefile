@@ -1,6 +1,7 @@
-# make demo: the whole job on this machine.  make test: lint, types and tests.  make card DATA=folder: the tables of results/
-# that measure the shipped weights.  make golden: test/golden.  After a change of a requirements file: make lock licences.
-# make audit: known vulnerabilities, from PyPI.  All set up .venv by themselves, from files whose hashes the .lock files give.
+# make demo: the whole job on this machine.  make test: lint, types and tests, with SLOW=1 the slow fault tests too.
+# make card DATA=folder: the tables of results/ that measure the shipped weights.  make golden: test/golden.
+# make lock licences: after a change of a requirements file.  make audit: known vulnerabilities, from PyPI.
+# All set up .venv by themselves, from files whose hashes the .lock files give.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -17,7 +18,7 @@ test: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow")
 
 picture: .venv/runtime
 	PYTHONPATH=. $(BIN)/python scripts/rig.py

@@ -149,6 +149,7 @@ def test_message_loss(rig, figure, loss):
     assert 0 < len(rig.fused) - first <= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", ["thermal", "rgb"])
 def test_one_camera_at_ten_times_the_rate(bench, rig, figure, fast):
     """100 Hz beside 10 Hz: each frame of the slow one is fused with the one of its stamp, or its neighbour."""
@@ -243,6 +244,7 @@ def test_parameters_of_every_kind_while_it_fuses(rig):
         rig.fuse()
 
 
+@pytest.mark.slow
 def test_every_transition_after_every_other_in_every_state(rig):
     """Those that the state allows are done, the others refused."""
     done = {
@@ -263,6 +265,7 @@ def test_every_transition_after_every_other_in_every_state(rig):
     rig.logs.clear()
 
 
+@pytest.mark.slow
 def test_lifecycle_transitions_in_every_order_from_two_clients_at_once(bench, rig, figure):
     second = Rig(rig.context.get_domain_id(), rig.namespace, node_name="second_operator")
     answers: list[bool] = []
@@ -291,6 +294,7 @@ def test_lifecycle_transitions_in_every_order_from_two_clients_at_once(bench, ri
     rig.logs.clear()
 
 
+@pytest.mark.slow
 def test_model_files_are_truncated_and_replaced_while_running(tmp_path, private_cache):
     """A mapped file that shrinks would end the process."""
     files = [tmp_path / name for name in ("lite.xml", "lite.bin")]

@@ -124,6 +124,7 @@ def test_samples_of_a_process():
         sample_process(999999999)
 
 
+@pytest.mark.slow
 def test_a_short_real_run(tmp_path):
     """Its verdict depends on how busy the machine is; that it ran, counted and drew does not."""
     command = [sys.executable, "-m", "mmcfusion_ros.cli", "soak", "--minutes", "0.25", "--size", "64x48"]

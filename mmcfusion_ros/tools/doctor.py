@@ -41,7 +41,7 @@ def run_doctor(name: str, namespace: str, seconds: float) -> bool:
     for finding in findings:
         print(f"PROBLEM  {finding.problem}\n  FIX    {finding.fix}")
     if not findings:
-        print(f"OK       {patient.full_name} published {patient.new('fused')} fused images meanwhile: {patient.message}")
+        print(f"OK       {patient.full_name} published {patient.new('fused')} fused images: {patient.message}")
     return not findings
 
 
@@ -89,7 +89,8 @@ def _causes(patient: Patient) -> list[Finding]:
 def _alone(patient: Patient) -> list[Finding]:
     if patient.mode not in ALONE:
         return []
-    problem = f"the node runs on one camera: only {ALONE[patient.mode]} images are published, not fused (mode {patient.mode})"
+    camera, mode = ALONE[patient.mode], patient.mode
+    problem = f"the node runs on one camera: only {camera} images are published, not fused (mode {mode})"
     return [Finding(problem, "fix what follows; fusion then resumes by itself")]
 
 
