@@ -1,4 +1,4 @@
-"""Small folders of image pairs."""
+"""Small folders of image pairs for the tests of training."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+
+def write_noise_pairs(folder: Path, names: str, size: tuple[int, int] = (64, 80)) -> Path:
+    """Grey noise of ``size`` (height, width), a pair for each letter of ``names``."""
+    rng = np.random.default_rng(0)
+    for part in ("ir", "vi"):
+        (folder / part).mkdir(parents=True)
+        for name in names:
+            cv2.imwrite(str(folder / part / f"{name}.png"), rng.integers(0, 256, size, dtype=np.uint8))
+    return folder
 
 
 def write_pairs(folder: Path, count: int = 5, size: tuple[int, int] = (144, 160)) -> Path:
@@ -21,14 +31,4 @@ def write_pairs(folder: Path, count: int = 5, size: tuple[int, int] = (144, 160)
         cv2.imwrite(str(folder / "ir" / f"{i:02}.png"), np.clip(thermal, 0, 255).astype(np.uint8))
         rgb = np.repeat(np.clip(visible, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
         cv2.imwrite(str(folder / "vi" / f"{i:02}.png"), rgb)
-    return folder
-
-
-def write_noise_pairs(folder: Path, names: str, size: tuple[int, int] = (64, 80)) -> Path:
-    """Grey noise of ``size`` (height, width), a pair for each letter of ``names``."""
-    rng = np.random.default_rng(0)
-    for part in ("ir", "vi"):
-        (folder / part).mkdir(parents=True)
-        for name in names:
-            cv2.imwrite(str(folder / part / f"{name}.png"), rng.integers(0, 256, size, dtype=np.uint8))
     return folder

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
-from mmcfusion_ros.fusion import backends, torch_backend
+from mmcfusion_ros.fusion import backends
 from mmcfusion_ros.fusion.colour import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
@@ -316,6 +316,8 @@ class TestModels:
 
 class TestFailures:
     def test_output_that_is_not_finite_is_an_error_and_the_next_frame_is_fused(self, random_lite, monkeypatch):
+        from mmcfusion_ros.fusion import torch_backend
+
         network = torch_backend.load_network(random_lite)
         monkeypatch.setattr(torch_backend, "load_network", lambda _: network)
         fuser = Fuser.from_pretrained(random_lite, "torch", device="cpu")
