@@ -110,7 +110,7 @@ def _input_findings(patient: Patient, stream: Stream) -> list[Finding]:
         )
         return [Finding(f"no message comes on {heard.topic}, though it has a publisher", fix)]
     if heard.problem:
-        fix = "have the camera send one of the encodings in the README, or install what is named"
+        fix = "have the camera send an encoding that the README lists, or install what is named"
         return [Finding(f"images on {heard.topic} cannot be used: {heard.problem}", fix)]
     return []
 
