@@ -60,7 +60,7 @@ def test_files_that_are_named_exist(page):
 def test_parameters_that_are_named_exist():
     names = {parameter.name for parameter in PARAMETERS}
     groups = "|".join({name.split(".")[0] for name in names if "." in name})
-    for page in PAGES:
+    for page in (page for page in PAGES if page.parent.name != "results"):  # which are of their day
         named = re.findall(rf"`((?:{groups})\.(?!py\b)[a-z_]+)(?::[^`]*)?`", page.read_text())
         assert [name for name in named if name not in names] == [], page.name
 
