@@ -1,14 +1,14 @@
-"""Makes the tables and pictures of a model card: python scripts/model_card.py DATA [--model b1 --card models/b1.md]"""
+"""Measures the shipped weights and writes the tables of results/:
+
+python scripts/model_card.py DATA [--model b1 --parts quality --page results/fusion_metrics_b1.md]
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
-
-from rig import write_picture
 
 from mmcfusion_ros.evaluation.detection.detection_tables import overview
 from mmcfusion_ros.evaluation.detection.labels import LabelSource
@@ -19,7 +19,12 @@ from mmcfusion_ros.evaluation.stress import STRESSES
 from mmcfusion_ros.evaluation.tables import mean_ranks, metrics_table, place
 from mmcfusion_ros.fusion.models import PURPOSES
 
-CARD = Path(__file__).parents[1] / "models" / "README.md"
+RESULTS = Path(__file__).parents[1] / "results"
+PAGES = {
+    "quality": RESULTS / "fusion_metrics.md",
+    "robustness": RESULTS / "fusion_metrics.md",
+    "detectors": RESULTS / "detectors.md",
+}
 WITH_PEERS = ("tno/test", "roadscene/test", "msrs/test", "pet_mri/test")
 WITHOUT_PEERS = ("spect_mri/test", "ct_mri/test")
 STRESSED = ("tno/test", "roadscene/test", "msrs/test")
@@ -83,25 +88,22 @@ def detectors(data: Path, models: Sequence[str], out: Path) -> str:
     return "\n".join(parts)
 
 
-def pictures(models: Sequence[str]) -> str:
-    """The synthetic rig as each model fuses it."""
-    return "\n".join(
-        ["### The synthetic rig by day and by night\n"]
-        + [f"![thermal, RGB and fused by {model}](../docs/{write_picture(model).name})" for model in models]
-    )
-
-
-PARTS = ("quality", "robustness", "detectors", "pictures")
+def put(page: Path, part: str, text: str) -> None:
+    """Replaces what stands between the comments ``part`` and ``/part`` of the page."""
+    start, end = f"<!-- {part} -->\n", f"\n<!-- /{part} -->"
+    before, found, rest = page.read_text().partition(start)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise ValueError(f"{page} has no comments <!-- {part} --> and <!-- /{part} -->")
+    page.write_text(before + start + text.strip() + end + after)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder with tno/test, roadscene/test, ...")
     parser.add_argument("--model", nargs="+", default=["lite"], help="shipped models by name")
-    parser.add_argument(
-        "--card", type=Path, default=CARD, help="file with the lines <!-- tables --> and <!-- /tables -->"
-    )
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PAGES, default=list(PAGES))
+    parser.add_argument("--page", type=Path, help="file for all parts; default: those in results/")
     parser.add_argument("--peers", type=Path, help="CSV of published methods; default: DATA/../design/peers.csv")
     parser.add_argument("--out", type=Path, default=Path("runs/card"), help="for everything that evaluate writes")
     options = parser.parse_args()
@@ -110,16 +112,9 @@ def main() -> None:
         "quality": lambda: quality(data, models, options.peers or data / "../design/peers.csv", out / "quality"),
         "robustness": lambda: robustness(data, models, out / "stress"),
         "detectors": lambda: detectors(data, list(dict.fromkeys((*PURPOSES.values(), *models))), out / "detectors"),
-        "pictures": lambda: pictures(models),
     }
-    tables = "\n".join(make[part]() for part in options.parts)
-    text = f"<!-- tables -->\n{tables}\n<!-- /tables -->"
-    card, found = re.subn(
-        "<!-- tables -->.*<!-- /tables -->", lambda _: text, options.card.read_text(), flags=re.DOTALL
-    )
-    if not found:
-        raise ValueError(f"{options.card} has no lines <!-- tables --> and <!-- /tables -->")
-    options.card.write_text(card)
+    for part in options.parts:
+        put(options.page or PAGES[part], part, make[part]())
 
 
 def _stress_column(result: FolderResult) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Writes docs/soak.md and docs/soak.png from the soak.json and soak.png of a run.
+"""Writes results/soak.md and results/soak.png from the soak.json and soak.png of a run.
 
 python scripts/soak.py FOLDER DATE "what else was going on"
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 SAMPLED = {
     "rss_mb": "resident memory, MB",
     "own_mb": "of it the node's own, MB",
@@ -43,10 +43,10 @@ it samples memory, threads, file descriptors, shared memory, rate, latency and m
 `soak.png`, the node's log and a verdict as exit status. *Back* is the time from the end of the fault to the first image
 of a second with 70 % of the rate before it. The first sixth of the run is warm-up, with kills and lifecycle cycles
 only: Fast DDS keeps some memory for each of the first processes it meets (a plain rclpy node with one subscription,
-too, grew by 6 MB over the first 40 cameras that died beside it, and by nothing over the next 20). Judged is the node's
-own memory: heap and shared memory. The rest of what is resident are pages of programs and libraries, which the kernel
-drops when it likes and maps again when another process has had them read. Parameter calls are
-the control: they disturb no image, so a rate that is late after them is late because the machine was busy."""
+too, grew by 6 MB over the first 40 cameras that died beside it, and by nothing over the next 20). The verdict is on the
+own memory of the node, heap and shared memory; the rest of the resident memory is pages of programs and libraries,
+which the kernel drops and maps again. Parameter calls are the control: they disturb no image, so a late rate after them
+shows a busy machine."""
 
 
 def page(report: dict[str, Any], date: str, remark: str) -> str:
@@ -71,7 +71,7 @@ Images of {c["size"]} at {c["rate_hz"]:g} Hz, {sum(report["faults"].values())} f
 
 {fault_table(report)}
 
-What went out, by `~/mode` and share of the whole time, faults included: {mode_words(report)}.
+Published, by `~/mode` and share of the whole time, faults included: {mode_words(report)}.
 
 {sample_table(report)}
 
@@ -135,5 +135,5 @@ def sample_table(report: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    (DOCS / "soak.md").write_text(page(json.loads((folder / "soak.json").read_text()), *sys.argv[2:4]))
-    shutil.copyfile(folder / "soak.png", DOCS / "soak.png")
+    (RESULTS / "soak.md").write_text(page(json.loads((folder / "soak.json").read_text()), *sys.argv[2:4]))
+    shutil.copyfile(folder / "soak.png", RESULTS / "soak.png")

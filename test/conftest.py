@@ -54,7 +54,7 @@ def random_lite_graph(random_lite: Path) -> Path:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
-    """Notes a measured value, for ``docs/survives.md``: appended to the file ``$MMCFUSION_FIGURES``, if set."""
+    """Notes a measured value, for ``results/faults.md``: appended to the file ``$MMCFUSION_FIGURES``, if set."""
 
     def note(name: str, value: float) -> None:
         if file := os.environ.get("MMCFUSION_FIGURES"):

@@ -12,6 +12,16 @@ import numpy as np
 from mmcfusion_ros.stream.messages import fill_image
 
 
+def write_noise_pairs(folder: Path, names: str, size: tuple[int, int] = (64, 80)) -> Path:
+    """Grey noise of ``size`` (height, width), a pair for each letter of ``names``."""
+    rng = np.random.default_rng(0)
+    for part in ("ir", "vi"):
+        (folder / part).mkdir(parents=True)
+        for name in names:
+            cv2.imwrite(str(folder / part / f"{name}.png"), rng.integers(0, 256, size, dtype=np.uint8))
+    return folder
+
+
 def write_pairs(folder: Path, count: int = 5, size: tuple[int, int] = (144, 160)) -> Path:
     """Warm discs in thermal, stripes in RGB."""
     rng = np.random.default_rng(count)

@@ -12,12 +12,12 @@ from rig_pairs import luminance_pairs, moved
 from mmcfusion_ros.alignment.find import (
     FINE,
     MIDDLE,
-    _best_place,
-    _refined,
-    _settled,
     align,
+    best_place,
     corners,
+    refined,
     same_view,
+    settled,
     transformed,
 )
 from mmcfusion_ros.alignment.fit import MODELS, Level, fit
@@ -152,18 +152,18 @@ def test_a_repeated_scene_has_no_one_place():
 def test_an_estimate_that_depends_on_its_start_is_told():
     thermal, rgb = luminance_pairs(1)[0]
     level = Level([(thermal, rgb)], MIDDLE)
-    assert not _settled(level, fit(level, THERMAL_TO_RGB, THERMAL_TO_RGB, 8), THERMAL_TO_RGB, 8)[1]
+    assert not settled(level, fit(level, THERMAL_TO_RGB, THERMAL_TO_RGB, 8), THERMAL_TO_RGB, 8)[1]
     noise = np.random.default_rng(0).integers(0, 256, thermal.shape).astype(np.uint8)
     unrelated = Level([(noise, rgb)], MIDDLE)
     found = fit(unrelated, THERMAL_TO_RGB, THERMAL_TO_RGB, 8)
-    assert "starts beside each other end" in _settled(unrelated, found, THERMAL_TO_RGB, 8)[1]
+    assert "starts beside each other end" in settled(unrelated, found, THERMAL_TO_RGB, 8)[1]
 
 
 def test_the_best_of_several_places_is_chosen_at_the_finer_scale():
     thermal, rgb = luminance_pairs(1)[0]
     level = Level([(thermal, rgb)], MIDDLE)
     aside = moved(0, 1, (40, 20), rgb.shape) @ THERMAL_TO_RGB
-    found, problem = _best_place(level, [aside, THERMAL_TO_RGB], THERMAL_TO_RGB, 8)
+    found, problem = best_place(level, [aside, THERMAL_TO_RGB], THERMAL_TO_RGB, 8)
     assert not problem
     assert error(found.homography, THERMAL_TO_RGB, thermal.shape) < 2
 
@@ -172,9 +172,9 @@ def test_scales_that_disagree_are_told():
     thermal, rgb = luminance_pairs(1)[0]
     middle = Level([(thermal, rgb)], MIDDLE)
     found = fit(middle, THERMAL_TO_RGB, THERMAL_TO_RGB, 8)
-    _, problem = _refined(middle, Level([(thermal, rgb)], FINE), found, THERMAL_TO_RGB, 8)
+    _, problem = refined(middle, Level([(thermal, rgb)], FINE), found, THERMAL_TO_RGB, 8)
     assert not problem
     aside = Level([(np.roll(thermal, 5, axis=1), rgb)], FINE)
-    kept, problem = _refined(middle, aside, found, THERMAL_TO_RGB, 8)
+    kept, problem = refined(middle, aside, found, THERMAL_TO_RGB, 8)
     assert "two scales of the images disagree by" in problem
     assert error(kept.homography, found.homography, thermal.shape) < 0.5

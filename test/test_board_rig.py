@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mmcfusion_ros.calibration.board_rig import _fitted, rig_from_boards
+from mmcfusion_ros.calibration.board_rig import fitted_views, rig_from_boards
 from mmcfusion_ros.calibration.boards import Board
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
@@ -139,7 +139,7 @@ def test_a_view_of_two_moments_is_left_out(views):
 
 def test_a_view_without_an_error_is_left_out():
     errors_px = [0.1] * 9 + [np.nan, 0.2, 0.9]
-    fitted = _fitted(lambda kept: SimpleNamespace(errors_px=[errors_px[view] for view in kept]), list(range(12)))
+    fitted = fitted_views(lambda kept: SimpleNamespace(errors_px=[errors_px[view] for view in kept]), list(range(12)))
     assert fitted.errors_px == [0.1] * 9 + [0.2]
 
 

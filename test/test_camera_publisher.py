@@ -18,11 +18,13 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 import rclpy
+from camera_messages import stamp_ns
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
+from waiting import wait_until
 
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.simulation.frame import Frame
@@ -96,17 +98,6 @@ def pairs(done=lambda: False, rate_hz=50.0, thermal_type=np.uint16):
         for camera, shape, dtype in (("thermal", (24, 32), thermal_type), ("rgb", (30, 40, 3), np.uint8)):
             image = np.full(shape, i % 256, dtype)
             yield Frame(camera, stamp_ns, stamp_ns + 5_000_000, lambda image=image: image)
-
-
-def until(condition, timeout_s=60.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "nothing arrived"
-        time.sleep(0.02)
-
-
-def stamp_ns(message):
-    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
 
 def test_a_subscriber_gets_what_two_drivers_would_send(listener):
@@ -203,7 +194,7 @@ def test_signals_end_the_process_cleanly(listener, signals):
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     child = subprocess.Popen([sys.executable, "-c", CHILD], env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        until(lambda: listener.images["rgb"])
+        wait_until(lambda: listener.images["rgb"])
         for number in signals:
             child.send_signal(number)
         _, errors = child.communicate(timeout=30)

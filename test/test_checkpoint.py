@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pickles import Bomb
 from safetensors.torch import load_file
 
 from mmcfusion_ros.network.checkpoint import convert_checkpoint
@@ -176,16 +177,6 @@ class Wrapped:
 
     def __init__(self, tensors):
         self.tensors = tensors
-
-
-class Bomb:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 def without(key):

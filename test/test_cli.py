@@ -9,10 +9,10 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from image_pairs import write_noise_pairs
 
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.fusion.calibration import load_calibration
@@ -35,12 +35,7 @@ def exit_of(*arguments):
 
 @pytest.fixture
 def pairs(tmp_path):
-    rng = np.random.default_rng(0)
-    for part in ("ir", "vi"):
-        (tmp_path / "pairs" / part).mkdir(parents=True)
-        for i in range(4):
-            cv2.imwrite(str(tmp_path / "pairs" / part / f"{i}.png"), rng.integers(0, 256, (64, 72), dtype=np.uint8))
-    return tmp_path / "pairs"
+    return write_noise_pairs(tmp_path / "pairs", "0123", (64, 72))
 
 
 class TestTools:

@@ -292,6 +292,7 @@ def test_a_backend_that_fails_once_costs_frames_and_one_past_help_unconfigures_t
         rig.wait(lambda: rig.statuses[-1].level != b"\2")
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_finite_costs_frames_and_is_made_anew(random_lite):
     """PyTorch with real weights, of which one is lost after they were loaded."""
     torch = pytest.importorskip("torch")
@@ -309,6 +310,7 @@ def test_a_network_that_is_not_finite_costs_frames_and_is_made_anew(random_lite)
         assert not rig.errors()
 
 
+@pytest.mark.slow
 def test_the_fall_back_backend_takes_over(fault):
     with Bench(**QUICK, backend_attempts=2, fallback_backend="openvino") as bench:
         rig = bench.rig
@@ -350,6 +352,7 @@ def test_rgb_goes_out_while_the_backend_is_made_anew(fault, figure):
         assert not rig.errors()
 
 
+@pytest.mark.slow
 def test_the_watchdog_says_that_a_network_is_loading(fault):
     with Bench(**QUICK, watchdog_timeout=0.5) as bench:
         rig = bench.rig
@@ -403,6 +406,7 @@ def test_transitions_do_not_wait_for_the_frame_at_work(fault, transitions):
         assert not [*rig.errors(), *rig.warnings()]
 
 
+@pytest.mark.slow
 def test_a_network_is_not_loaded_beside_one_that_is_about_to_end(fault, monkeypatch):
     """After a cleanup that did not wait for the frame at work."""
     monkeypatch.setattr(fusion_node, "PATIENCE_S", 60.0)

@@ -152,7 +152,7 @@ def test_a_thermal_camera_that_stands_still():
         with running(lambda: bench.rig.publish(thermal_image())):
             bench.rig.wait(lambda: bench.rig.modes[-1] == "RGB_ONLY")
             (alone, fix), (problem, cure) = findings(bench)
-        assert alone == "the node runs on one camera: only RGB images go out, not fused (mode RGB_ONLY)"
+        assert alone == "the node runs on one camera: only RGB images are published, not fused (mode RGB_ONLY)"
         assert "what follows" in fix
         assert problem.startswith("the thermal camera sends the same picture again and again (")
         assert "restart the camera" in cure
@@ -166,7 +166,7 @@ def test_one_camera_is_dead(camera, silent, word):
         with running(lambda: rig.publish_one(camera)):
             rig.wait(lambda: rig.modes[-1] == f"{camera.upper()}_ONLY")
             (alone, _), (problem, _) = findings(bench)
-        assert alone.startswith(f"the node runs on one camera: only {word} images go out")
+        assert alone.startswith(f"the node runs on one camera: only {word} images are published")
         assert problem == f"no message comes on {rig.namespace}/{silent}/image_raw, though it has a publisher"
 
 
@@ -257,7 +257,7 @@ def test_not_active():
         assert not bench.rig.change("configure")
         problem, fix = only(bench)
         assert "it said: cannot configure: model file /no/such.xml does not exist" in problem
-        assert fix.startswith("put that right, then: ros2 lifecycle set")
+        assert fix.startswith("fix that, then: ros2 lifecycle set")
         bench.node.set_parameters([Parameter("model", value="lite")])
         assert bench.rig.change("configure")
         assert "is inactive, not active" in only(bench)[0]
@@ -277,7 +277,7 @@ def test_the_command_says_it_and_its_exit_status_tells(bench):
     with running(bench.rig.publish):
         healthy = doctor("--namespace", bench.rig.namespace)
     assert healthy.returncode == 0, healthy.stdout + healthy.stderr
-    assert healthy.stdout.startswith(f"OK       {bench.rig.full_name} put out ")
+    assert healthy.stdout.startswith(f"OK       {bench.rig.full_name} published ")
     ill = doctor("--name", "nobody")
     assert ill.returncode == 1
     assert ill.stdout.startswith("PROBLEM  there is no node /nobody")

@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from image_pairs import write_noise_pairs
 from report_runs import page_data
 
 from mmcfusion_ros.cli import main
@@ -35,13 +36,7 @@ PLAIN = EvaluationOptions()
 
 @pytest.fixture
 def folder(tmp_path):
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "set" / "test"
-    for spectrum in ("ir", "vi"):
-        (folder / spectrum).mkdir(parents=True)
-        for name in ("a", "b"):
-            cv2.imwrite(str(folder / spectrum / f"{name}.png"), rng.integers(0, 256, (64, 80), dtype=np.uint8))
-    return folder
+    return write_noise_pairs(tmp_path / "set" / "test", "ab")
 
 
 def read_grey(files):

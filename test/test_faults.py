@@ -1,5 +1,5 @@
 """Faults of cameras, clocks, networks and files against one running node over real DDS. After each of them good pairs
-must come out fused again; ``docs/survives.md`` has the table."""
+must come out fused again; ``results/faults.md`` has the table."""
 
 from __future__ import annotations
 
@@ -149,6 +149,7 @@ def test_message_loss(rig, figure, loss):
     assert 0 < len(rig.fused) - first <= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", ["thermal", "rgb"])
 def test_one_camera_at_ten_times_the_rate(bench, rig, figure, fast):
     """100 Hz beside 10 Hz: each frame of the slow one is fused with the one of its stamp, or its neighbour."""
@@ -241,6 +242,7 @@ def test_parameters_of_every_kind_while_it_fuses(rig):
         rig.fuse()
 
 
+@pytest.mark.slow
 def test_every_transition_after_every_other_in_every_state(rig):
     """Those that the state allows are done, the others refused."""
     done = {
@@ -261,6 +263,7 @@ def test_every_transition_after_every_other_in_every_state(rig):
     rig.logs.clear()
 
 
+@pytest.mark.slow
 def test_lifecycle_transitions_in_every_order_from_two_clients_at_once(bench, rig, figure):
     second = Rig(rig.context.get_domain_id(), rig.namespace, node_name="second_operator")
     answers: list[bool] = []
@@ -289,6 +292,7 @@ def test_lifecycle_transitions_in_every_order_from_two_clients_at_once(bench, ri
     rig.logs.clear()
 
 
+@pytest.mark.slow
 def test_model_files_are_truncated_and_replaced_while_running(tmp_path, private_cache):
     """A mapped file that shrinks would end the process."""
     files = [tmp_path / name for name in ("lite.xml", "lite.bin")]

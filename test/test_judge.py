@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from image_pairs import write_noise_pairs
 from report_runs import page_data
 
 from mmcfusion_ros.cli import main
@@ -47,12 +48,7 @@ def run(*arguments) -> object:
 @pytest.fixture
 def folder(tmp_path):
     """In a is somebody where the detector sees somebody, in b elsewhere, c has no labels."""
-    folder = tmp_path / "set" / "test"
-    rng = np.random.default_rng(0)
-    for spectrum in ("ir", "vi"):
-        (folder / spectrum).mkdir(parents=True)
-        for name in ("a", "b", "c"):
-            cv2.imwrite(str(folder / spectrum / f"{name}.png"), rng.integers(0, 256, (64, 80), dtype=np.uint8))
+    folder = write_noise_pairs(tmp_path / "set" / "test", "abc")
     (folder / "labels.json").write_text(json.dumps({"a": [["person", *SEEN]], "b": [["person", 50, 10, 70, 40]]}))
     return folder
 

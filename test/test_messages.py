@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,6 @@ from camera_messages import as_camera, raw
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from mmcfusion_ros.stream import messages
 from mmcfusion_ros.stream.messages import BadImage, BitDepth, fill_image, rgb_from_message, thermal_from_message
 
 READERS = [thermal_from_message, rgb_from_message]
@@ -38,7 +39,7 @@ def _check_fields(monkeypatch):
 
 @pytest.fixture
 def without_cv_bridge(monkeypatch):
-    monkeypatch.setattr(messages, "_cv_bridge", lambda: None)
+    monkeypatch.setitem(sys.modules, "cv_bridge", None)
 
 
 @pytest.fixture

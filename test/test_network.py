@@ -235,7 +235,7 @@ class TestMixingHead:
         torch.testing.assert_close(fused, expected)
 
     @pytest.mark.parametrize("fold", [2, 4])
-    def test_each_step_brings_the_image_nearer_to_the_stronger_gradient(self, fold):
+    def test_each_step_brings_the_image_nearer_to_thestronger_gradient(self, fold):
         """Untrained, with an open gate: the steps are plain gradient descent."""
         torch.manual_seed(0)
         thermal, visible = torch.rand(2, 1, 1, 32, 48) * 0.5 + 0.25
@@ -248,7 +248,7 @@ class TestMixingHead:
             torch.nn.init.constant_(head.to_mixture.bias[2 * fold**2 :], 20.0)
             features = torch.zeros(1, 16, 32 // fold, 48 // fold)
             fused = F.pixel_unshuffle(head(features, thermal, visible), fold)
-            distances.append((head.sobel(fused) - head._stronger_gradient(*folded)).square().mean().item())
+            distances.append((head.sobel(fused) - head.stronger_gradient(*folded)).square().mean().item())
         assert sorted(distances, reverse=True) == distances
         assert distances[3] < 0.7 * distances[0]
 
@@ -261,12 +261,12 @@ class TestMixingHead:
                 expected = cv2.Sobel(plane.numpy(), cv2.CV_32F, *derivative) / 8
                 np.testing.assert_allclose(response[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1e-6)
 
-    def test_the_stronger_gradient_of_each_pixel_is_seen(self):
+    def test_thestronger_gradient_of_each_pixel_is_seen(self):
         """Thermal rises to the right on the left half, visible falls more steeply downwards on the right half."""
         rows, columns = torch.meshgrid(torch.arange(12.0), torch.arange(24.0), indexing="ij")
         thermal, visible = 0.01 * columns * (columns < 12), 0.5 - 0.03 * rows * (columns >= 12)
         folded = (F.pixel_unshuffle(image[None, None], 4) for image in (thermal, visible))
-        horizontal, vertical = MixingHead(16, fold=4)._stronger_gradient(*folded).detach().chunk(2, dim=1)
+        horizontal, vertical = MixingHead(16, fold=4).stronger_gradient(*folded).detach().chunk(2, dim=1)
         for response, left, right in ((horizontal, 0.01, 0.0), (vertical, 0.0, -0.03)):
             full = F.pixel_shuffle(response, 4)[0, 0, 1:-1]
             torch.testing.assert_close(full[:, 1:10], torch.full((10, 9), left))

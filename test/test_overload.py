@@ -14,6 +14,7 @@ SECONDS, CYCLES = (60.0, 40) if NIGHTLY else (4.0, 3)
 LOADS = [(120, 480, 640)] + ([(300, 240, 320)] if NIGHTLY else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "height", "width"), LOADS)
 def test_latency_is_bounded_and_services_answer(figure, rate, height, width):
     with NodeProcess(small=False) as node:

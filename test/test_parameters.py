@@ -1,4 +1,4 @@
-"""The table of parameters: its checks, ``config/fusion.yaml``, the README."""
+"""The table of parameters: its checks, ``config/fusion.yaml``, ``docs/parameters.md``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from mmcfusion_ros.stream.parameters import PARAMETERS, Parameter, parameters_markdown, parameters_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "parameters.md"
 CONFIG = ROOT / "config" / "fusion.yaml"
 
 SWITCH = Parameter("switch", True, "")
@@ -104,7 +104,7 @@ def flat(values, prefix=""):
 
 def test_the_yaml_file_is_the_generated_one_and_complete():
     text = CONFIG.read_text(encoding="utf-8")
-    assert text == parameters_yaml(), "run: python -m mmcfusion_ros.cli parameters --format yaml > config/fusion.yaml"
+    assert text == parameters_yaml(), "run: python scripts/parameters.py"
     content = yaml.load(text, UniqueKeyLoader)
     values = dict(flat(content["/**"]["ros__parameters"]))
     assert values == {parameter.name: parameter.default for parameter in PARAMETERS}
@@ -118,14 +118,10 @@ def test_the_markdown_table():
     assert rows[0].startswith("| `autostart` | bool | `true` |")
 
 
-def test_the_readme_has_the_generated_table():
-    if not README.exists():
-        pytest.skip("there is no README.md yet")
-    found = re.search(r"<!-- parameters -->\n(.*?)<!-- /parameters -->", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert found, "README.md lacks the comments <!-- parameters --> and <!-- /parameters -->"
-    assert found[1].strip() == parameters_markdown().strip(), (
-        "run: python -m mmcfusion_ros.cli parameters --format markdown"
-    )
+def test_the_page_has_the_generated_table():
+    found = re.search(r"<!-- parameters -->\n(.*?)<!-- /parameters -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found, "docs/parameters.md lacks the comments <!-- parameters --> and <!-- /parameters -->"
+    assert found[1] == parameters_markdown(), "run: python scripts/parameters.py"
 
 
 def test_a_real_node_takes_the_file_and_describes_every_parameter():

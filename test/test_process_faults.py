@@ -26,6 +26,7 @@ def end(process: subprocess.Popen, number: signal.Signals = signal.SIGKILL) -> N
     process.wait()
 
 
+@pytest.mark.slow
 def test_node_and_cameras_are_killed_and_restarted_in_any_order(figure):
     """SIGKILL of the node while it starts, in each state of its lifecycle and while it fuses; SIGINT, SIGTERM and
     SIGKILL of the cameras; the node before and after the cameras."""
@@ -77,6 +78,7 @@ def detector(rig) -> subprocess.Popen:
     return process
 
 
+@pytest.mark.slow
 def test_a_detector_that_stands_still_or_is_killed_holds_up_nobody(figure):
     """It asks for reliable delivery, as the node offers it."""
     with NodeProcess() as node:
@@ -105,6 +107,7 @@ def in_small_folder(folder: str, size: str, fill: str, *command: object, then: s
     return ("unshare", "-m", "sh", "-c", script, "sh", *map(str, command))
 
 
+@pytest.mark.slow
 @needs_mount
 @pytest.mark.parametrize(
     ("then", "why"),
@@ -133,6 +136,7 @@ def test_a_benchmark_on_a_full_disk_is_one_line():
         main(["bench", "--frames", "1", "--size", "64x64", "--json", "/dev/full"])
 
 
+@pytest.mark.slow
 @needs_mount
 def test_a_recording_on_a_full_disk_is_one_line(tmp_path):
     record = (sys.executable, "-m", "mmcfusion_ros.cli", "record-demo", tmp_path / "bag", "--duration", "0.5")
@@ -144,6 +148,7 @@ def test_a_recording_on_a_full_disk_is_one_line(tmp_path):
     )
 
 
+@pytest.mark.slow
 @needs_mount
 def test_a_report_of_a_bag_on_a_full_disk_is_one_line(tmp_path):
     program, small = (sys.executable, "-m", "mmcfusion_ros.cli"), tmp_path / "small"
@@ -176,6 +181,7 @@ with Bench() as bench:
 """
 
 
+@pytest.mark.slow
 @needs_mount
 @pytest.mark.parametrize(("size", "fill"), [("160M", "0"), ("64k", "40")], ids=["while it runs", "before it starts"])
 def test_shared_memory_is_full(size, fill):

@@ -68,5 +68,5 @@ def test_these_rooms_need_no_ros_messages(room):
 def test_every_room_is_told_of():
     rooms = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()}
     assert rooms == {*KNOWS, "commands"}
-    table = (PACKAGE.parent / "README.md").read_text().partition("## Where things live")[2].partition("\n## ")[0]
+    table = (PACKAGE.parent / "docs" / "internals.md").read_text().partition("## Rooms")[2].partition("\n## ")[0]
     assert [room for room in rooms if f"`{room}`" not in table and f"/{room}`" not in table] == []

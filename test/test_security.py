@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pickles import Bomb
 
 from mmcfusion_ros.data.images import read_rgb, read_thermal
 from mmcfusion_ros.fusion import model_cache
@@ -84,16 +85,6 @@ def test_the_package_executes_no_data():
 def test_and_would_be_caught_at_it(line):
     assert offences(f"def f():\n    {line}")
     assert not offences("network.eval(); yaml.safe_load(f); torch.load(p, weights_only=True); np.load(p)")
-
-
-class Bomb:
-    """Leaves a mark when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self._mark = str(mark)
-
-    def __reduce__(self):
-        return os.mkdir, (self._mark,)
 
 
 LOADERS = {

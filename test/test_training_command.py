@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ import torch
 from image_pairs import write_pairs
 from safetensors import safe_open
 from safetensors.torch import load_file
+from waiting import wait_until
 
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.training.config import load_config
@@ -52,11 +52,13 @@ def finish(process):
 def start_and_wait_for_validations(count, out, *arguments, **process):
     """A run that validates after every step, at a moment when it did so at least ``count`` times."""
     running = start(out, *arguments, "validate_minutes=0", **process)
-    deadline, log = time.monotonic() + 60, out / "log.csv"
-    while not log.exists() or len(log.read_text().splitlines()) <= count:
+    log = out / "log.csv"
+
+    def has_validated():
         assert running.poll() is None, finish(running)
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return log.exists() and len(log.read_text().splitlines()) > count
+
+    wait_until(has_validated)
     return running
 
 

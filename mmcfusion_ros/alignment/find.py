@@ -78,13 +78,13 @@ def align(
     places, problem = _coarse(Level(pairs[:: (len(pairs) + 1) // 2], COARSE, valid), start, search, parameters)
     expected = places[0] if search == "wide" else start
     middle = Level(pairs, MIDDLE, valid)
-    result, rivalry = _best_place(middle, places, expected, parameters)
+    result, rivalry = best_place(middle, places, expected, parameters)
     problem = problem or rivalry
     if search != "none":
-        result, unsettled = _settled(middle, result, expected, parameters)
+        result, unsettled = settled(middle, result, expected, parameters)
         problem = problem or unsettled
     if finest >= FINE:
-        result, drift = _refined(middle, Level(pairs, FINE, valid), result, expected, parameters)
+        result, drift = refined(middle, Level(pairs, FINE, valid), result, expected, parameters)
         problem = problem or drift
     scale = 640 / rgb.shape[1]
     problem = problem or _problem(result, thermal.shape, rgb.shape)
@@ -147,7 +147,7 @@ def _coarse(level: Level, start: np.ndarray, search: Search, parameters: int) ->
     return places, ""
 
 
-def _best_place(level: Level, places: Sequence[np.ndarray], expected: np.ndarray, parameters: int) -> tuple[Fit, str]:
+def best_place(level: Level, places: Sequence[np.ndarray], expected: np.ndarray, parameters: int) -> tuple[Fit, str]:
     """The place that fits best at a finer scale, and whether another fits nearly as well."""
     fits = [fit(level, place, expected, min(parameters, 6)) for place in places]
     best = max(fits, key=lambda one: one.score)
@@ -156,7 +156,7 @@ def _best_place(level: Level, places: Sequence[np.ndarray], expected: np.ndarray
     return fit(level, best.homography, expected, parameters), "another place fits nearly as well" if close else ""
 
 
-def _settled(level: Level, found: Fit, expected: np.ndarray, parameters: int) -> tuple[Fit, str]:
+def settled(level: Level, found: Fit, expected: np.ndarray, parameters: int) -> tuple[Fit, str]:
     """The best of what is found from starts beside a fit, and whether most of them end elsewhere."""
     side = STEP_ASIDE * level.width / 640
     fits = [found]
@@ -169,7 +169,7 @@ def _settled(level: Level, found: Fit, expected: np.ndarray, parameters: int) ->
     return best, "" if spread < LARGEST_SPREAD else f"starts beside each other end {spread:.1f} pixels (of 640) apart"
 
 
-def _refined(middle: Level, fine: Level, found: Fit, expected: np.ndarray, parameters: int) -> tuple[Fit, str]:
+def refined(middle: Level, fine: Level, found: Fit, expected: np.ndarray, parameters: int) -> tuple[Fit, str]:
     """A fit at the fine scale, or where it moves far away that at the middle one, which is the steadier, and a problem.
 
     Each fit is one of two: the second has its edges from images that the first has put in place.

@@ -119,7 +119,7 @@ class Refiner:
             return [f"the cameras moved by more than {self.options.limit_px:g} px of 640: {status.reason}"]
         if status.residual_px > self.options.warn_px:
             advice = "following" if status.state == "following" else "calibrate again with mmcfusion calibrate"
-            return [f"thermal lies {status.residual_px:.1f} px of 640 beside RGB: {advice}"]
+            return [f"thermal is off by {status.residual_px:.1f} px of 640 from RGB: {advice}"]
         return []
 
     def report(self) -> dict[str, str]:

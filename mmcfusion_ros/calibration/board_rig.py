@@ -72,8 +72,8 @@ def rig_from_boards(pairs: Sequence[ImagePair], board: Board, plane_m: float | N
     views = find_boards(pairs, board)
     thermal_views = [(view.index, view.thermal) for view in views if view.thermal is not None]
     rgb_views = [(view.index, view.rgb) for view in views if view.rgb is not None]
-    thermal = _fitted(partial(_lens, "thermal", pairs[0][0].shape, board), thermal_views)
-    rgb = _fitted(partial(_lens, "rgb", pairs[0][1].shape, board), rgb_views)
+    thermal = fitted_views(partial(_lens, "thermal", pairs[0][0].shape, board), thermal_views)
+    rgb = fitted_views(partial(_lens, "rgb", pairs[0][1].shape, board), rgb_views)
     _refuse_bad_lens("thermal", thermal)
     _refuse_bad_lens("rgb", rgb)
     both = [(view.index, view.thermal, view.rgb) for view in views if view.thermal is not None and view.rgb is not None]
@@ -82,13 +82,13 @@ def rig_from_boards(pairs: Sequence[ImagePair], board: Board, plane_m: float | N
             f"no calibration: {len(both)} pairs show the {board} in both images, {LEAST_VIEWS} are needed; "
             "hold it where both cameras see all of it"
         )
-    rig = _fitted(partial(_rig, thermal, rgb, board), both)
+    rig = fitted_views(partial(_rig, thermal, rgb, board), both)
     _refuse_bad_rig(rig)
     plane_m = float(np.median(rig.distances_m)) if plane_m is None else plane_m
     return replace(rig, calibration=replace(rig.calibration, plane_distance=plane_m))
 
 
-def _fitted(fit: Callable[[list[_V]], _F], views: list[_V]) -> _F:
+def fitted_views(fit: Callable[[list[_V]], _F], views: list[_V]) -> _F:
     """The fit to the views that agree with each other, as long as enough of them do."""
     while True:
         fitted = fit(views)

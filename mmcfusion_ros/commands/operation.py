@@ -9,7 +9,7 @@ from mmcfusion_ros.commands.arguments import Commands, image_size
 
 
 def add_doctor(commands: Commands) -> None:
-    parser = commands.add_parser("doctor", help="why a running node puts out no fused image, and what to do")
+    parser = commands.add_parser("doctor", help="why a running node publishes no fused image, and what to do")
     parser.add_argument("--namespace", default="/", help="of the node")
     parser.add_argument("--name", default="mmcfusion", help="of the node")
     parser.add_argument("--seconds", type=float, default=3.0, help="for how long to look on")

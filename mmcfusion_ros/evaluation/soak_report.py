@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +11,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import psutil
+from scipy.stats import theilslopes
 
 from mmcfusion_ros.stream.mode import Mode
 
@@ -22,7 +22,6 @@ RECOVERED_SHARE = 0.7
 RATE_WINDOW_S = 1.0
 WARM_UP_SHARE = 1 / 6
 SHORTEST_JUDGED_MIN = 10.0
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MODES = get_args(Mode)
 
 
@@ -39,39 +38,34 @@ def sample_process(pid: int) -> dict[str, float]:
     """Resident memory, threads, file descriptors and shared-memory files.
 
     ``rss_mb`` is ``own_mb``, the heap and the shared memory of the process, and pages of programs and libraries, which
-    the kernel drops and maps again as other processes have it read them. Raises ``OSError`` if it has ended.
+    the kernel drops and maps again as other processes read them. Raises ``psutil.NoSuchProcess`` if it has ended.
     """
-    proc = Path(f"/proc/{pid}")
-    status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
-    kib = {name: int(status[name].split()[0]) for name in ("VmRSS", "RssAnon", "RssShmem")}
+    process = psutil.Process(pid)
+    maps = process.memory_maps()
+    shared = [area for area in maps if area.path.startswith("/dev/shm/")]
+    own = sum(area.anonymous for area in maps) + sum(area.rss for area in shared)
     return {
-        "rss_mb": round(kib["VmRSS"] / 1024, 2),
-        "own_mb": round((kib["RssAnon"] + kib["RssShmem"]) / 1024, 2),
-        "threads": int(status["Threads"]),
-        "file_descriptors": len(list((proc / "fd").iterdir())),
-        "shared_memory_segments": len(set(re.findall(r"/dev/shm/\S+", (proc / "maps").read_text()))),
+        "rss_mb": round(process.memory_info().rss / 2**20, 2),
+        "own_mb": round(own / 2**20, 2),
+        "threads": process.num_threads(),
+        "file_descriptors": process.num_fds(),
+        "shared_memory_segments": len(shared),
     }
 
 
 def cpu_seconds(pid: int) -> float:
     """Processor time that a process has used; 0 if it has ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return times.user + times.system
 
 
 def machine_cpu_seconds() -> float:
     """Busy processor time of the whole machine since its start."""
-    user, nice, system, _idle, _wait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
-    return (user + nice + system + irq + softirq) / TICKS_PER_S
-
-
-def theil_sen_slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """The median of the slopes between all pairs of points (Sen, JASA 63, 1968): outliers do not move it."""
-    slopes = [(y[j] - y[i]) / (x[j] - x[i]) for i, j in itertools.combinations(range(len(x)), 2) if x[j] != x[i]]
-    return float(np.median(slopes)) if slopes else 0.0
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system + times.irq + times.softirq
 
 
 def recovery_s(arrivals_s: Sequence[float], fault: Fault, until_s: float) -> float | None:
@@ -116,8 +110,9 @@ def soak_report(
     }
     warm = [sample for sample in samples if sample["minute"] >= WARM_UP_SHARE * minutes]
     minute = [sample["minute"] for sample in warm]
-    slopes = {key: 60 * theil_sen_slope(minute, [sample[key] for sample in warm]) for key in ("own_mb", "rss_mb")}
-    long_enough = minutes >= SHORTEST_JUDGED_MIN
+    slopes = None
+    if minutes >= SHORTEST_JUDGED_MIN and len(warm) > 1:
+        slopes = {key: 60 * theilslopes([s[key] for s in warm], minute).slope for key in ("own_mb", "rss_mb")}
     return {
         "faults": dict(sorted(Counter(f.kind for f in faults).items())),
         "recovery_s": {
@@ -127,9 +122,9 @@ def soak_report(
         },
         "late": late,
         "errors": dict(errors),
-        "slope_mb_per_h": {key: round(slope, 3) for key, slope in slopes.items()} if long_enough else None,
+        "slope_mb_per_h": slopes and {key: round(float(slope), 3) for key, slope in slopes.items()},
         "verdict": {
-            "memory": bool(slopes["own_mb"] < MAX_SLOPE_MB_PER_H) if long_enough else None,
+            "memory": slopes and bool(slopes["own_mb"] < MAX_SLOPE_MB_PER_H),
             "no_errors": not errors,
             "rate_back_within_1_s": not late and bool(judged),
         },

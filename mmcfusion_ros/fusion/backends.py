@@ -64,7 +64,7 @@ def create_backend(
         raise ValueError(f"{threads} threads; give a number, or 0 for all processors")
     reason = "as configured"
     if backend == "auto":
-        backend, reason = _choose(model, device)
+        backend, reason = choose_backend(model, device)
     if backend == "torch":
         if not _installed("torch"):
             raise BackendError("backend 'torch' needs PyTorch, timm and safetensors; install them or use 'openvino'")
@@ -82,12 +82,13 @@ def create_backend(
     return OpenVINOBackend(model, precision, threads), reason
 
 
-def _choose(model: ModelFiles, device: str) -> tuple[str, str]:
+def choose_backend(model: ModelFiles, device: str) -> tuple[str, str]:
+    """What ``auto`` stands for, and why."""
     if device == "cuda":
         return "torch", "device 'cuda' was asked for"
     if model.safetensors is None:
         return "openvino", "an exported graph runs on OpenVINO only"
-    if device == "auto" and _installed("torch") and _has_nvidia_driver():
+    if device == "auto" and _installed("torch") and has_nvidia_driver():
         import torch
 
         if torch.cuda.is_available():
@@ -101,6 +102,6 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _has_nvidia_driver() -> bool:
+def has_nvidia_driver() -> bool:
     """Cheap: importing torch only to learn that there is no GPU would cost seconds and hundreds of MB."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or any(Path("/dev").glob("nvhost-gpu")) or Path("/dev/nvgpu").exists()

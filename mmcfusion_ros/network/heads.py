@@ -59,7 +59,7 @@ class MixingHead(nn.Module):
         """Features ``B x C x H/fold x W/fold`` and the sources ``B x 1 x H x W`` to an image ``B x 1 x H x W``."""
         thermal, visible = F.pixel_unshuffle(thermal, self.fold), F.pixel_unshuffle(visible, self.fold)
         brighter, difference = torch.maximum(thermal, visible), thermal - visible
-        gradient = self._stronger_gradient(thermal, visible)
+        gradient = self.stronger_gradient(thermal, visible)
         hidden = self.hidden(torch.cat((features, 8 * gradient, brighter, difference), dim=1))
         weight, correction, gate = self.to_mixture(hidden).split(self.pixels, dim=1)
         weight = torch.sigmoid(weight + self.preference * difference)
@@ -70,7 +70,7 @@ class MixingHead(nn.Module):
         not_black = (255 * brighter).clamp(0, 1)
         return F.pixel_shuffle(fused * not_black, self.fold)
 
-    def _stronger_gradient(self, thermal: Tensor, visible: Tensor) -> Tensor:
+    def stronger_gradient(self, thermal: Tensor, visible: Tensor) -> Tensor:
         """Of each pixel (``B x n x h x w`` to ``B x 2n x h x w``: horizontal, vertical)."""
         of_thermal, of_visible = self.sobel(thermal), self.sobel(visible)
         stronger = (_squared_norm(of_thermal) > _squared_norm(of_visible)).to(thermal.dtype)

@@ -33,7 +33,7 @@ class Metadata:
         if (graph := texts.get("graph", "1")) != str(variant.graph):
             raise ValueError(
                 f"{source} is made for graph {graph} of variant {variant.name}, this version has graph "
-                f"{variant.graph}; take the weights that come with it, or train and export anew"
+                f"{variant.graph}; use the weights shipped with it, or train and export again"
             )
         polarity = texts.get("thermal_polarity", POLARITIES[0])
         if polarity not in POLARITIES:

@@ -1,4 +1,4 @@
-"""The node's parameters, declared once: validation, ``config/fusion.yaml`` and the README table come from here."""
+"""The parameters of the node, in one table: checks, ``config/fusion.yaml`` and ``docs/parameters.md`` come from it."""
 
 from __future__ import annotations
 
@@ -65,183 +65,216 @@ LOSS_POLICIES = ("pass_through", "hold")
 RELIABILITIES = ("best_effort", "reliable")
 
 PARAMETERS = (
-    Parameter("autostart", True, "configure and activate at start; switch it off for a lifecycle manager"),
+    Parameter("autostart", True, "configure and activate at start; false: a lifecycle manager does it"),
     Parameter(
         "output.purpose",
         "detection",
-        "what the fused image is for: detection (detectors trained on photographs; warm is dark) or display (eyes, and "
-        "detectors trained on white-hot images)",
+        "use of the fused image: detection (detectors trained on photographs; warm is dark) or display (eyes, and "
+        "detectors trained on white-hot images; warm is bright)",
         choices=tuple(PURPOSES),
     ),
     Parameter(
         "model",
         "auto",
-        "auto: the one made for output.purpose ("
+        "auto: the weights for output.purpose ("
         + ", ".join(f"{model} for {purpose}" for purpose, model in PURPOSES.items())
-        + "); else name of a shipped model, or path of a .safetensors or OpenVINO .xml file",
+        + "); or the name of a shipped model, or the path of a .safetensors or OpenVINO .xml file",
     ),
-    Parameter("backend", "auto", "what runs the network", choices=BACKENDS),
-    Parameter("device", "auto", "where it runs; cuda is an error where there is none", choices=DEVICES),
-    Parameter("precision", "auto", "of the network's arithmetic; auto: the fastest the device has", choices=PRECISIONS),
-    Parameter("threads", 0, "processors for the network and for OpenCV, each; 0: all", low=0, high=256),
+    Parameter("backend", "auto", "library that runs the network", choices=BACKENDS),
+    Parameter("device", "auto", "device of the network; cuda fails if there is no CUDA device", choices=DEVICES),
+    Parameter(
+        "precision", "auto", "arithmetic of the network; auto: the fastest that the device supports", choices=PRECISIONS
+    ),
+    Parameter("threads", 0, "threads of the network and of OpenCV, each; 0: one per processor", low=0, high=256),
     Parameter(
         "fallback_backend",
         "none",
-        "runs the network on the CPU once backend has failed for good; none: the node goes to unconfigured",
+        "runs the network on the CPU after backend_attempts failures; none: the node becomes unconfigured",
         choices=("none", *BACKENDS[1:]),
     ),
-    Parameter("backend_attempts", 5, "failures of a backend in a row that end it", low=1, high=100),
+    Parameter("backend_attempts", 5, "failures in a row after which the backend is given up", low=1, high=100),
     Parameter(
-        "watchdog_timeout", 10.0, "time at one frame that is reported and ends the wait, in s", low=0.1, high=600
+        "watchdog_timeout",
+        10.0,
+        "time for one frame after which the network counts as stuck and is reported, in s",
+        low=0.1,
+        high=600,
     ),
-    Parameter("warm_up_width", 640, "RGB width that the network is made ready for at configure", low=32, high=4096),
-    Parameter("warm_up_height", 480, "RGB height that the network is made ready for at configure", low=32, high=4096),
-    Parameter("denoise", True, "take out noise before the network, where it is much beside the contrast"),
+    Parameter(
+        "warm_up_width", 640, "RGB width for which the network is compiled at configure, in pixels", low=32, high=4096
+    ),
+    Parameter(
+        "warm_up_height", 480, "RGB height for which the network is compiled at configure, in pixels", low=32, high=4096
+    ),
+    Parameter(
+        "denoise", True, "filter the images before the network if their noise is high compared with their contrast"
+    ),
     Parameter("output_encoding", "rgb8", "encoding of fused/image_raw", choices=("rgb8", "bgr8", "mono8")),
     Parameter(
         "display.max_rate",
         5.0,
-        "of display/image_raw, in Hz; it is there with output.purpose detection, and fused while somebody subscribes",
+        "largest rate of display/image_raw, in Hz; the topic exists if output.purpose is detection",
         low=0.1,
         high=60,
     ),
-    Parameter("publish_compressed", False, "publish fused/image_raw/compressed (JPEG) too"),
-    Parameter("jpeg_quality", 90, "of fused/image_raw/compressed", low=1, high=100),
-    Parameter("rgb.transport", "raw", "compressed: subscribe to rgb/image_raw/compressed instead", choices=TRANSPORTS),
-    Parameter("rgb.min_rate", 0.0, "rate below which diagnostics warn, in Hz; 0: any", low=0, high=1000),
-    Parameter(
-        "thermal.transport", "raw", "compressed: subscribe to thermal/image_raw/compressed instead", choices=TRANSPORTS
-    ),
-    Parameter("thermal.min_rate", 0.0, "rate below which diagnostics warn, in Hz; 0: any", low=0, high=1000),
+    Parameter("publish_compressed", False, "also publish fused/image_raw/compressed (JPEG)"),
+    Parameter("jpeg_quality", 90, "JPEG quality of fused/image_raw/compressed", low=1, high=100),
+    Parameter("rgb.transport", "raw", "compressed: subscribe to rgb/image_raw/compressed", choices=TRANSPORTS),
+    Parameter("rgb.min_rate", 0.0, "diagnostics warn below this rate, in Hz; 0: never", low=0, high=1000),
+    Parameter("thermal.transport", "raw", "compressed: subscribe to thermal/image_raw/compressed", choices=TRANSPORTS),
+    Parameter("thermal.min_rate", 0.0, "diagnostics warn below this rate, in Hz; 0: never", low=0, high=1000),
     Parameter(
         "thermal.scaling",
         "auto",
-        "to 8 bits: percentile follows the scene, fixed maps thermal.fixed_low..fixed_high, equalize shares out the "
-        "grey values by need, so that people stay visible beside hot things; auto: percentile, but 8 bits stay as they "
-        "are unless their span is narrow",
+        "to 8 bits: percentile follows the scene; fixed maps thermal.fixed_low..fixed_high; equalize gives more grey "
+        "values to frequent temperatures, so that people stay visible beside hot things; auto: percentile, but 8-bit "
+        "images are not changed unless their span is narrow",
         choices=MODES,
     ),
-    _thermal("low_percentile", "share of pixels, in %, that become black"),
-    _thermal("high_percentile", "share of pixels, in %, below white"),
-    _thermal("min_span", "least range that is spread, in counts; 20 times the noise; of 8-bit images it is 8"),
-    _thermal("smoothing", "share of the former range that is kept at each frame while the scene drifts"),
-    _thermal("plateau", "equalize: most that one temperature counts, to the average"),
-    _thermal("fixed_low", "counts or Celsius that become black with scaling fixed"),
-    _thermal("fixed_high", "counts or Celsius that become white with scaling fixed"),
+    _thermal("low_percentile", "this share of the pixels becomes black, in %"),
+    _thermal("high_percentile", "this share of the pixels stays below white, in %"),
+    _thermal(
+        "min_span",
+        "smallest range that is mapped to 0..255, in counts, about 20 times the noise; for 8-bit images it is 8",
+    ),
+    _thermal("smoothing", "weight of the previous range at each frame while the scene drifts; 0: no smoothing in time"),
+    _thermal("plateau", "equalize: limit of a histogram bin, as a multiple of the average bin"),
+    _thermal("fixed_low", "scaling fixed: this value becomes black, in counts or degrees Celsius"),
+    _thermal("fixed_high", "scaling fixed: this value becomes white, in counts or degrees Celsius"),
     _thermal(
         "kelvin_per_count",
-        "0.01 for centikelvin, 0.04 for TLinear low: thermal.fixed_* are Celsius; 0: they are counts, but Celsius for "
-        "float images, which hold kelvin or Celsius",
+        "kelvin per count (0.01: centikelvin; 0.04: TLinear low): thermal.fixed_* are Celsius; 0: they are counts; "
+        "float images contain kelvin or Celsius, and thermal.fixed_* are Celsius",
     ),
     _thermal("kelvin_at_zero", "temperature of count 0, in K"),
-    Parameter("thermal.polarity", "white_hot", "how the camera sends warm things", choices=POLARITIES),
+    Parameter(
+        "thermal.polarity",
+        "white_hot",
+        "polarity of the camera: white_hot if warm things are bright",
+        choices=POLARITIES,
+    ),
     Parameter(
         "thermal.palette",
         "white_hot",
-        "of a camera that sends colours: white_hot, ironbow, rainbow, or a picture of its colour bar, cold to hot",
+        "colours of the camera: white_hot, ironbow, rainbow, or the path of a picture of its colour bar, cold to hot",
     ),
     _thermal("crop_top", "rows of telemetry above the image"),
     _thermal("crop_bottom", "rows of telemetry below the image"),
     Parameter(
         "thermal.rotate",
         ThermalOptions.rotate,
-        "clockwise turn that brings the image of a camera mounted turned upright, in degrees",
+        "clockwise rotation that brings the image upright, in degrees",
         choices=ROTATIONS,
     ),
     Parameter(
         "thermal.flip",
         ThermalOptions.flip,
-        "of a camera that looks into a mirror, after the turn: horizontal exchanges left and right, vertical top and "
-        "bottom",
+        "mirroring after the rotation: horizontal exchanges left and right, vertical top and bottom",
         choices=FLIPS,
     ),
-    Parameter("thermal.replace_bad_pixels", True, "find dead and stuck pixels, and replace them"),
+    Parameter("thermal.replace_bad_pixels", True, "find and replace dead and stuck pixels"),
     Parameter(
         "thermal.frozen_policy",
         "pass_through",
-        "of pairs whose thermal frame only repeats an old one (shutter): pass_through publishes RGB, mode RGB_ONLY; "
-        "of thermal frames alone: only fuse publishes old ones",
+        "if the thermal camera repeats an old frame (shutter): pass_through publishes RGB with mode RGB_ONLY, fuse "
+        "fuses the old frame, drop drops the pair; without RGB images, only fuse publishes the old frame",
         choices=FROZEN_POLICIES,
     ),
     Parameter(
         "thermal.frozen_after",
         0.15,
-        "time for which a camera with noise may repeat a picture, in s; one without noise may for ever",
+        "a camera with noise counts as frozen after repeating a frame for this time, in s",
         low=0,
         high=60,
     ),
     Parameter(
         "registration.type",
         "identity",
-        "identity: both cameras see the same field; homography, calibrated: registration.file says where they look",
+        "identity: both cameras see the same field of view; homography, calibrated: as in registration.file",
         choices=get_args(Kind),
     ),
-    Parameter("registration.file", "", "YAML file of the calibration, see config/calibration.example.yaml"),
+    Parameter("registration.file", "", "path of the calibration, a YAML file as config/calibration.example.yaml"),
     Parameter(
         "registration.refine",
         "off",
-        "monitor: report how far thermal lies beside RGB; correct: follow it slowly too",
+        "monitor: report the misalignment of thermal to RGB; correct: also correct it slowly",
         choices=REFINEMENT_MODES,
     ),
     Parameter("registration.refine_period", 1.0, "time between two estimates, in s", low=0.1, high=60),
-    Parameter("registration.refine_warn", 4.0, "misalignment that warns, in pixels of 640 across", low=0.5, high=100),
+    Parameter(
+        "registration.refine_warn",
+        4.0,
+        "diagnostics warn above this misalignment, in pixels of an image 640 wide",
+        low=0.5,
+        high=100,
+    ),
     Parameter(
         "output_rate",
         "pairs",
-        "pairs: one fused image for each pair of frames that are each other's nearest; rgb: one for every RGB frame, "
-        "with the nearest thermal frame that has come",
+        "pairs: one fused image for each pair of nearest frames; rgb: one for every RGB frame, with the nearest "
+        "thermal frame that has arrived",
         choices=OUTPUT_RATES,
     ),
-    Parameter("pairing.slop", 0.05, "largest stamp difference of a pair, in s, inclusive", low=0, high=10),
+    Parameter("pairing.slop", 0.05, "largest stamp difference of a pair, in s", low=0, high=10),
     Parameter(
         "pairing.thermal_hold",
         0.2,
-        "output_rate rgb: oldest thermal frame that is fused, in s; beyond it RGB is published alone",
+        "output_rate rgb: largest age of a thermal frame that is fused, in s; beyond it RGB is published alone",
         low=0,
         high=60,
     ),
     Parameter(
         "pairing.stamps",
         "header",
-        "header: the cameras' stamps; arrival: the time of arrival instead, for cameras whose stamps are useless",
+        "header: the stamps of the cameras; arrival: the time of arrival, for cameras without usable stamps",
         choices=STAMPS,
     ),
-    Parameter("pairing.thermal_offset", 0.0, "added to thermal stamps before comparing, in s", low=-1e10, high=1e10),
+    Parameter("pairing.thermal_offset", 0.0, "added to the thermal stamps before pairing, in s", low=-1e10, high=1e10),
     Parameter(
         "pairing.max_wait",
         0.15,
-        "longest wait for a nearer frame once a pair is there, in s; it ends when the frame should have come, by what "
-        "is learnt of the camera's latency",
+        "longest wait for a nearer frame after a pair is found, in s; it ends earlier, when that frame should have "
+        "arrived by the learnt latency of its camera",
         low=0,
         high=10,
     ),
     Parameter(
         "pairing.max_age",
         2.0,
-        "oldest frame on arrival, oldest image that is published, and longest wait for a partner, in s; 0: any",
+        "largest age of a frame on arrival, and longest wait for its partner, in s; 0: no limit",
         low=0,
         high=60,
     ),
-    Parameter("pairing.queue_size", 30, "frames of one camera that may wait for a partner", low=1, high=1000),
-    Parameter("stall_timeout", 1.0, "silence of a camera that is reported, and its loss, in s", low=0.05, high=60),
+    Parameter(
+        "pairing.queue_size", 30, "largest number of frames of one camera that wait for a partner", low=1, high=1000
+    ),
+    Parameter(
+        "stall_timeout",
+        1.0,
+        "a camera without usable images for this time is reported as lost, in s",
+        low=0.05,
+        high=60,
+    ),
     Parameter(
         "on_thermal_loss",
         "pass_through",
-        "without thermal images that pair and fuse: publish the RGB images alone, or hold (publish nothing)",
+        "if thermal is lost: publish the RGB images (pass_through) or nothing (hold)",
         choices=LOSS_POLICIES,
     ),
     Parameter(
         "on_rgb_loss",
         "pass_through",
-        "without RGB images: publish the thermal ones alone, on the RGB pixel grid, or hold (publish nothing)",
+        "if RGB is lost: publish the thermal images on the RGB pixel grid (pass_through) or nothing (hold)",
         choices=LOSS_POLICIES,
     ),
-    Parameter("recovery_pairs", 3, "good pairs in a row after a loss that resume fusion", low=1, high=1000),
-    Parameter("trace_file", "", "file for the stage times of every frame, in Chrome's trace format; empty: none"),
-    Parameter("qos.input_reliability", "best_effort", "of the subscriptions", choices=RELIABILITIES),
-    Parameter("qos.input_depth", 5, "of the subscriptions", low=1, high=100),
-    Parameter("qos.output_reliability", "reliable", "of the publishers", choices=RELIABILITIES),
-    Parameter("qos.output_depth", 5, "of the publishers", low=1, high=100),
+    Parameter("recovery_pairs", 3, "good pairs in a row before fusion resumes after a loss", low=1, high=1000),
+    Parameter(
+        "trace_file", "", "path of a file for the stage times of every frame, in Chrome's trace format; empty: none"
+    ),
+    Parameter("qos.input_reliability", "best_effort", "reliability of the subscriptions", choices=RELIABILITIES),
+    Parameter("qos.input_depth", 5, "history depth of the subscriptions", low=1, high=100),
+    Parameter("qos.output_reliability", "reliable", "reliability of the publishers", choices=RELIABILITIES),
+    Parameter("qos.output_depth", 5, "history depth of the publishers", low=1, high=100),
 )
 
 
@@ -262,7 +295,7 @@ def parameters_yaml() -> str:
 
 
 def parameters_markdown() -> str:
-    """The README's table."""
+    """The table of ``docs/parameters.md``."""
     rows = ["| parameter | type | default | values | what it does |", "|---|---|---|---|---|"]
     for p in PARAMETERS:
         rows.append(f"| `{p.name}` | {p.type_name} | `{_yaml(p.default)}` | {p.range_text} | {p.description} |")

@@ -1,4 +1,4 @@
-"""Tells in plain words why a running fusion node puts out no fused image, or only one camera's, and what to do."""
+"""Explains why a running fusion node publishes no fused image, or only one camera's, and what to do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_doctor(name: str, namespace: str, seconds: float) -> bool:
     for finding in findings:
         print(f"PROBLEM  {finding.problem}\n  FIX    {finding.fix}")
     if not findings:
-        print(f"OK       {patient.full_name} put out {patient.new('fused')} fused images meanwhile: {patient.message}")
+        print(f"OK       {patient.full_name} published {patient.new('fused')} fused images: {patient.message}")
     return not findings
 
 
@@ -78,7 +78,7 @@ def _not_active(patient: Patient, state: str) -> Finding:
     why = f"; it said: {patient.logs[-1]}" if patient.logs else ""
     step = NEXT_STEP.get(state)
     fix = f"ros2 lifecycle set {patient.full_name} {step}" if step else "restart it"
-    return Finding(f"{patient.full_name} is {state}, not active{why}", f"put that right, then: {fix}" if why else fix)
+    return Finding(f"{patient.full_name} is {state}, not active{why}", f"fix that, then: {fix}" if why else fix)
 
 
 def _causes(patient: Patient) -> list[Finding]:
@@ -96,8 +96,9 @@ def _causes(patient: Patient) -> list[Finding]:
 def _alone(patient: Patient) -> list[Finding]:
     if patient.mode not in ALONE:
         return []
-    problem = f"the node runs on one camera: only {ALONE[patient.mode]} images go out, not fused (mode {patient.mode})"
-    return [Finding(problem, "put right what follows; it fuses again by itself")]
+    camera, mode = ALONE[patient.mode], patient.mode
+    problem = f"the node runs on one camera: only {camera} images are published, not fused (mode {mode})"
+    return [Finding(problem, "fix what follows; fusion then resumes by itself")]
 
 
 def _input_findings(patient: Patient, stream: Stream) -> list[Finding]:
