@@ -51,12 +51,12 @@ class Blindness:
         whole side of it.
         """
         strict = RECOVERY if self.reason else 1.0
-        self.reset()
+        self.reason, self.hidden, self.weight = "", 0.0, None
         blocks = _blocks(thermal)
         lost = blocks >= CLIPPED
         if dead is not None:
             lost |= _blocks(255 * dead.astype(np.uint8)) > HALF
-        if (lost_part := _large_part(lost)) is not None:
+        if lost.any() and (lost_part := _large_part(lost)) is not None:
             self.hidden = float(lost_part.mean())
             self.weight = _weight(lost_part, thermal.shape)
             blocks[lost_part] = blocks[~lost_part].mean() if not lost_part.all() else 0

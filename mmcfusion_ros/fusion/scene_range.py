@@ -44,14 +44,17 @@ class SceneRange:
         first one, after a change of gain, before and after a warm shutter.
         """
         low, high = self._range_of(sample)
-        before, self._quartiles = self._quartiles, [quantile(sample, share) for share in (0.25, 0.5, 0.75)]
+        before, self._quartiles = self._quartiles, [float(sample[len(sample) * part // 4]) for part in (1, 2, 3)]
         if self.ends is None:
             self.ends = low, high
             return True
         old_low, old_high = self.ends
         keep = self.smoothing
         smooth = keep * old_low + (1 - keep) * low, keep * old_high + (1 - keep) * high
-        jumps = self._clips(sample, *smooth) or self._jumps(before, high - low, old_high - old_low)
+        # What that range would clip, beyond what the percentiles do.
+        inside = np.searchsorted(sample, smooth[1], "right") - np.searchsorted(sample, smooth[0])
+        clipped = (self.high_percentile - self.low_percentile) / 100 - inside / sample.size
+        jumps = bool(clipped > LARGEST_CLIPPED) or self._jumps(before, high - low, old_high - old_low)
         if jumps:
             self.ends = low, high
         elif max(abs(low - old_low), abs(high - old_high)) > STILL * (old_high - old_low):
@@ -71,12 +74,6 @@ class SceneRange:
             share = min(max((span - NARROW) / (WIDE - NARROW), 0.0), 1.0)
             low, high = ((1 - share) * end + share * full for end, full in zip((low, high), FULL, strict=True))
         return low, high
-
-    def _clips(self, sample: np.ndarray, low: float, high: float) -> bool:
-        """Whether that range would clip far more of the frame than the percentiles do."""
-        inside = np.searchsorted(sample, high, "right") - np.searchsorted(sample, low)
-        intended = 1 - (self.high_percentile - self.low_percentile) / 100
-        return bool(1 - inside / sample.size > intended + LARGEST_CLIPPED)
 
     def _jumps(self, before: list[float], span: float, old_span: float) -> bool:
         """Whether most of the frame is elsewhere in the range than it was, or fills far less of it."""

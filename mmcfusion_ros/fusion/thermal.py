@@ -154,12 +154,20 @@ class ThermalScaler:
         is left of it.
         """
         options = self.options
-        thermal = self._crop(thermal)
-        thermal, unit = as_counts(thermal, options.kelvin_per_count, options.kelvin_at_zero)
+        unit: Unit = "counts"
+        bottom = len(thermal) - options.crop_bottom
+        if options.crop_top >= bottom:
+            raise ValueError(
+                f"thermal image of {len(thermal)} rows; crop_top {options.crop_top} and crop_bottom "
+                f"{options.crop_bottom} leave nothing of it"
+            )
+        thermal = thermal[options.crop_top : bottom]
+        if thermal.dtype not in (np.uint8, np.uint16):
+            thermal, unit = as_counts(thermal, options.kelvin_per_count, options.kelvin_at_zero)
         if unit != self._unit:
             self._unit = unit
             self.reset()
-        return turned(thermal, options.rotate, options.flip)
+        return turned(thermal, options.rotate, options.flip) if options.rotate or options.flip != "none" else thermal
 
     def __call__(self, thermal: np.ndarray) -> np.ndarray:
         """What :meth:`upright` gives, ``H x W`` uint16 counts, ``H x W`` uint8 or ``H x W x 3`` uint8 (red first), to
@@ -200,15 +208,6 @@ class ThermalScaler:
         self._foreign = self._palette.distance(sparse)
         return self._palette.luminance(rgb)
 
-    def _crop(self, thermal: np.ndarray) -> np.ndarray:
-        top, bottom = self.options.crop_top, len(thermal) - self.options.crop_bottom
-        if top >= bottom:
-            raise ValueError(
-                f"thermal image of {len(thermal)} rows; crop_top {self.options.crop_top} and crop_bottom "
-                f"{self.options.crop_bottom} leave nothing of it"
-            )
-        return thermal[top:bottom]
-
     def _scale(self, thermal: np.ndarray) -> np.ndarray:
         if self.options.mode != "fixed":
             sample = live_part(ordered_sample(thermal))
@@ -217,7 +216,7 @@ class ThermalScaler:
                     self._curve = None
                 if self.options.mode == "equalize":
                     self._equalize(sample)
-        low, high = self.range or (DEAD, SATURATED)
+        low, high = self._scene.ends or (DEAD, SATURATED)
         if self._curve is not None:
             return self._table[thermal]
         if thermal.dtype == np.uint8 and (low, high) == FULL:
