@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mmcfusion_ros.fusion.network import Network
@@ -18,6 +16,7 @@ from mmcfusion_ros.ros.diagnostics import status_message
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.node_parameters import qos_profile
 from mmcfusion_ros.ros.outputs import Outputs
+from mmcfusion_ros.ros.subscriber import Subscriber
 from mmcfusion_ros.ros.worker import FrameWorker
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.mode import Mode, ModeSwitch
@@ -61,7 +60,7 @@ class Session:
             *(settings.pairing(), node.get_clock(), pipeline, outputs, self._modes, self._health, self._display),
             on_given_up,
         )
-        self._subscriptions: list[Subscription] = []
+        self._images: list[Subscriber] = []
         self._infos: list[CameraInfoSubscription] = []
         try:
             self._subscribe()
@@ -129,27 +128,24 @@ class Session:
 
     def _subscribe(self) -> None:
         """To the images and ``camera_info`` of both cameras."""
-
-        def subscribe(message_type: type, topic: str, callback: Callable[[Any], None]) -> None:
-            self._subscriptions.append(self._node.create_subscription(message_type, topic, callback, self._qos))
-
         for stream in STREAMS:
             topic = self._image_topic(stream)
             message_type = CompressedImage if topic.endswith("compressed") else Image
-            subscribe(message_type, topic, partial(self._worker.take, stream=stream))
+            self._images.append(Subscriber(self._node, message_type, topic, qos_profile=self._qos))
+            self._images[-1].registerCallback(self._worker.take, stream)
             take_info = partial(self._take_camera_info, stream=stream)
             self._infos.append(CameraInfoSubscription(self._node, f"{stream}/camera_info", take_info, self._qos))
 
     def _unsubscribe(self) -> None:
         while self._infos:
             self._infos.pop().close()
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
+        while self._images:
+            self._node.destroy_subscription(self._images.pop().sub)
 
     def _unheard(self) -> list[str]:
         """Publishers that cannot be heard, and cameras that share a topic, by name."""
         problems = []
-        for topic in (*(images.topic_name for images in self._subscriptions), *(info.topic for info in self._infos)):
+        for topic in (*(images.sub.topic_name for images in self._images), *(info.topic for info in self._infos)):
             publishers = self._node.get_publishers_info_by_topic(topic)
             names = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in publishers]
             for info, publisher in zip(publishers, names, strict=True):
