@@ -497,7 +497,7 @@ class TestPipeline:
             (np.zeros((64, 64, 4), np.uint8), np.zeros((64, 64, 3), np.uint8)),
             (np.zeros((64, 64, 3), np.uint16), np.zeros((64, 64, 3), np.uint8)),
             (np.zeros((0, 64), np.uint16), np.zeros((64, 64, 3), np.uint8)),
-            (np.zeros((64, 64), np.float32), np.zeros((64, 64, 3), np.uint8)),
+            (np.zeros((64, 64), np.int32), np.zeros((64, 64, 3), np.uint8)),
             (np.zeros((64, 64), np.uint8), np.zeros((64, 64, 4), np.uint8)),
             (np.zeros((64, 64), np.uint8), np.zeros((0, 0, 3), np.uint8)),
             (np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint16)),

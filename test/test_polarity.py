@@ -205,7 +205,7 @@ class TestEvaluation:
             (written / old).rename(folder / new)
         model = str(black_hot.with_suffix(".xml"))
         (result,) = evaluate([folder], [model, "max"], tmp_path / "out", EvaluationOptions(precision="float32"))
-        method = load_method(model, "float32")
+        method = load_method(model, EvaluationOptions(precision="float32"))
         files = find_pairs(folder)[0]
         thermal, luminance = read_pair(files)[0], split_luminance(read_pair(files)[1])[0]
         if files.functional:

@@ -233,10 +233,6 @@ class TestCorrected:
 
 
 class TestBlend:
-    def test_without_a_weight_nothing_happens(self):
-        image = noise(*RGB)
-        assert blend(image, image + 1, None) is image
-
     def test_luminance_comes_in_outside(self):
         warped, weight = Registration(TILTED).warp(noise(*THERMAL), RGB)
         luminance = noise(*RGB)

@@ -187,7 +187,7 @@ class FrameWorker:
                 else:
                     self._modes.note(good=["rgb"])
                     self._modes.frozen(blind=result.blind)
-            if result.visible is not None:
+            if result.visible.size:
                 frame_id = (job.rgb if isinstance(job, Pair) else job.item).header.frame_id
                 height, width = result.visible.shape[:2]
                 if self._infos.grid != (width, height, frame_id) or not self._infos.seen:
