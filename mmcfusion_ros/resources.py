@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,6 +28,14 @@ def transport_environment() -> dict[str, str]:
     old = os.environ.get("ROS_DISTRO") in FAST_DDS_2_DISTROS
     variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
     return {variable: os.environ.get(variable) or str(package_file("config/fastdds.xml"))}
+
+
+def own_domain() -> dict[str, str]:
+    """Variables for a graph of its own on this machine, in a domain that is not the user's: a robot's topics stay its
+    own."""
+    taken = os.environ.get("ROS_DOMAIN_ID") or "0"
+    domain = random.choice([number for number in map(str, range(1, 101)) if number != taken])
+    return {"ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
 def version() -> str:

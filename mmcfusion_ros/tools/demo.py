@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.evaluation.benchmark import processor_name
 from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image, write_video
 from mmcfusion_ros.fusion.thermal import ThermalScaler
-from mmcfusion_ros.resources import package_file, transport_environment
+from mmcfusion_ros.resources import own_domain, package_file, transport_environment
 from mmcfusion_ros.stream.messages import rgb_from_message, thermal_from_message
 from mmcfusion_ros.tools.detector import CheckingDetector
 
@@ -65,8 +64,7 @@ def run_demo(
     if data:
         find_pairs(data)
     out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 100)))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.update(own_domain())
     os.environ.update(transport_environment())
     counts_file = out / "published.json"
     for stale in (counts_file, out / "contact_sheet.jpg", out / "fused.mp4"):

@@ -29,7 +29,7 @@ from mmcfusion_ros.evaluation.soak_report import (
     sample_process,
     soak_report,
 )
-from mmcfusion_ros.resources import transport_environment
+from mmcfusion_ros.resources import own_domain, transport_environment
 from mmcfusion_ros.tools.soak_nodes import CAMERA_FAULTS, Observer
 
 CAMERAS = ("thermal", "rgb")
@@ -225,8 +225,7 @@ def run_soak(out: Path, minutes: float, seed: int = 0, size: tuple[int, int] = (
     ``ChildProcessError`` if the node does not start to fuse.
     """
     out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("ROS_DOMAIN_ID", str(random.randint(1, 100)))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.update(own_domain())
     os.environ.update(transport_environment())
     soak = Soak(out, minutes, seed, size)
     try:
