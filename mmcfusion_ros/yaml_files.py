@@ -43,7 +43,7 @@ def parse_yaml(text: str) -> Any:
     text = text.replace(OPENCV_HEAD, "#", 1) if text.startswith(OPENCV_HEAD) else text
     text = text.rstrip().removesuffix("\n---")  # with which ``ros2 topic echo`` ends
     try:
-        return yaml.load(text, _Loader)
+        return _Loader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""

