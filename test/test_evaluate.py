@@ -191,6 +191,7 @@ class TestRanks:
         peers = {name: dict.fromkeys(RANKED, value) for name, value in {"p": 3.0, "q": 1.0}.items()}
         ours = {"a": dict.fromkeys(RANKED, 2.0), "b": dict.fromkeys(RANKED, 2.5)}
         assert mean_ranks(ours, peers) == {"p": 1, "q": 2, "a": 2, "b": 2}
+        assert mean_ranks({"a": ours["a"]}, peers) == {"p": 1, "q": 3, "a": 2}
         assert mean_ranks({"a": ours["a"]}) == {}
         assert place("b", ours["b"], peers) == (2, 3)
 

@@ -52,10 +52,13 @@ def mean_ranks(ours: Mapping[str, Metrics], peers: Mapping[str, Metrics] | None 
     """Mean over the nine ranked metrics of each method's place (1 is best; equal values share the better place).
 
     Each of ours is ranked among the peers and itself alone, so that its rank does not depend on what else was measured;
-    peers are ranked among each other. Without peers ours are ranked among each other; one method alone has no rank.
+    peers are ranked among each other, and among ours if that is one. Without peers ours are ranked among each other;
+    one method alone has no rank.
     """
     if not peers:
         return _ranks(ours) if len(ours) > 1 else {}
+    if len(ours) == 1:
+        return _ranks({**peers, **ours})
     return {**_ranks(peers), **{name: _ranks({**peers, name: values})[name] for name, values in ours.items()}}
 
 
