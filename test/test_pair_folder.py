@@ -210,6 +210,17 @@ class TestFiles:
         with pytest.raises(ValueError, match=r"a\.jpg: not a readable image, cut off"):
             read(path)
 
+    def test_the_end_of_a_thumbnail_is_not_that_of_the_picture(self, tmp_path):
+        picture = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+        whole, thumbnail = (cv2.imencode(".jpg", image)[1].tobytes() for image in (picture, picture[::8, ::8]))
+        app1 = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+        path = tmp_path / "a.jpg"
+        path.write_bytes(whole[:2] + app1 + whole[2:])
+        assert read_thermal(path).shape == (64, 64)
+        path.write_bytes((whole[:2] + app1 + whole[2:])[:-400])
+        with pytest.raises(ValueError, match=r"a\.jpg: not a readable image, cut off"):
+            read_thermal(path)
+
     @pytest.mark.parametrize("read", [read_thermal, read_rgb])
     @pytest.mark.parametrize("content", [b"", b"junk", b"\x89PNG\r\n\x1a\n"])
     def test_unreadable(self, tmp_path, read, content):

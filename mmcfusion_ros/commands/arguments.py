@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
+
 Commands = argparse._SubParsersAction  # what ArgumentParser.add_subparsers returns
 
 
@@ -28,6 +30,14 @@ def named_folder(text: str) -> tuple[str, Path]:
     if not (name and path):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER")
     return name, Path(path)
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """What runs the network, as ``Fuser.from_pretrained`` takes it."""
+    parser.add_argument("--backend", choices=BACKENDS, default="auto")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--threads", type=int, default=0, help="of the network; 0: all processors")
 
 
 def add_configuration(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmcfusion_ros.commands.arguments import Commands, add_configuration, image_size, label_source, named_folder
+from mmcfusion_ros.commands.arguments import (
+    Commands,
+    add_backend,
+    add_configuration,
+    image_size,
+    label_source,
+    named_folder,
+)
 from mmcfusion_ros.evaluation.stress import STRESSES
-from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 from mmcfusion_ros.fusion.models import PURPOSES
 
 
@@ -17,10 +23,7 @@ def add_bench(commands: Commands) -> None:
     parser.add_argument("--size", type=image_size, default=(640, 480), metavar="WIDTHxHEIGHT")
     parser.add_argument("--frames", type=int, default=50, help="to time, and to send at each rate")
     parser.add_argument("--rates", type=float, nargs="*", default=[10, 30, 60], metavar="HZ", help="of the cameras")
-    parser.add_argument("--backend", choices=BACKENDS, default="auto")
-    parser.add_argument("--device", choices=DEVICES, default="auto")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
-    parser.add_argument("--threads", type=int, default=0, help="0: all processors")
+    add_backend(parser)
     parser.add_argument("--json", type=Path, help="write the result there too")
     parser.set_defaults(run=_bench)
 
@@ -76,10 +79,7 @@ def add_evaluate(commands: Commands) -> None:
         "taken at this size, if given",
     )
     parser.add_argument("--night", type=Path, help="JSON list of names of pairs: count day and night apart too")
-    parser.add_argument("--backend", choices=BACKENDS, default="auto")
-    parser.add_argument("--device", choices=DEVICES, default="auto")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
-    parser.add_argument("--threads", type=int, default=0, help="of the network; 0: all processors")
+    add_backend(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes for the metrics")
     parser.add_argument("--limit", type=int, default=0, help="pairs of each folder; 0: all")
     parser.add_argument("--no-denoise", action="store_true", help="give networks noisy images as they are")
@@ -131,10 +131,7 @@ def add_fuse(commands: Commands) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, help="a folder of pairs; or thermal and RGB: folders or files")
     parser.add_argument("out", type=Path, help="folder, or a file for two files")
     parser.add_argument("--model", default=PURPOSES["display"], help="name or file")
-    parser.add_argument("--backend", choices=BACKENDS, default="auto")
-    parser.add_argument("--device", choices=DEVICES, default="auto")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
-    parser.add_argument("--threads", type=int, default=0, help="0: all processors")
+    add_backend(parser)
     parser.add_argument("--force", action="store_true", help="overwrite files")
     add_configuration(parser)  # how thermal images of 16 bits become 8
     parser.set_defaults(run=_fuse)

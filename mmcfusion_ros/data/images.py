@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmcfusion_ros.jpeg import is_cut_off_jpeg
+
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
 def read_thermal(path: Path, colour: bool = False) -> np.ndarray:
@@ -43,8 +44,7 @@ def images_below(folder: Path) -> list[Path]:
 def _read(path: Path, flags: int) -> np.ndarray:
     try:
         data = path.read_bytes()
-        # OpenCV fills the rest of a JPEG file that was cut off with grey instead of refusing it.
-        whole = not data.startswith(JPEG_START) or data.rfind(JPEG_END) > data.find(JPEG_SCAN)
+        whole = not is_cut_off_jpeg(data)
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data and whole else None
     except cv2.error as error:  # larger than OpenCV is allowed to read
         raise ValueError(f"{path}: not a readable image: {error.err}") from error

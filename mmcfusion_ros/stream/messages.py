@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.errors import FrozenThermalError, FusionError, NetworkBusy
+from mmcfusion_ros.jpeg import JPEG_START, is_cut_off_jpeg
 from mmcfusion_ros.stream.encodings import LAYOUTS, Layout
 from mmcfusion_ros.stream.pairing import Stream
 
@@ -37,7 +38,6 @@ _TO_WIRE = {
 }
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
 class BadImage(ValueError):
@@ -221,14 +221,13 @@ def _decompress(message: Any, stream: Stream) -> tuple[np.ndarray, Layout]:
         text = f"format {message.format!r} is not supported; subscribe to the raw or the compressed topic instead"
         raise BadImage("bad_encoding", text)
     data = bytes(message.data)
-    if not data.startswith((_PNG_SIGNATURE, _JPEG_START)):
+    if not data.startswith((_PNG_SIGNATURE, JPEG_START)):
         raise BadImage("bad_encoding", f"compressed data that begin with {data[:8]!r} are neither JPEG nor PNG")
     encoding = message.format.partition(";")[0].strip()
-    if stream == "thermal" and encoding in _DEEPER_THAN_JPEG and data.startswith(_JPEG_START):
+    if stream == "thermal" and encoding in _DEEPER_THAN_JPEG and data.startswith(JPEG_START):
         text = f"a thermal image of encoding {encoding} in a JPEG (format {message.format!r}): 8 of its bits are lost"
         raise BadImage("bad_encoding", f"{text}; use PNG: set the format of the camera's compressed topic to png")
-    # Older OpenCV fills the rest of a truncated file with grey instead of refusing it.
-    if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+    if is_cut_off_jpeg(data):
         raise BadImage("bad_data", f"JPEG image of {len(data)} bytes is cut off")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -174,10 +174,10 @@ class Pairer(Generic[Item]):
             passed_over = first - late.decided_ns < nearer or (
                 len(early.queue) > 1 and early.queue[1].time_ns - second < nearer
             )
-            wait_end_ns = max(thermal.arrival_ns, rgb.arrival_ns) + options.max_wait_ns
-            lateness_ns = early.lateness_ns
-            if len(lateness_ns) >= INTERVALS_KEPT:  # a nearer frame would have come by then
-                wait_end_ns = min(wait_end_ns, second + nearer + 2 * max(lateness_ns) - min(lateness_ns))
+            wait_end_ns = min(
+                max(thermal.arrival_ns, rgb.arrival_ns) + options.max_wait_ns,
+                early.due_ns(second + nearer),  # a nearer frame would have come by then
+            )
             if gap > options.slop_ns or passed_over:
                 self._drop_oldest(early, "unpaired")
             elif early.next_ns - second >= nearer or now_ns >= wait_end_ns or len(late.queue) > options.queue_size:
@@ -186,7 +186,7 @@ class Pairer(Generic[Item]):
                 skew_ns = rgb.time_ns - thermal.time_ns
                 pairs.append(Pair(thermal.item, rgb.item, thermal.stamp_ns, rgb.stamp_ns, skew_ns))
             else:
-                self.deadline_ns = wait_end_ns
+                self.deadline_ns = int(wait_end_ns)
                 return pairs
         for stream in streams:
             while stream.queue and 0 < options.max_age_ns <= now_ns - stream.queue[0].arrival_ns:
