@@ -74,6 +74,11 @@ PARAMETERS = (
         choices=tuple(PURPOSES),
     ),
     Parameter(
+        "output.steady",
+        True,
+        "hold each pixel of the fused image within 8 grey levels while both cameras hold still there",
+    ),
+    Parameter(
         "model",
         "auto",
         "auto: the weights for output.purpose ("

@@ -161,6 +161,7 @@ class FusionPipeline:
             thermal = self.scaler(thermal)
             blind = self.blindness(thermal, self.scaler.dead)
         if old or blind:
+            self._let_go()
             moments["thermal"] = time.perf_counter()
             luminance = visible if visible.ndim == 2 else cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
             nothing = np.zeros_like(luminance)
@@ -229,6 +230,7 @@ class FusionPipeline:
     def reset(self) -> None:
         """Forgets the frames before, as after a jump of the clock, and the lenses that messages told of."""
         self.scaler.reset()
+        self._let_go()
         self.frozen.reset()
         self.blindness.reset()
         self._rgb_frozen, self._depth = FrozenDetector(), BitDepth()
@@ -280,6 +282,10 @@ class FusionPipeline:
         values["thermal_partly_blind_frames"] = str(self.blindness.parts)
         values["thermal_bad_pixels"] = str(self.scaler.bad_pixels.count)
         return values | (self.refiner.report() if self.refiner else {})
+
+    def _let_go(self) -> None:
+        if self.fuser.steadiness:
+            self.fuser.steadiness.reset()
 
     def _look(self, images: Mapping[Stream, np.ndarray], stamps_ns: Mapping[Stream, int]) -> None:
         """Notes what is wrong with the images, and whether they are old ones."""

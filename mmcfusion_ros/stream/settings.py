@@ -17,6 +17,7 @@ from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.network import Maker, Network
 from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.fusion.steadiness import Steadiness
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.stream.pairing import PairingOptions, Stream
 from mmcfusion_ros.stream.parameters import Value
@@ -84,7 +85,7 @@ class Settings:
 
     def pipeline(self, network: Network) -> FusionPipeline:
         """The whole way of a frame, run once; errors say which parameter or file is wrong."""
-        fuser = Fuser(network, network.reason, bool(self.values["denoise"]))
+        fuser = Fuser(network, network.reason, bool(self.values["denoise"]), self._steadiness())
         registration = Registration(self._calibration())
         pipeline = FusionPipeline(
             fuser,
@@ -95,13 +96,17 @@ class Settings:
             self._refiner(registration),
         )
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
-        fuser(blank, blank)
+        Fuser(network)(blank, blank)
         return pipeline
 
     def display_fuser(self) -> Fuser:
         """That of display/image_raw, loaded: on one processor, so that it is not in the way of the fused image's."""
         backend, device, precision = (self.text(name) for name in ("backend", "device", "precision"))
-        return Fuser(*create_backend(find_model(PURPOSES["display"]), backend, device, precision, threads=1))
+        made = create_backend(find_model(PURPOSES["display"]), backend, device, precision, threads=1)
+        return Fuser(*made, steadiness=self._steadiness())
+
+    def _steadiness(self) -> Steadiness | None:
+        return Steadiness() if self.values["output.steady"] else None
 
     def trace(self, failed: Callable[[str], object]) -> FrameTrace | None:
         """The trace that is asked for, begun; ``failed(text)`` is called if it ends early."""
