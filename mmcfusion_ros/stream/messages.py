@@ -46,6 +46,7 @@ class BadImage(ValueError):
     - ``bad_encoding``: a pixel or compression format that is not understood, or whose package is not installed
     - ``bad_size``: no pixels, fewer bytes than the header promises, or more pixels than OpenCV is allowed to decode
     - ``bad_data``: compressed bytes that cannot be decoded
+    - ``no_key_frame``: a picture of a video that hangs on one that is lost
     """
 
     def __init__(self, reason: str, text: str) -> None:

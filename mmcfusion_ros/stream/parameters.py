@@ -60,7 +60,8 @@ def _thermal(option: str, description: str) -> Parameter:
 
 
 READ_ONLY = ("autostart", "trace_file")  # no peer on the network may have the node write a file
-TRANSPORTS = ("raw", "compressed")
+TRANSPORTS = ("raw", "compressed", "ffmpeg", "foxglove")
+TRANSPORT = "subscribe to {0}/image_raw, or to {0}/image_raw/compressed (JPEG, PNG, video), /ffmpeg, /foxglove (video)"
 LOSS_POLICIES = ("pass_through", "hold")
 RELIABILITIES = ("best_effort", "reliable")
 
@@ -124,9 +125,9 @@ PARAMETERS = (
     ),
     Parameter("publish_compressed", False, "also publish fused/image_raw/compressed (JPEG)"),
     Parameter("jpeg_quality", 90, "JPEG quality of fused/image_raw/compressed", low=1, high=100),
-    Parameter("rgb.transport", "raw", "compressed: subscribe to rgb/image_raw/compressed", choices=TRANSPORTS),
+    Parameter("rgb.transport", "raw", TRANSPORT.format("rgb"), choices=TRANSPORTS),
     Parameter("rgb.min_rate", 0.0, "diagnostics warn below this rate, in Hz; 0: never", low=0, high=1000),
-    Parameter("thermal.transport", "raw", "compressed: subscribe to thermal/image_raw/compressed", choices=TRANSPORTS),
+    Parameter("thermal.transport", "raw", TRANSPORT.format("thermal"), choices=TRANSPORTS),
     Parameter("thermal.min_rate", 0.0, "diagnostics warn below this rate, in Hz; 0: never", low=0, high=1000),
     Parameter(
         "thermal.scaling",
