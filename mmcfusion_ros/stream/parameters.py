@@ -218,7 +218,7 @@ PARAMETERS = (
         "output_rate",
         "pairs",
         "pairs: one fused image for each pair of nearest frames; rgb: one for every RGB frame, with the nearest "
-        "thermal frame that has arrived",
+        "thermal frame that has arrived, moved along with the camera's turning",
         choices=OUTPUT_RATES,
     ),
     Parameter("pairing.slop", 0.05, "largest stamp difference of a pair, in s", low=0, high=10),

@@ -32,6 +32,7 @@ from mmcfusion_ros.stream.pairing import LoneFrame, Pair, Stream
 
 if TYPE_CHECKING:  # loaded only where a refiner is asked for
     from mmcfusion_ros.alignment.refinement import Refiner
+    from mmcfusion_ros.fusion.motion import CameraMotion
 
 NOTHING = np.zeros((0, 0), np.uint8)
 
@@ -79,7 +80,8 @@ class FusionPipeline:
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
     the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. Where a thermal frame shows nothing,
     by ``blindness``, there is the visible image. ``refiner`` watches the registration and, if it may, follows the
-    cameras. ``lenses`` complete the calibration by what the cameras say of themselves.
+    cameras. ``motion`` moves thermal images that are used again. ``lenses`` complete the calibration by what the
+    cameras say of themselves.
     """
 
     def __init__(
@@ -90,10 +92,11 @@ class FusionPipeline:
         frozen: FrozenDetector | None = None,
         frozen_policy: str = "pass_through",
         refiner: Refiner | None = None,
+        motion: CameraMotion | None = None,
     ) -> None:
         if frozen_policy not in FROZEN_POLICIES:
             raise ValueError(f"frozen_policy is {frozen_policy!r}; it must be one of {', '.join(FROZEN_POLICIES)}")
-        self.fuser, self.scaler, self.refiner = fuser, scaler, refiner
+        self.fuser, self.scaler, self.refiner, self.motion = fuser, scaler, refiner, motion
         self.registration, self.calibration = registration, registration.calibration
         self.lenses = CameraInfoRegistration(self.calibration)
         self.frozen = frozen or FrozenDetector()
@@ -181,6 +184,8 @@ class FusionPipeline:
         if self.blindness.weight is not None:
             seen, _ = registration.warp(self.blindness.weight, clean.shape)
             weight = seen if weight is None else cv2.multiply(weight, seen, scale=1 / 255)
+        if self.motion and "thermal" in stamps_ns:
+            warped, weight = self.motion(warped, weight, clean, stamps_ns["thermal"])
         self._registered = self.registration, thermal.shape, clean.shape
         pair = RegisteredPair(warped, clean, luminance, None if visible.ndim == 2 else visible, weight)
         moments["registration"] = time.perf_counter()

@@ -26,6 +26,7 @@ from mmcfusion_ros.stream.trace import FrameTrace
 
 if TYPE_CHECKING:
     from mmcfusion_ros.alignment.refinement import Refiner
+    from mmcfusion_ros.fusion.motion import CameraMotion
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Settings:
             FrozenDetector(self.number("thermal.frozen_after")),
             self.text("thermal.frozen_policy"),
             self._refiner(registration),
+            self._motion(),
         )
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
         Fuser(network)(blank, blank)
@@ -104,6 +106,13 @@ class Settings:
         backend, device, precision = (self.text(name) for name in ("backend", "device", "precision"))
         made = create_backend(find_model(PURPOSES["display"]), backend, device, precision, threads=1)
         return Fuser(*made, steadiness=self._steadiness())
+
+    def _motion(self) -> CameraMotion | None:
+        if self.text("output_rate") != "rgb":
+            return None
+        from mmcfusion_ros.fusion.motion import CameraMotion
+
+        return CameraMotion()
 
     def _steadiness(self) -> Steadiness | None:
         return Steadiness() if self.values["output.steady"] else None
