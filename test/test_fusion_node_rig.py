@@ -329,6 +329,41 @@ def test_a_frozen_thermal_camera_is_not_passed_off_as_new_when_it_is_alone():
         rig.wait(lambda: rig.modes[-1] == "THERMAL_ONLY" and len(rig.fused) > published, publish)
 
 
+def test_a_blind_thermal_camera_that_is_alone_publishes_nothing():
+    """White all over, with noise: no image of a scene."""
+    with Bench(stall_timeout=0.5) as bench:
+        rig, rng = bench.rig, np.random.default_rng(0)
+        rig.start()
+        first = rig.thermal_alone()
+        assert first.width == WIDTH
+        published = len(rig.fused)
+
+        def publish_white() -> None:
+            message = image(rng.integers(250, 256, (HEIGHT, WIDTH)).astype(np.uint8), "mono8")
+            message.header = header(rig.now_ns(), "thermal_frame")
+            rig.thermal.publish(message)
+
+        rig.wait(lambda: rig.modes[-1] == "NONE", publish_white)
+        rig.wait(lambda: int(rig.values().get("dropped.blind_thermal", 0)) > 3, publish_white)
+        assert len(rig.fused) - published <= 1  # one may have been on its way
+        assert "the thermal image shows nothing" in rig.problem()
+        rig.thermal_alone()
+
+
+def test_camera_info_of_a_turned_thermal_camera_is_not_that_of_its_images():
+    with Bench(thermal__rotate=90, stall_timeout=0.5) as bench:
+        rig = bench.rig
+        info = rig.node.create_publisher(CameraInfo, "thermal/camera_info", 10)
+        rig.start()
+
+        def publish() -> None:
+            info.publish(CameraInfo(header=header(rig.publish_one("thermal"), "thermal_frame"), k=[1.0] * 9))
+
+        assert rig.thermal_alone(publish).width == HEIGHT
+        rig.wait(lambda: any("before thermal.rotate and thermal.flip" in text for text in rig.warnings()), publish)
+        assert not rig.infos
+
+
 @pytest.mark.parametrize("policy", ["drop", "pass_through"])
 def test_nothing_goes_out_while_rgb_images_cannot_be_used_and_the_thermal_camera_is_frozen(policy):
     """Whether the thermal camera freezes first or both begin at once."""

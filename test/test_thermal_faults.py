@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from image_pairs import as_message
 
 from mmcfusion_ros.fusion.conditions import FRAMES_BETWEEN_LOOKS, LOOKS_TO_LEARN, BadPixels, FrozenDetector
-from mmcfusion_ros.fusion.errors import FrozenThermalError
+from mmcfusion_ros.fusion.errors import UnusableThermalError
 from mmcfusion_ros.fusion.palette import PALETTES, Palette
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
@@ -334,7 +334,7 @@ class TestFrozen:
         assert pipeline.problems() == []
 
     def test_drop_raises(self):
-        with pytest.raises(FrozenThermalError, match="has sent the same frame"):
+        with pytest.raises(UnusableThermalError, match="has sent the same frame"):
             list(self.images((0.0, 0.1, 0.2), self.fuse(self.pipeline("drop"))))
 
     @pytest.mark.parametrize("policy", ["pass_through", "fuse", "drop"])
@@ -350,7 +350,7 @@ class TestFrozen:
         if policy == "fuse":
             next(results)
         else:
-            with pytest.raises(FrozenThermalError, match=r"has sent the same frame for 0\.20 s"):
+            with pytest.raises(UnusableThermalError, match=r"has sent the same frame for 0\.20 s"):
                 next(results)
         assert pipeline.report()["thermal_frozen_frames"] == "1"
 

@@ -15,8 +15,13 @@ class NetworkBusy(FusionError):
     """The network is still at another frame, or takes too long for this one."""
 
 
-class FrozenThermalError(ValueError):
-    """The thermal camera repeats an old frame, and ``frozen_policy`` is drop."""
+class UnusableThermalError(ValueError):
+    """A thermal image that no visible one may take the place of; ``reason``: ``frozen_thermal``, an old frame again, or
+    ``blind_thermal``, one that shows nothing."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class BackendGivenUp(FusionError):

@@ -95,6 +95,11 @@ class ThermalOptions:
                 + f"; it must rise by at least one count and lie within -{SIGN} to {SATURATED} counts"
             )
 
+    @property
+    def turns(self) -> bool:
+        """Whether images are turned or mirrored."""
+        return bool(self.rotate) or self.flip != "none"
+
     def fixed_counts(self, unit: Unit = "counts") -> tuple[float, float]:
         """The fixed range in counts of that unit."""
         low, high = self.fixed_low, self.fixed_high
@@ -167,7 +172,7 @@ class ThermalScaler:
         if unit != self._unit:
             self._unit = unit
             self.reset()
-        return turned(thermal, options.rotate, options.flip) if options.rotate or options.flip != "none" else thermal
+        return turned(thermal, options.rotate, options.flip) if options.turns else thermal
 
     def __call__(self, thermal: np.ndarray) -> np.ndarray:
         """What :meth:`upright` gives, ``H x W`` uint16 counts, ``H x W`` uint8 or ``H x W x 3`` uint8 (red first), to

@@ -15,7 +15,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from mmcfusion_ros.fusion.errors import BackendGivenUp, FrozenThermalError, one_line
+from mmcfusion_ros.fusion.errors import BackendGivenUp, UnusableThermalError, one_line
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.stream.camera_info import CameraInfos
@@ -67,7 +67,7 @@ class FrameWorker:
         self._stopping = self._wanted = False
         self._busy_since_s: float | None = None
         self._last: tuple[Source | None, int] = (None, 0)  # from what the last image was made, and its stamp
-        self._infos = CameraInfos()
+        self._infos = CameraInfos(pipeline.scaler.options.turns)
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
 
     def start(self) -> None:
@@ -236,7 +236,7 @@ class FrameWorker:
         else:
             stamps_ns = {job.stream: job.stamp_ns}
             self._modes.note(bad=[job.stream])
-        if isinstance(error, FrozenThermalError):
+        if isinstance(error, UnusableThermalError):
             self._modes.note(bad=["thermal"])
         stream = [*stamps_ns, *bad][-1]
         self._health.dropped(drop_reason(error), one_line(error), stamps_ns, stream, unusable=bool(bad))

@@ -68,10 +68,11 @@ class CameraInfos:
     camera_info before one has come (``seen``); None while neither is known.
 
     All images that go out are on that grid. Thermal images from a time when it is not known are as their camera has
-    taken them.
+    taken them, or ``turned``: then its camera_info is of other images.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, turned: bool = False) -> None:
+        self._turned = turned
         self._last: dict[Stream, Any] = {}
         self.grid: Grid | None = None
         self.seen = False
@@ -93,6 +94,8 @@ class CameraInfos:
         last, size = self._last.get("rgb" if self.grid else "thermal"), (image.width, image.height)
         if last is None:
             return None, ""
+        if not self.grid and self._turned:
+            return None, "of the thermal camera is of the image before thermal.rotate and thermal.flip"
         if self._ready[0] is not last or self._ready[1] != size:
             self._ready = last, size, *outgoing_info(last, image.header, size)
         _, _, message, problem = self._ready

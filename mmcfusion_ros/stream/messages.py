@@ -10,7 +10,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from mmcfusion_ros.fusion.errors import FrozenThermalError, FusionError, NetworkBusy
+from mmcfusion_ros.fusion.errors import FusionError, NetworkBusy, UnusableThermalError
 from mmcfusion_ros.jpeg import JPEG_START, is_cut_off_jpeg
 from mmcfusion_ros.stream.encodings import LAYOUTS, Layout
 from mmcfusion_ros.stream.pairing import Stream
@@ -57,14 +57,12 @@ class BadImage(ValueError):
 
 def drop_reason(error: Exception) -> str:
     """The name of the counter of frames and pairs that are dropped for this error."""
-    if isinstance(error, BadImage):
+    if isinstance(error, (BadImage, UnusableThermalError)):
         return error.reason
     if isinstance(error, NetworkBusy):
         return "network_busy"
     if isinstance(error, FusionError):
         return "backend_failed"
-    if isinstance(error, FrozenThermalError):
-        return "frozen_thermal"
     return "bad_pair" if isinstance(error, ValueError) else "internal_error"
 
 

@@ -20,7 +20,7 @@ from mmcfusion_ros.fusion.conditions import (
     rgb_conditions,
     thermal_conditions,
 )
-from mmcfusion_ros.fusion.errors import FrozenThermalError
+from mmcfusion_ros.fusion.errors import UnusableThermalError
 from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, check_size, check_visible
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.fusion.registration import Registration, Shape, blend
@@ -78,7 +78,7 @@ class FusionPipeline:
     """Thermal scaling, denoising, registration, fusion and colour with fixed settings.
 
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
-    the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. Where a thermal frame shows nothing,
+    the visible image as it is, fuse goes on, drop raises ``UnusableThermalError``. Where a thermal frame shows nothing,
     by ``blindness``, there is the visible image. ``refiner`` watches the registration and, if it may, follows the
     cameras. ``motion`` moves thermal images that are used again. ``lenses`` complete the calibration by what the
     cameras say of themselves.
@@ -130,7 +130,7 @@ class FusionPipeline:
         """A thermal image, as :meth:`ThermalScaler.upright` takes it, and a visible one (``H x W [x 3]`` uint8, red
         first) to a fused image like the visible one.
 
-        Raises ``ValueError`` for images that do not fit, ``FusionError`` if the backend fails, ``FrozenThermalError``
+        Raises ``ValueError`` for images that do not fit, ``FusionError`` if the backend fails, ``UnusableThermalError``
         if the last thermal image of :meth:`fuse` was an old one and ``frozen_policy`` is drop.
         """
         moments = {"start": time.perf_counter()}
@@ -197,8 +197,9 @@ class FusionPipeline:
         """A message of one camera to its image; the thermal one on the RGB pixel grid of that size (width, height).
 
         It is in the polarity that the network's weights expect; where the thermal camera sees nothing, as cold as can
-        be. Without a size it is only brought to 8 bits. An old thermal image raises ``FrozenThermalError`` unless
-        ``frozen_policy`` is fuse: there is no visible image to give instead. Raises ``BadImage``, ``ValueError``.
+        be. Without a size it is only brought to 8 bits. One that shows nothing raises ``UnusableThermalError``, and
+        so does an old one unless ``frozen_policy`` is fuse: there is no visible image to give instead. Raises
+        ``BadImage``, ``ValueError``.
         """
         moments, stamps_ns = {"start": time.perf_counter()}, {frame.stream: frame.stamp_ns}
         if frame.stream == "rgb":
@@ -212,6 +213,9 @@ class FusionPipeline:
         if self.frozen.is_frozen and self._frozen_policy != "fuse":
             raise self._frozen_error()
         image, weight = self.scaler(thermal), None
+        if self.blindness(image, self.scaler.dead):
+            text = f"the thermal image shows nothing ({self.blindness.reason})"
+            raise UnusableThermalError("blind_thermal", text)
         if rgb_size:
             image, weight = (self.refiner or self).registration.warp(image, rgb_size[::-1])
             image = image if weight is None else blend(image, np.zeros_like(image), weight)
@@ -303,5 +307,7 @@ class FusionPipeline:
             self._seen[f"{stream}_frozen"] += frozen.repeats
             self._conditions[stream] = " ".join(sorted(found))
 
-    def _frozen_error(self) -> FrozenThermalError:
-        return FrozenThermalError(f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s")
+    def _frozen_error(self) -> UnusableThermalError:
+        return UnusableThermalError(
+            "frozen_thermal", f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s"
+        )

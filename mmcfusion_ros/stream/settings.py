@@ -136,8 +136,7 @@ class Settings:
         calibration = load_calibration(file)
         if calibration.kind != kind:
             raise ValueError(f"registration.type is {kind}, but {file} is of type {calibration.kind}; correct one")
-        turned = self.whole("thermal.rotate") or self.text("thermal.flip") != "none"
-        if turned and kind == "calibrated" and calibration.thermal is None:
+        if self.thermal().turns and kind == "calibrated" and calibration.thermal is None:
             raise ValueError(
                 f"thermal.rotate or thermal.flip turns the image, but {file} leaves the thermal intrinsics to "
                 "thermal/camera_info, which is of the unturned one; put those of the turned image into the file"
