@@ -59,7 +59,7 @@ def test_nothing_is_overwritten_unless_forced(tmp_path):
     folder = write_pairs(tmp_path / "in", 1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/00.png").write_bytes(b"mine")
-    assert "00.png exists already (1 of 1 files do)" in fuses(folder, tmp_path / "out")
+    assert "00.png exists already; " in fuses(folder, tmp_path / "out")
     assert (tmp_path / "out/00.png").read_bytes() == b"mine"
     assert fuses(folder, tmp_path / "out", "--force") == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from mmcfusion_ros.commands.arguments import (
@@ -30,7 +31,7 @@ def add_bench(commands: Commands) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.benchmark import benchmark
-    from mmcfusion_ros.evaluation.files import print_json
+    from mmcfusion_ros.files import print_json
     from mmcfusion_ros.fusion.fuser import Fuser
 
     fuser = Fuser.from_pretrained(options.model, options.backend, options.device, options.precision, options.threads)
@@ -80,6 +81,14 @@ def add_evaluate(commands: Commands) -> None:
     )
     parser.add_argument("--night", type=Path, help="JSON list of names of pairs: count day and night apart too")
     add_backend(parser)
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="more of them: MI_bits, PSNR, CE, MS_SSIM, Nabf, Qcb, Qcv, FMI (slow), or all",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes for the metrics")
     parser.add_argument("--limit", type=int, default=0, help="pairs of each folder; 0: all")
     parser.add_argument("--no-denoise", action="store_true", help="give networks noisy images as they are")
@@ -93,6 +102,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.detection.labels import LabelSource
     from mmcfusion_ros.evaluation.evaluate import evaluate
     from mmcfusion_ros.evaluation.folders import EvaluationOptions
+    from mmcfusion_ros.evaluation.metrics import MORE
     from mmcfusion_ros.stream.parameter_files import load_values
     from mmcfusion_ros.stream.settings import Settings
 
@@ -113,12 +123,14 @@ def _evaluate(options: argparse.Namespace) -> None:
         dict(options.fused),
         options.limit,
         options.workers,
+        tuple(MORE if "all" in options.metrics else options.metrics),
         options.stretch,
         Settings(load_values(options.params_file, options.set)).thermal(),
         options.backend,
         options.device,
         options.threads,
         not options.no_denoise,
+        options.typed,
     )
     results = evaluate(options.folders, options.model or [*PURPOSES.values()], options.out, evaluation)
     print((options.out / "summary.md").read_text(), end="")
@@ -138,7 +150,7 @@ def add_fuse(commands: Commands) -> None:
 
 
 def _fuse(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.evaluation.folders import EvaluationOptions
+    from mmcfusion_ros.evaluation.folders import scale_alone
     from mmcfusion_ros.evaluation.fuse import fuse_files
     from mmcfusion_ros.fusion.fuser import Fuser
     from mmcfusion_ros.stream.parameter_files import load_values
@@ -146,5 +158,5 @@ def _fuse(options: argparse.Namespace) -> None:
 
     thermal = Settings(load_values(options.params_file, options.set)).thermal()
     fuser = Fuser.from_pretrained(options.model, options.backend, options.device, options.precision, options.threads)
-    count = fuse_files(options.inputs, options.out, fuser, EvaluationOptions(thermal=thermal).scale, options.force)
+    count = fuse_files(options.inputs, options.out, fuser, partial(scale_alone, thermal), options.force)
     print(f"{count} images fused to {options.out}")
