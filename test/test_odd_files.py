@@ -16,14 +16,15 @@ from PIL import Image
 
 from mmcfusion_ros.data.images import read_rgb
 from mmcfusion_ros.evaluation.evaluate import evaluate
-from mmcfusion_ros.evaluation.folders import EvaluationOptions
+from mmcfusion_ros.evaluation.folders import EvaluationOptions, scale_alone
 from mmcfusion_ros.fusion.fuser import split_luminance
-from mmcfusion_ros.fusion.thermal import ThermalScaler
+from mmcfusion_ros.fusion.thermal import ThermalOptions
 
 ROWS, COLUMNS = np.mgrid[:48, :64]
 THERMAL = (40 + 3 * COLUMNS + 10 * (ROWS // 16)).astype(np.uint8)
 RGB = np.dstack([200 - 2 * COLUMNS, 4 * ROWS, 80 + COLUMNS + ROWS]).astype(np.uint8)
 COUNTS = 29000 + 10 * THERMAL.astype(np.uint16)
+KELVIN = COUNTS.astype(np.float32) / 100
 
 
 def encoded(image, suffix="png", mode=None, **options):
@@ -101,7 +102,7 @@ RIGHT = {
     "EXIF 6 of a jpg": (PNG, encoded(np.rot90(RGB), "jpg", quality=98, exif=turned(6)), "png jpg", 2),
     "16 bits": (encoded(COUNTS), VISIBLE, "png png", 0),
     "16 bits tiff": (encoded(COUNTS, "tif"), VISIBLE, "tiff png", 0),
-    "floats": (encoded(COUNTS.astype(np.float32), "tif"), VISIBLE, "tiff png", 0),
+    "floats": (encoded(KELVIN, "tif"), VISIBLE, "tiff png", 0),
 }  # fmt: skip
 
 # Name: thermal and RGB file, their suffixes, and what is said.
@@ -159,9 +160,9 @@ def upright(image, orientation):
 @pytest.mark.parametrize("case", RIGHT)
 def test_right(put, case):
     thermal, rgb, suffixes, tolerance = RIGHT[case]
-    kelvin = ThermalScaler()(COUNTS) if case.startswith("16") else None
-    scaled = ThermalScaler()(COUNTS.astype(np.float32)) if case == "floats" else kelvin
-    expected = np.maximum(THERMAL if scaled is None else scaled, split_luminance(RGB)[0])
+    image = KELVIN if case == "floats" else COUNTS
+    grey = scale_alone(ThermalOptions(), image) if case.startswith(("16", "floats")) else THERMAL
+    expected = np.maximum(grey, split_luminance(RGB)[0])
     if case.startswith("EXIF") and case[5:].isdigit():
         expected = upright(expected, int(case[5:]))
     fused = fused_of(put(thermal, rgb, suffixes)).astype(int)
