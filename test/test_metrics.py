@@ -7,7 +7,8 @@ from itertools import product
 import cv2
 import numpy as np
 import pytest
-from scipy.signal import correlate2d
+from scipy.signal import convolve2d, correlate2d, fftconvolve
+from skimage.metrics import structural_similarity
 
 from mmcfusion_ros.data.images import read_rgb, read_thermal
 from mmcfusion_ros.data.pair_folder import find_pairs
@@ -338,3 +339,81 @@ class TestMore:
         assert [*fusion_metrics(a, a, a, ["Qcb", "CE"])] == [*fusion_metrics(a, a, a), "Qcb", "CE"]
         with pytest.raises(ValueError, match="80x64: MS_SSIM needs sides of at least 161"):
             fusion_metrics(a, a, a, ["MS_SSIM"])
+
+
+def cddfuse(a, b, f):
+    """As the evaluator of CDDFuse defines them (design/quality.md), with SciPy's plain convolutions."""
+    a, b, f = (image.astype(float) for image in (a, b, f))
+
+    def kept(source, image):
+        filtered = [[convolve2d(plane, s, "same") for s in SOBEL] for plane in (source, image)]
+        (strength, turn), (fused, fused_turn) = (
+            (np.hypot(*g), np.where(g[0] == 0, np.pi / 2, np.arctan(g[1] / np.where(g[0] == 0, 1, g[0]))))
+            for g in filtered
+        )
+        larger = np.maximum(strength, fused)
+        ratio = np.minimum(strength, fused) / np.where(larger == 0, 1, larger)
+        aligned = 1 - np.abs(turn - fused_turn) / (np.pi / 2)
+        quality = 0.9994 / (1 + np.exp(-15 * (ratio - 0.5))) * 0.9879 / (1 + np.exp(-22 * (aligned - 0.8)))
+        return (quality * strength).sum(), strength.sum()
+
+    def vif(reference, image):
+        part = whole = 0.0
+        for size in (17, 9, 5, 3):
+            x = np.arange(size) - size // 2
+            bell = np.exp(-(x[:, None] ** 2 + x**2) / 2 / (size / 5) ** 2)
+            bell /= bell.sum()
+
+            def mean(plane, bell=bell):
+                return fftconvolve(plane, bell, "valid")
+
+            if size < 17:
+                reference, image = mean(reference)[::2, ::2], mean(image)[::2, ::2]
+            mr, mi = mean(reference), mean(image)
+            vr, vi = (np.maximum(mean(p * p) - m * m, 0) for p, m in ((reference, mr), (image, mi)))
+            c = mean(reference * image) - mr * mi
+            g = c / (vr + 1e-10)
+            s = vi - g * c
+            g[vr < 1e-10], s[vr < 1e-10], vr[vr < 1e-10] = 0, vi[vr < 1e-10], 0
+            g[vi < 1e-10], s[vi < 1e-10] = 0, 0
+            s[g < 0], g[g < 0] = vi[g < 0], 0
+            s[s <= 1e-10] = 1e-10
+            part += np.log10(1 + g * g * vr / (s + 2)).sum()
+            whole += np.log10(1 + vr / 2).sum()
+        return part / whole
+
+    def information(source):
+        joint = np.histogram2d(source.ravel(), f.ravel(), 256, [(0, 256), (0, 256)])[0] / f.size
+        i, j = np.nonzero(joint)
+        return (joint[i, j] * np.log(joint[i, j] / joint.sum(1)[i] / joint.sum(0)[j])).sum()
+
+    share = np.histogram(f, 256, (0, 256))[0] / f.size
+    gy, gx = np.gradient(f)
+    edges = kept(a, f), kept(b, f)
+    return {
+        "EN": -sum(p * np.log2(p) for p in share if p),
+        "SD": np.std(f),
+        "SF": np.sqrt(np.mean((f[:, 1:] - f[:, :-1]) ** 2) + np.mean((f[1:] - f[:-1]) ** 2)),
+        "AG": np.mean(np.sqrt((gx**2 + gy**2) / 2)),
+        "MI": information(a) + information(b),
+        "SCD": np.corrcoef(a.ravel(), (f - b).ravel())[0, 1] + np.corrcoef(b.ravel(), (f - a).ravel())[0, 1],
+        "VIF": vif(a, f) + vif(b, f),
+        "Qabf": (edges[0][0] + edges[1][0]) / (edges[0][1] + edges[1][1]),
+        "SSIM_cdd": sum(structural_similarity(s, f, data_range=2) for s in (a, b)),
+    }
+
+
+SOBEL = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]), np.array([[1, 2, 1], [0, 0, 0], [-1, -2, -1]])
+
+
+@pytest.mark.slow
+def test_are_those_of_the_evaluator_of_cddfuse_on_each_shared_folder(shared_data):
+    folders = sorted(shared_data.glob("*/t[er]*"))  # test, train
+    assert len(folders) > 5
+    for folder in folders:
+        files = find_pairs(folder)[0]
+        a, (b, _) = read_thermal(files.thermal), split_luminance(read_rgb(files.rgb))
+        f = cv2.addWeighted(a, 0.6, b, 0.5, 0)
+        found = fusion_metrics(a, b, f)
+        expected = cddfuse(a, b, f)
+        assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-4), folder
