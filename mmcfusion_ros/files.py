@@ -25,8 +25,8 @@ def refuse_existing(paths: Sequence[Path], force: bool = False) -> None:
     """``FileExistsError`` naming the first of those that are there already, unless ``force``."""
     there = [path for path in paths if path.exists()]
     if there and not force:
-        count = f" ({len(there)} of {len(paths)} do)" if len(paths) > 1 else ""
-        raise FileExistsError(f"{there[0]} exists already{count}; choose another name, or overwrite with --force")
+        more = f", and {len(there) - 1} more" if len(there) > 1 else ""
+        raise FileExistsError(f"{there[0]} exists already{more}; choose another name, or overwrite with --force")
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
