@@ -1,6 +1,6 @@
 """Commands that are killed at random moments: what was finished can be read, and the next run goes on or says why not.
 
-``MMCFUSION_NIGHTLY=1`` kills each 20 times in place of 2.
+``MMCFUSION_NIGHTLY=1`` kills each command 20 times in place of once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mmcfusion_ros.fusion.calibration import load_calibration
 from mmcfusion_ros.network.weights import load_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-KILLS = 20 if os.environ.get("MMCFUSION_NIGHTLY") else 2
+KILLS = 20 if os.environ.get("MMCFUSION_NIGHTLY") else 1
 
 
 def start(words: list[str], log: Path) -> subprocess.Popen:
