@@ -5,8 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from bag_files import drive, write_bag
 from image_pairs import write_pairs
 
+from mmcfusion_ros.bags.reading import Bag
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.data.images import read_rgb
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
@@ -53,6 +55,14 @@ def test_two_videos(tmp_path):
     assert fuses(tmp_path / "ir.avi", tmp_path / "vi.avi", tmp_path / "out.mp4") == 0
     video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)) == (3, 25)
+
+
+def test_a_bag(tmp_path):
+    bag = write_bag(tmp_path / "drive", drive(3))
+    assert fuses(bag, tmp_path / "out", "--set", "warm_up_width=64", "warm_up_height=48") == 0
+    with Bag(tmp_path / "out/fused") as fused:
+        assert fused.topics["/fused/image_raw"].count == 3
+    assert "frames.csv exists already" in fuses(bag, tmp_path / "out")
 
 
 def test_nothing_is_overwritten_unless_forced(tmp_path):

@@ -140,7 +140,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def add_fuse(commands: Commands) -> None:
     parser = commands.add_parser("fuse", help="fuse images, folders or videos to files")
-    parser.add_argument("inputs", nargs="+", type=Path, help="a folder of pairs; or thermal and RGB: folders or files")
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, help="a folder of pairs, or a bag; or thermal and RGB: folders or files"
+    )
     parser.add_argument("out", type=Path, help="folder, or a file for two files")
     parser.add_argument("--model", default=PURPOSES["display"], help="name or file")
     add_backend(parser)
@@ -150,6 +152,15 @@ def add_fuse(commands: Commands) -> None:
 
 
 def _fuse(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.bags.bag_files import is_bag
+
+    if len(options.inputs) == 1 and is_bag(options.inputs[0]):
+        _fuse_bag(options)
+    else:
+        _fuse_images(options)
+
+
+def _fuse_images(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.folders import scale_alone
     from mmcfusion_ros.evaluation.fuse import fuse_files
     from mmcfusion_ros.fusion.fuser import Fuser
@@ -160,3 +171,20 @@ def _fuse(options: argparse.Namespace) -> None:
     fuser = Fuser.from_pretrained(options.model, options.backend, options.device, options.precision, options.threads)
     count = fuse_files(options.inputs, options.out, fuser, partial(scale_alone, thermal), options.force)
     print(f"{count} images fused to {options.out}")
+
+
+def _fuse_bag(options: argparse.Namespace) -> None:
+    """As ``evaluate-bag`` does, without numbers that take time."""
+    from mmcfusion_ros.evaluation.bags.evaluate_bag import evaluate_bag
+    from mmcfusion_ros.evaluation.bags.options import BagOptions
+    from mmcfusion_ros.files import refuse_existing
+    from mmcfusion_ros.stream.parameter_files import load_values
+
+    refuse_existing([options.out / "frames.csv", options.out / "summary.json"], options.force)
+    given = [f"{name}={getattr(options, name)}" for name in ("model", "backend", "device", "precision", "threads")]
+    values = load_values(options.params_file, [*given, *options.set])
+    result = evaluate_bag(options.inputs[0], values, options.out, BagOptions(metrics=False, report=False))
+    count = result.statistics.counts["fused"]
+    if not count:
+        raise ValueError("; ".join(result.summary["problems"]))
+    print(f"{count} pairs fused to {options.out / 'fused'}")
