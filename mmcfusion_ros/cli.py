@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 from mmcfusion_ros.commands.bags import add_check, add_evaluate_bag, add_record_demo
@@ -38,6 +39,7 @@ SUB_COMMANDS = (
 def main(arguments: list[str] | None = None) -> None:
     """Runs one sub-command. Exit status 1 and one line on stderr if its input is wrong, 2 for wrong usage."""
     options = build_parser().parse_args(arguments)
+    options.typed = shlex.join(["mmcfusion", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         succeeded = options.run(options)
     except (ValueError, OSError, BackendError, FusionError) as error:

@@ -52,7 +52,7 @@ class Skipped(Exception):
 
 
 class Network:
-    """One model with a random pair: thermal and visible, ``1 x 1 x H x W`` in [0, 1]."""
+    """One model with a random pair: thermal and visible, ``1 x 1 x H x W``, bytes and the same in [0, 1]."""
 
     def __init__(self, model: str, device: str, size: tuple[int, int]) -> None:
         self.weights = find_model(model).safetensors
@@ -61,7 +61,8 @@ class Network:
         self.device, self.size = device, size
         dtype = torch.float16 if device == "cuda" else torch.float32
         torch.manual_seed(0)
-        exact = torch.rand(2, 1, 1, *reversed(size), device=device)
+        self.bytes = torch.randint(256, (2, 1, 1, *reversed(size)), dtype=torch.uint8, device=device)
+        exact = self.bytes / 255
         with torch.inference_mode():
             self.expected = load_network(self.weights).to(device)(*exact)
         self.pair = [image.to(dtype) for image in exact]
@@ -111,24 +112,21 @@ def tensorrt(network: Network) -> Fuse:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         assert network.weights
-        export_onnx(network.weights, file, height=network.size[1], width=network.size[0])
+        export_onnx(network.weights, file, network.size)
         if not parser.parse_from_file(str(file)):
             raise RuntimeError(f"TensorRT cannot read the ONNX export: {parser.get_error(0)}")
     config = builder.create_builder_config()
     config.set_flag(trt.BuilderFlag.FP16)
     engine = trt.Runtime(logger).deserialize_cuda_engine(builder.build_serialized_network(definition, config))
     context = engine.create_execution_context()
-    tensors = {
-        "thermal": network.pair[0].float(),
-        "luminance": network.pair[1].float(),
-        "fused": torch.empty_like(network.expected),
-    }
+    thermal, luminance = network.bytes
+    tensors = {"thermal": thermal, "luminance": luminance, "fused": torch.empty_like(thermal)}
     for name, tensor in tensors.items():
         context.set_tensor_address(name, tensor.data_ptr())
 
     def run() -> Tensor:
         context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
-        return tensors["fused"]
+        return tensors["fused"] / 255
 
     return run
 

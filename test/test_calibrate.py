@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from mmcfusion_ros.calibration.images import calibrate_from_images, region_markd
 from mmcfusion_ros.calibration.mounting import mounting
 from mmcfusion_ros.calibration.recording import FolderRecording, spread
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.calibration import Calibration, load_calibration, save_calibration
 from mmcfusion_ros.fusion.palette import Palette
 from mmcfusion_ros.fusion.thermal import ThermalOptions
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
@@ -96,6 +97,17 @@ def test_folder_to_files(tmp_path, capsys):
     assert "3 of 3 frames used" in printed
     assert printed.count("±") == 13
     assert cv2.imread(str(out.with_suffix(".jpg"))).shape == (1200, 1600, 3)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_keeps_the_calibration_of_before(tmp_path):
+    out = tmp_path / "rig.yaml"
+    save_calibration(Calibration(np.eye(3), (640, 512), (640, 480)), out)
+    before = out.read_text()
+    (tmp_path / "rig.yaml.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"rig\.yaml could not be written: No space left"):
+        save_calibration(Calibration(2 * np.eye(3), (640, 512), (640, 480)), out)
+    assert out.read_text() == before
 
 
 def test_a_folder_of_palette_colours_below_telemetry(tmp_path):

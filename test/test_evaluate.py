@@ -25,7 +25,7 @@ from mmcfusion_ros.evaluation.folders import EvaluationOptions
 from mmcfusion_ros.evaluation.methods import load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
-from mmcfusion_ros.evaluation.tables import RANKED, latex_table, mean_ranks, metrics_table, place, read_peers
+from mmcfusion_ros.evaluation.tables import RANKED, bootstrap, latex_table, mean_ranks, metrics_table, place, read_peers
 from mmcfusion_ros.fusion.fuser import split_luminance
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.hashes import sha256_of
@@ -125,6 +125,24 @@ class TestPage:
             assert ["model", model] in run["header"]
         assert len(data["images"]) == 2 * 4
 
+    def test_methods_stand_beside_each_other_and_the_peers(self, folder, tmp_path):
+        best = {**dict.fromkeys(RANKED, 999), "set": "set/test", "method": "Best"}
+        peers = write_peers(tmp_path / "peers.csv", best)
+        options = EvaluationOptions(peers, metrics=("CE",), command="mmcfusion evaluate ...")
+        evaluate([folder], ["average", "max"], tmp_path / "out", options)
+        data = page_data(tmp_path / "out/set/test/index.html")
+        table = data["methods"]
+        assert table["columns"][:3] == ["method", "mean rank ↓", "EN ↑"]
+        assert table["columns"][-1] == "CE ↓"
+        assert table["rows"][0][0] == "Best"
+        assert {row[0] for row in table["rows"]} == {"Best", "average", "max"}
+        assert table["ours"] == ["average", "max"]
+        assert "2 pairs" in table["note"]
+        assert "among 1 peers" in table["note"]
+        header = dict(data["runs"][0]["header"])
+        assert header["command"] == "mmcfusion evaluate ..."
+        assert header["data"] == f"{folder / 'ir'} and {folder / 'vi'}"
+
     def test_pictures_are_those_of_the_run(self, folder, tmp_path):
         options = EvaluationOptions(stress="noise", seed=3)
         evaluate([folder], ["max"], tmp_path / "out", options)
@@ -146,6 +164,43 @@ class TestPage:
         worst = int(np.argmin([row["Qabf"] for row in result.rows["max"]]))
         assert run["images"]["fused"][worst] is not None
         assert run["images"]["fused"][1 - worst] is None
+
+
+class TestIntervals:
+    def test_hold_the_means_and_shrink_with_more_pairs(self):
+        rng = np.random.default_rng(0)
+        widths = []
+        for count in (10, 1000):
+            rows = {
+                name: [dict.fromkeys(RANKED, value) for value in rng.normal(mean, 1, count)]
+                for name, mean in (("a", 0), ("b", 9))
+            }
+            found = bootstrap(rows, {})
+            low, high = found["a"]["EN"]
+            assert low < np.mean([row["EN"] for row in rows["a"]]) < high
+            assert found["a"]["mean rank"] == (2, 2)
+            assert found["b"]["mean rank"] == (1, 1)
+            widths.append(high - low)
+        assert widths[1] == pytest.approx(2 * 1.96 / 1000**0.5, rel=0.2)
+        assert widths[0] > 5 * widths[1]
+
+    def test_one_pair_has_none(self):
+        assert bootstrap({"a": [dict.fromkeys(RANKED, 1.0)]}, {}) == {}
+
+    def test_are_in_table_and_summary(self, folder, tmp_path):
+        evaluate([folder], ["max", "average"], tmp_path / "out", PLAIN)
+        summary = json.loads((tmp_path / "out/summary.json").read_text())
+        low, high = summary["sets"]["set/test"]["intervals"]["max"]["mean rank"]
+        assert 1 <= low <= high <= 2
+        assert "| 95 % over pairs | mean rank | EN |" in (tmp_path / "out/summary.md").read_text()
+
+    def test_more_metrics_are_columns(self, folder, tmp_path):
+        with pytest.raises(SystemExit):
+            main(["evaluate", str(folder), "--model", "max", "--metrics", "Qcb", "CE", "--out", str(tmp_path / "out")])
+        text = (tmp_path / "out/summary.md").read_text()
+        assert "| Qabf_min | CE | Qcb |" in text
+        with pytest.raises(SystemExit, match="unknown metric XX; there are MI_bits, "):
+            main(["evaluate", str(folder), "--model", "max", "--metrics", "XX", "--out", str(tmp_path / "out")])
 
 
 class TestRanks:
@@ -307,6 +362,13 @@ class TestMedical:
             thermal, _ = read_grey(files)
             assert not fused[(thermal == 0) & (source.max(axis=2) == 0)].any()
         assert coloured > 10_000
+
+    def test_the_page_calls_medical_images_what_they_are(self, folder, tmp_path):
+        for old, new in (("ir", "MRI"), ("vi", "PET")):
+            (folder / old).rename(folder / new)
+        evaluate([folder], ["max"], tmp_path / "out", PLAIN)
+        (run,) = page_data(tmp_path / "out/set/test/index.html")["runs"]
+        assert run["imageNames"] == {"thermal": "MRI", "rgb": "PET or SPECT"}
 
     def test_networks_get_pet_in_the_place_of_the_thermal_image_and_rules_do_not(self, folder, tmp_path, private_cache):
         folder = folder.parent.rename(tmp_path / "pet_mri") / "test"

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ from bag_files import (
 from mcap.reader import make_reader
 
 from mmcfusion_ros.bags.reading import Bag, read_message
+from mmcfusion_ros.cli import main
 from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report, summary_text
 from mmcfusion_ros.evaluation.bags.evaluate_bag import evaluate_bag
 from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused
@@ -400,6 +402,69 @@ class TestInterruption:
         assert (out / "report.html").stat().st_size > 0
         with Bag(out / "fused") as written:
             assert written.problems == []
+
+    def test_killed_it_leaves_all_but_the_last_second(self, random_lite_graph, tmp_path):
+        out, seen = tmp_path / "out", []
+        command = [
+            sys.executable,
+            "-m",
+            "mmcfusion_ros.cli",
+            "evaluate-bag",
+            str(write_bag(tmp_path / "bag", drive(3000))),
+        ]
+        command += ["--out", str(out), "--set", *SMALL, f"model={random_lite_graph}"]
+        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while len(seen) < 4 and process.poll() is None:
+                if (out / "summary.json").exists():
+                    fused = json.loads((out / "summary.json").read_text())["counts"].get("fused", 0)
+                    seen += [fused] * (fused not in seen)
+                threading.Event().wait(0.02)
+        finally:
+            process.kill()
+            process.wait()
+        summary = json.loads((out / "summary.json").read_text())
+        assert summary["outcome"] == "unfinished"
+        assert len([row for row in rows(out) if row["outcome"] == "fused"]) >= summary["counts"]["fused"] >= seen[-1]
+        with Bag(out / "fused") as bag:
+            assert len([*bag.messages(["/fused/image_raw"])]) >= seen[-2]
+
+    def test_on_a_full_disk_it_keeps_what_it_has(self, random_lite_graph, tmp_path):
+        """A limit on the size of files stands for the disk."""
+        out, bag = tmp_path / "out", write_bag(tmp_path / "bag", drive(400))
+        command = [sys.executable, "-m", "mmcfusion_ros.cli", "evaluate-bag", str(bag), "--out", str(out)]
+        command += ["--set", *SMALL, f"model={random_lite_graph}"]
+        done = subprocess.run(
+            command,
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_000, 2_500_000)),
+        )
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == f"mmcfusion evaluate-bag: [Errno 27] File too large: '{out}'"
+        assert json.loads((out / "summary.json").read_text())["outcome"] == "unfinished"
+        assert [row for row in rows(out) if row["outcome"] == "fused"]
+        with Bag(out / "fused") as bag:
+            assert len([*bag.messages(["/fused/image_raw"])]) > 50
+
+    def test_results_of_before_are_refused_before_anything_else(self, tmp_path):
+        """Even before a bag that is not there."""
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/frames.csv").write_text("mine")
+        code = "import sys; from mmcfusion_ros.cli import main\ntry: main(sys.argv[1:])\n"
+        code += "except SystemExit as end: print(end)\nprint({'rosbags', 'openvino'} & {*sys.modules})"
+        words = ["evaluate-bag", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+        command = [sys.executable, "-c", code, *words, "--no-images"]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        assert "frames.csv exists already; choose another name, or overwrite with --force" in done.stdout
+        assert done.stdout.splitlines()[-1] == "set()"
+        with pytest.raises(SystemExit, match="none does not exist"):
+            main([*words, "--force"])
+        (tmp_path / "out/fused").mkdir()
+        with pytest.raises(SystemExit, match="fused exists already; remove it"):
+            main([*words, "--force"])
+        assert (tmp_path / "out/frames.csv").read_text() == "mine"
 
 
 class TestComparison:

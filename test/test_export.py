@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import openvino
 import pytest
 import torch
 
+from mmcfusion_ros.cli import main
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.fusion.openvino_backend import OpenVINOBackend
 from mmcfusion_ros.fusion.torch_backend import TorchBackend
 from mmcfusion_ros.network.export import PoolingMatrices, export_onnx, export_openvino, to_bytes
 from mmcfusion_ros.network.hashes import sha256_of
-from mmcfusion_ros.network.weights import load_network
+from mmcfusion_ros.network.mmcfusion import MMCFusion
+from mmcfusion_ros.network.variants import get_variant
+from mmcfusion_ros.network.weights import load_network, save_weights
 from mmcfusion_ros.resources import package_file
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def scene(height, width, seed=0):
@@ -108,27 +117,94 @@ class TestShippedLite:
             assert_same_image(exported(*scene(*size)), network(*scene(*size)))
 
 
+class TestNothingIsLost:
+    @pytest.mark.parametrize("name", ["a.xml", "a.onnx"])
+    def test_a_file_is_overwritten_with_force_alone(self, random_lite, tmp_path, name):
+        (tmp_path / name).write_text("mine")
+        words = ["export", str(random_lite), str(tmp_path / name), "--size", "128x128"]
+        with pytest.raises(SystemExit, match=f"{name} exists already.*--force"):
+            main(words)
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+        with pytest.raises(SystemExit) as end:
+            main([*words, "--force"])
+        assert end.value.code == 0
+        assert (tmp_path / name).stat().st_size > 1000
+        assert not [*tmp_path.glob("*.partial*")]
+
+    @pytest.mark.parametrize("name", ["a.xml", "a.onnx"])
+    def test_a_full_disk_keeps_the_file_of_before(self, random_lite, tmp_path, name):
+        """Files of at most 100 kB stand for the disk."""
+        (tmp_path / name).write_text("mine")
+        small = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        small += "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        small += "from mmcfusion_ros.cli import main; main(sys.argv[1:])"
+        words = ["export", str(random_lite), str(tmp_path / name), "--size", "128x128", "--force"]
+        done = subprocess.run([sys.executable, "-c", small, *words], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert f"{name} could not be written" in done.stderr.splitlines()[-1]
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
 class TestONNX:
-    def test_graph_of_one_size_equals_the_network(self, random_lite, tmp_path):
+    @pytest.fixture
+    def run(self, tmp_path):
+        """Exports, and gives what onnxruntime makes of images."""
         runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-        export_onnx(random_lite, tmp_path / "a.onnx", height=144, width=176)
-        assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
-        session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
-        inputs = {
-            name: image[None, None].astype(np.float32) / 255
-            for name, image in zip(("thermal", "luminance"), scene(144, 176), strict=True)
+
+        def export(weights, *options, **named):
+            export_onnx(weights, tmp_path / "a.onnx", *options, **named)
+            assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+            session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+            return lambda thermal, luminance: session.run(
+                ["fused"], {"thermal": thermal[None, None], "luminance": luminance[None, None]}
+            )[0][0, 0]
+
+        return export
+
+    @pytest.fixture(scope="class")
+    def random_b1(self, tmp_path_factory):
+        torch.manual_seed(7)
+        path = tmp_path_factory.mktemp("random_b1") / "b1.safetensors"
+        save_weights(MMCFusion(get_variant("b1")), path, {})
+        return path
+
+    @pytest.mark.slow
+    def test_lite_of_any_size(self, random_lite, run):
+        fuse, network = run(random_lite), TorchBackend(find_model(random_lite), "cpu", "float32")
+        for size in ((128, 128), (144, 252), (132, 400)):
+            assert_same_image(fuse(*scene(*size)), network(*scene(*size)))
+
+    def test_b1_of_one_size(self, random_b1, run):
+        fused = run(random_b1, (83, 65))(*scene(65, 83))
+        assert_same_image(fused, TorchBackend(find_model(random_b1), "cpu", "float32")(*scene(65, 83)))
+
+    @pytest.mark.slow
+    def test_b1_of_any_size(self, random_b1, run):
+        fuse, network = run(random_b1), TorchBackend(find_model(random_b1), "cpu", "float32")
+        for size in ((32, 32), (65, 83)):
+            assert_same_image(fuse(*scene(*size)), network(*scene(*size)))
+
+    def test_one_size_in_half_precision_with_another_opset(self, random_lite, run, tmp_path):
+        onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+        fused = run(random_lite, (176, 144), opset=20, precision="float16")(*scene(144, 176))
+        expected = TorchBackend(find_model(random_lite), "cpu", "float32")(*scene(144, 176))
+        assert np.abs(fused.astype(int) - expected).mean() < 1
+        model = onnx.load(tmp_path / "a.onnx")
+        assert {weight.data_type for weight in model.graph.initializer if len(weight.dims) == 4} == {
+            onnx.TensorProto.FLOAT16
         }
-        fused = session.run(["fused"], inputs)[0]
-        with torch.inference_mode():
-            expected = load_network(random_lite)(*map(torch.from_numpy, inputs.values())).numpy()
-        np.testing.assert_allclose(fused, expected, atol=1e-4)
+        assert [entry.version for entry in model.opset_import if not entry.domain] == [20]
+        texts = {entry.key: entry.value for entry in model.metadata_props}
+        assert (texts["variant"], texts["thermal_polarity"]) == ("lite", "white_hot")
+        assert "0 to 255" in texts["scaling"]
+        assert "F" in texts["colour"]
 
     @pytest.mark.parametrize("size", [(146, 176), (144, 124)])
     def test_size_that_the_variant_does_not_take(self, random_lite, tmp_path, size):
         with pytest.raises(ValueError, match=f"{size[1]}x{size[0]}.*lite.*multiples of 4.*128") as caught:
-            export_onnx(random_lite, tmp_path / "a.onnx", *size)
+            export_onnx(random_lite, tmp_path / "a.onnx", size[::-1])
         assert "\n" not in str(caught.value)
 
     def test_folder_that_does_not_exist(self, random_lite, tmp_path):
         with pytest.raises(OSError, match="nowhere"):
-            export_onnx(random_lite, tmp_path / "nowhere" / "a.onnx", 128, 128)
+            export_onnx(random_lite, tmp_path / "nowhere" / "a.onnx")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from bag_files import drive, write_bag
 from image_pairs import write_pairs
 
+from mmcfusion_ros.bags.reading import Bag
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.data.images import read_rgb
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
@@ -55,11 +57,19 @@ def test_two_videos(tmp_path):
     assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)) == (3, 25)
 
 
+def test_a_bag(tmp_path):
+    bag = write_bag(tmp_path / "drive", drive(3))
+    assert fuses(bag, tmp_path / "out", "--set", "warm_up_width=64", "warm_up_height=48") == 0
+    with Bag(tmp_path / "out/fused") as fused:
+        assert fused.topics["/fused/image_raw"].count == 3
+    assert "frames.csv exists already" in fuses(bag, tmp_path / "out")
+
+
 def test_nothing_is_overwritten_unless_forced(tmp_path):
     folder = write_pairs(tmp_path / "in", 1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/00.png").write_bytes(b"mine")
-    assert "00.png exists already (1 of 1 files do)" in fuses(folder, tmp_path / "out")
+    assert "00.png exists already; " in fuses(folder, tmp_path / "out")
     assert (tmp_path / "out/00.png").read_bytes() == b"mine"
     assert fuses(folder, tmp_path / "out", "--force") == 0
 

@@ -154,7 +154,7 @@ class TestMetadata:
 
     def test_onnx_says_it_too(self, black_hot, tmp_path):
         onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-        export_onnx(black_hot, tmp_path / "a.onnx", 128, 128)
+        export_onnx(black_hot, tmp_path / "a.onnx", (128, 128))
         texts = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
         assert (texts["variant"], texts["thermal_polarity"]) == ("lite", "black_hot")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from report_runs import COLOURS, make_run
 
-from mmcfusion_ros.evaluation.report import Box, PageFrame, PageRun, write_report
+from mmcfusion_ros.evaluation.report import Box, MethodTable, PageFrame, PageRun, write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -36,8 +36,8 @@ def opened(browser, tmp_path):
     """Opens the page of some runs; at its end the browser must have complained of nothing and loaded nothing."""
 
     @contextmanager
-    def opened(*runs, boxes=MappingProxyType({}), **options):
-        write_report(tmp_path / "report.html", list(runs), boxes)
+    def opened(*runs, boxes=MappingProxyType({}), methods=None, **options):
+        write_report(tmp_path / "report.html", list(runs), boxes, methods)
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
         context.set_default_timeout(15_000)
         page = context.new_page()
@@ -202,6 +202,22 @@ class TestBoxes:
         other = replace(run, seen_as={"fused": "two passes"})
         with opened(run, other, boxes=boxes) as page:
             assert self.captions(page) == ["Fused A1 found, 0 missed, 2 false", "Fused B0 found, 1 missed, 0 false"]
+
+
+class TestMethods:
+    def test_a_table_above_the_pictures(self, opened):
+        rows = [["Best", "1.00", "9.0"], ["max", "2.00", ""]]
+        table = MethodTable("Methods", ["method", "mean rank ↓", "EN ↑"], rows, ["max"], "Means of 12 pairs.")
+        with opened(make_run("max"), methods=table) as page:
+            assert page.locator("#methods tbody tr").all_inner_texts() == ["Best\t1.00\t9.0", "max\t2.00\t"]
+            assert page.locator("#methods .ours th").inner_text() == "max"
+            assert "Means of 12 pairs." in page.locator("#methods").inner_text()
+        with opened(make_run("max")) as page:
+            assert not page.locator("#methods").is_visible()
+
+    def test_images_have_the_names_that_the_run_gives(self, opened):
+        with opened(replace(make_run(), image_names={"thermal": "MRI"})) as page:
+            assert page.locator("#layers button").all_inner_texts() == ["MRI", "RGB", "Fused"]
 
 
 class TestFrames:

@@ -232,14 +232,40 @@ class TestCache:
         assert self.names(folder) == {HASHES}
 
     def test_it_does_not_grow_for_ever(self, folder, monkeypatch):
-        """The oldest ones go."""
+        """Not while a node runs either: the oldest ones go when one comes."""
         monkeypatch.setattr(model_cache, "MAX_BYTES", 300)
         for number in range(5):
             (folder / f"{number}.blob").write_bytes(bytes(100))
             os.utime(folder / f"{number}.blob", (number + 2e9, number + 2e9))
         seal_cache(folder)
+        assert self.names(folder) == {"2.blob", "3.blob", "4.blob", HASHES}
         open_cache()
         assert self.names(folder) == {"2.blob", "3.blob", "4.blob", HASHES}
+
+    def test_a_fifo_in_place_of_the_lock_holds_up_nobody(self, folder):
+        (folder / LOCK).unlink()
+        os.mkfifo(folder / LOCK)
+        with filling_cache(folder):
+            (folder / "3.blob").write_bytes(b"third")
+            seal_cache(folder)
+        open_cache()
+        assert self.names(folder) == {"a.blob", "b.blob", "3.blob", HASHES}
+
+    def test_a_user_without_home_and_name_has_one_too(self, monkeypatch, tmp_path):
+        """As in a container that runs under any number."""
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # KeyError, as for a number without an entry
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        assert open_cache() == tmp_path / f"mmcfusion_ros-{os.getuid()}"
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root can make links of others")
+    def test_a_link_of_another_user_is_refused(self, folder):
+        folder.rename(folder.with_name("mine"))
+        folder.symlink_to("mine")
+        os.lchown(folder, 1234, 1234)
+        with pytest.raises(PermissionError, match="belongs to another user"):
+            open_cache()
 
     @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
     def test_a_folder_of_another_user_is_refused(self, folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.network.safetensors_header import read_header
 from mmcfusion_ros.network.weights import load_network, read_metadata, write_tensors
-from mmcfusion_ros.training.config import Degradations, Folder, TrainingConfig
+from mmcfusion_ros.training.config import LOSSES, Degradations, Folder, TrainingConfig
 from mmcfusion_ros.training.data import PairSampler
 from mmcfusion_ros.training.learner import MOST_SKIPPED, ImagePrecision, Learner, launch_fabric, learning_rate
 from mmcfusion_ros.training.run import Run
@@ -168,6 +169,15 @@ class TestLearner:
         assert torch.equal(thermal, batch[0])
         assert torch.equal(visible, batch[1])
 
+    def test_the_rate_of_the_authors_falls_once(self, tiny):
+        config = replace(tiny, schedule="authors", steps=400, warm_up=0, learning_rate=1.0)
+        assert [learning_rate(step, config) for step in (0, 10, 11, 399)] == [1, 1, 0.95, 0.95]
+
+    def test_no_average_is_the_network_itself(self, tiny):
+        learner = learner_of(replace(tiny, ema_decay=0.0))
+        learner.learn(PairSampler(tiny)[0])
+        assert equal([*learner.average.parameters()], [*learner.network.parameters()])
+
     def test_learning_rate_rises_linearly_and_falls_to_zero_or_stays(self):
         config = TrainingConfig(steps=100, warm_up=10, learning_rate=2.0)
         rates = [learning_rate(step, config) for step in range(101)]
@@ -233,6 +243,21 @@ class TestRun:
         assert json.loads(metadata["training_config"])["crop"] == 128
         assert str(Path(tiny.data[0].path).parent.parent) not in str(metadata)
         assert json.loads(metadata["validation"])["VIF"] > 0
+
+    def test_every_term_is_in_a_table(self, finished, tiny):
+        (row,) = csv.DictReader((finished / "terms.csv").open())
+        assert row["step"] == str(tiny.steps)
+        assert {"loss", "intensity", "gradient", "gradient_norm", "learning_rate"} <= row.keys()
+
+    def test_the_example_of_the_documentation_runs(self, tmp_path, monkeypatch):
+        text = (Path(__file__).resolve().parents[1] / "docs/train_and_evaluate.md").read_text()
+        (example,) = (part for part in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "LOSSES" in part)
+        assert len([line for line in example.splitlines() if line.strip()]) < 30
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setitem(LOSSES, "mine", LOSSES["ours"])  # gone again at the end
+        exec(example, {})
+        assert "brighter" in (tmp_path / "runs/mine/terms.csv").read_text()
+        assert load_network(tmp_path / "runs/mine/best.safetensors")
 
     def test_log_has_a_line_with_the_metrics_per_validation(self, finished):
         with (finished / "log.csv").open() as file:

@@ -23,7 +23,8 @@ def test_shipped_configurations_are_valid(name):
 def test_paper_is_the_recipe_of_the_paper():
     config = load_config("paper", folders=["msrs"])
     assert (config.loss, config.crop, config.batch, config.learning_rate) == ("paper", 256, 4, 1e-4)
-    assert (config.schedule, config.warm_up, config.weight_decay, config.clip) == ("constant", 0, 0, 1)
+    assert (config.schedule, config.warm_up, config.weight_decay, config.clip) == ("authors", 0, 0, 1)
+    assert (config.ema_decay, config.hold_out) == (0, False)
     assert config.steps == 400 * 1083 // 4
     assert config.photometric == 0
     assert not any(asdict(config.degradations).values())
@@ -58,7 +59,7 @@ def test_only_what_is_learnt_counts_as_another_configuration():
     [
         ("variant=b9", ["'b9'", "b1, b0, lite"]),
         ("loss=mine", ["loss is 'mine'", "ours, paper"]),
-        ("schedule=steps", ["schedule is 'steps'", "cosine, constant"]),
+        ("schedule=steps", ["schedule is 'steps'", "cosine, constant, authors"]),
         ("precision=int8", ["precision is 'int8'", "bf16-mixed"]),
         ("accelerator=tpu", ["accelerator is 'tpu'", "cpu, cuda"]),
         ("crop=130", ["crop is 130; variant lite needs a multiple of 4, at least 128"]),

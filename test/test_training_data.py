@@ -44,6 +44,28 @@ class TestMemory:
         data = sampler(pairs, other, cache_gb=7 * 2 * 144 * 160 / 1e9)
         assert [folder.size // (2 * 144 * 160) for folder in data.folders] == [5, 2]
 
+    def test_all_pairs_are_trained_on_if_none_is_held_out(self, tmp_path):
+        assert sampler(write_pairs(tmp_path / "all", 13)).chosen == [[*range(1, 12)]]
+        data = sampler(tmp_path / "all", hold_out=False)
+        assert data.chosen == [[*range(13)]]
+        assert len(data.validation) == 2
+
+    def test_folders_of_ones_own_are_validated(self, pairs, tmp_path):
+        data = sampler(pairs, validate_on=[str(write_pairs(tmp_path / "other", 3))])
+        assert len(data.validation) == 3
+        assert 0 in data.chosen[0]
+
+    def test_validation_is_shared_out_among_processes(self, tmp_path):
+        data = sampler(write_pairs(tmp_path, 61))
+        assert len(data.validation) == 6
+        shares = []
+        for data.rank in range(4):
+            data.world = 4
+            shares += [share[0].tobytes() for share in data.validation_share()]
+        assert len(set(shares)) == 4  # as many of each: two are left out
+        data.world = 7
+        assert len(data.validation_share()) == 6
+
     def test_so_many_pairs_are_validated(self, tmp_path):
         assert len(sampler(write_pairs(tmp_path, 37)).validation) == 4
         assert len(sampler(tmp_path, validate_pairs=2).validation) == 2

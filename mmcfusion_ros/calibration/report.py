@@ -15,6 +15,7 @@ from mmcfusion_ros.calibration.boards import Board, rms
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
 from mmcfusion_ros.calibration.picture import before_and_after
 from mmcfusion_ros.calibration.recording import ThermalAndRgb
+from mmcfusion_ros.files import write_file
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.fuser import split_luminance
 
@@ -55,7 +56,7 @@ def calibrate(
     picture = out.with_suffix(".jpg")
     before = Calibration(same_view(thermal.shape, rgb.shape))
     image = before_and_after(thermal, rgb, before, calibration)
-    picture.write_bytes(cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
+    write_file(picture, cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
     return f"{summary}\nwrote {out} and {picture}: look at the picture before you use the file\n"
 
 

@@ -27,12 +27,14 @@ def add_evaluate_bag(commands: Commands) -> None:
     _add_selection(parser)
     parser.add_argument("--no-metrics", action="store_true", help="leave out the fusion metrics, the slowest part")
     parser.add_argument("--no-images", action="store_true", help="no fused bag, no previews: numbers only")
+    parser.add_argument("--force", action="store_true", help="overwrite files, but for a bag")
     parser.set_defaults(run=_evaluate_bag)
 
 
 def _evaluate_bag(options: argparse.Namespace) -> bool:
+    _refuse_results(options)  # before anything slow is imported
     from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report, summary_text
-    from mmcfusion_ros.evaluation.files import writing_to
+    from mmcfusion_ros.files import writing_to
     from mmcfusion_ros.stream.parameter_files import load_values
 
     configurations = {" ".join(options.set) or "as configured": load_values(options.params_file, options.set)}
@@ -45,6 +47,17 @@ def _evaluate_bag(options: argparse.Namespace) -> bool:
     return all(result.statistics.counts["fused"] for result in results.values())
 
 
+def _refuse_results(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.files import refuse_existing
+
+    folders = [options.out / "1", options.out / "2"] if options.compare else [options.out]
+    files = [folder / name for folder in folders for name in ("frames.csv", "summary.json", "preview.mp4")]
+    refuse_existing([*files, options.out / "report.html", options.out / "comparison.json"], options.force)
+    for folder in folders:
+        if not options.no_images and (folder / "fused").exists():
+            raise FileExistsError(f"{folder / 'fused'} exists already; remove it or choose another name")
+
+
 def add_check(commands: Commands) -> None:
     parser = commands.add_parser("check", help="hold a recorded bag to a scenario's expectations: a verdict as JSON")
     parser.add_argument("bag", type=Path, help="folder or file: rosbag2 (sqlite3, mcap) or ROS 1")
@@ -55,7 +68,7 @@ def add_check(commands: Commands) -> None:
 
 def _check(options: argparse.Namespace) -> bool:
     from mmcfusion_ros.evaluation.bags.scenario import check_bag, load_scenario
-    from mmcfusion_ros.evaluation.files import print_json
+    from mmcfusion_ros.files import print_json
 
     with _interruptible() as stop:
         verdict = check_bag(options.bag, load_scenario(options.scenario), stop)
@@ -79,7 +92,7 @@ def add_record_demo(commands: Commands) -> None:
 
 def _record_demo(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.bags.frames_to_bag import record_frames
-    from mmcfusion_ros.evaluation.files import writing_to
+    from mmcfusion_ros.files import writing_to
     from mmcfusion_ros.simulation.optics import RGB_INTRINSICS, THERMAL_INTRINSICS
     from mmcfusion_ros.simulation.playback import folder_frames
     from mmcfusion_ros.simulation.rig import RigOptions, rig_frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from mmcfusion_ros.commands.arguments import (
@@ -30,7 +31,7 @@ def add_bench(commands: Commands) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.benchmark import benchmark
-    from mmcfusion_ros.evaluation.files import print_json
+    from mmcfusion_ros.files import print_json
     from mmcfusion_ros.fusion.fuser import Fuser
 
     fuser = Fuser.from_pretrained(options.model, options.backend, options.device, options.precision, options.threads)
@@ -80,6 +81,14 @@ def add_evaluate(commands: Commands) -> None:
     )
     parser.add_argument("--night", type=Path, help="JSON list of names of pairs: count day and night apart too")
     add_backend(parser)
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="more of them: MI_bits, PSNR, CE, MS_SSIM, Nabf, Qcb, Qcv, FMI (slow), or all",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes for the metrics")
     parser.add_argument("--limit", type=int, default=0, help="pairs of each folder; 0: all")
     parser.add_argument("--no-denoise", action="store_true", help="give networks noisy images as they are")
@@ -93,6 +102,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.detection.labels import LabelSource
     from mmcfusion_ros.evaluation.evaluate import evaluate
     from mmcfusion_ros.evaluation.folders import EvaluationOptions
+    from mmcfusion_ros.evaluation.metrics import MORE
     from mmcfusion_ros.stream.parameter_files import load_values
     from mmcfusion_ros.stream.settings import Settings
 
@@ -113,12 +123,14 @@ def _evaluate(options: argparse.Namespace) -> None:
         dict(options.fused),
         options.limit,
         options.workers,
+        tuple(MORE if "all" in options.metrics else options.metrics),
         options.stretch,
         Settings(load_values(options.params_file, options.set)).thermal(),
         options.backend,
         options.device,
         options.threads,
         not options.no_denoise,
+        options.typed,
     )
     results = evaluate(options.folders, options.model or [*PURPOSES.values()], options.out, evaluation)
     print((options.out / "summary.md").read_text(), end="")
@@ -128,7 +140,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def add_fuse(commands: Commands) -> None:
     parser = commands.add_parser("fuse", help="fuse images, folders or videos to files")
-    parser.add_argument("inputs", nargs="+", type=Path, help="a folder of pairs; or thermal and RGB: folders or files")
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, help="a folder of pairs, or a bag; or thermal and RGB: folders or files"
+    )
     parser.add_argument("out", type=Path, help="folder, or a file for two files")
     parser.add_argument("--model", default=PURPOSES["display"], help="name or file")
     add_backend(parser)
@@ -138,7 +152,16 @@ def add_fuse(commands: Commands) -> None:
 
 
 def _fuse(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.evaluation.folders import EvaluationOptions
+    from mmcfusion_ros.bags.bag_files import is_bag
+
+    if len(options.inputs) == 1 and is_bag(options.inputs[0]):
+        _fuse_bag(options)
+    else:
+        _fuse_images(options)
+
+
+def _fuse_images(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.evaluation.folders import scale_alone
     from mmcfusion_ros.evaluation.fuse import fuse_files
     from mmcfusion_ros.fusion.fuser import Fuser
     from mmcfusion_ros.stream.parameter_files import load_values
@@ -146,5 +169,22 @@ def _fuse(options: argparse.Namespace) -> None:
 
     thermal = Settings(load_values(options.params_file, options.set)).thermal()
     fuser = Fuser.from_pretrained(options.model, options.backend, options.device, options.precision, options.threads)
-    count = fuse_files(options.inputs, options.out, fuser, EvaluationOptions(thermal=thermal).scale, options.force)
+    count = fuse_files(options.inputs, options.out, fuser, partial(scale_alone, thermal), options.force)
     print(f"{count} images fused to {options.out}")
+
+
+def _fuse_bag(options: argparse.Namespace) -> None:
+    """As ``evaluate-bag`` does, without numbers that take time."""
+    from mmcfusion_ros.evaluation.bags.evaluate_bag import evaluate_bag
+    from mmcfusion_ros.evaluation.bags.options import BagOptions
+    from mmcfusion_ros.files import refuse_existing
+    from mmcfusion_ros.stream.parameter_files import load_values
+
+    refuse_existing([options.out / "frames.csv", options.out / "summary.json"], options.force)
+    given = [f"{name}={getattr(options, name)}" for name in ("model", "backend", "device", "precision", "threads")]
+    values = load_values(options.params_file, [*given, *options.set])
+    result = evaluate_bag(options.inputs[0], values, options.out, BagOptions(metrics=False, report=False))
+    count = result.statistics.counts["fused"]
+    if not count:
+        raise ValueError("; ".join(result.summary["problems"]))
+    print(f"{count} pairs fused to {options.out / 'fused'}")

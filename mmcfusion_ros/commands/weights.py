@@ -42,22 +42,28 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def add_export(commands: Commands) -> None:
-    parser = commands.add_parser("export", help="weights to OpenVINO (any image size) or ONNX (one size)")
+    parser = commands.add_parser("export", help="weights to OpenVINO or ONNX")
     parser.add_argument("weights", type=Path, help=".safetensors file")
     parser.add_argument("target", type=Path, help=".xml for OpenVINO, .onnx for ONNX")
-    parser.add_argument("--size", type=image_size, metavar="WIDTHxHEIGHT", help="image size of the ONNX graph")
+    parser.add_argument("--size", type=image_size, metavar="WIDTHxHEIGHT", help="the only one of the ONNX graph")
+    parser.add_argument("--opset", type=int, choices=(18, 19, 20, 21), default=18, help="of ONNX")
+    parser.add_argument("--precision", choices=("float32", "float16"), default="float32", help="of the ONNX graph")
+    parser.add_argument("--force", action="store_true", help="overwrite files")
     parser.set_defaults(run=_export)
 
 
 def _export(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.files import refuse_existing
     from mmcfusion_ros.network.export import export_onnx, export_openvino
 
     if options.target.suffix == ".xml":
+        refuse_existing([options.target, options.target.with_suffix(".bin")], options.force)
         export_openvino(options.weights, options.target)
-    elif options.target.suffix == ".onnx" and options.size:
-        export_onnx(options.weights, options.target, height=options.size[1], width=options.size[0])
+    elif options.target.suffix == ".onnx":
+        refuse_existing([options.target], options.force)
+        export_onnx(options.weights, options.target, options.size, options.opset, options.precision)
     else:
-        raise ValueError("the target must be an .xml file, or an .onnx file together with --size WIDTHxHEIGHT")
+        raise ValueError(f"{options.target} must be named .xml (OpenVINO) or .onnx")
     print(options.target)
 
 
@@ -65,11 +71,14 @@ def add_convert(commands: Commands) -> None:
     parser = commands.add_parser("convert-checkpoint", help="the authors' .pth checkpoint to a .safetensors file")
     parser.add_argument("source", type=Path, help="state dict of the authors' code")
     parser.add_argument("target", type=Path, help=".safetensors file")
+    parser.add_argument("--force", action="store_true", help="overwrite the target")
     parser.set_defaults(run=_convert)
 
 
 def _convert(options: argparse.Namespace) -> None:
+    from mmcfusion_ros.files import refuse_existing
     from mmcfusion_ros.network.checkpoint import convert_checkpoint
 
+    refuse_existing([options.target], options.force)
     convert_checkpoint(options.source, options.target)
     print(options.target)

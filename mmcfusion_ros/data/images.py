@@ -42,6 +42,8 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def _read(path: Path, flags: int) -> np.ndarray:
+    if path.exists() and not path.is_file():  # a FIFO would be waited for
+        raise ValueError(f"{path}: not a readable image: not a file")
     try:
         data = path.read_bytes()
         whole = not is_cut_off_jpeg(data)

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.evaluation.clips import ClipTest, clip_table
-from mmcfusion_ros.evaluation.files import csv_text, write_file
 from mmcfusion_ros.evaluation.folder_page import write_folder_page
 from mmcfusion_ros.evaluation.folders import (
     EvaluationOptions,
@@ -24,10 +23,11 @@ from mmcfusion_ros.evaluation.folders import (
     open_folders,
     under_stress,
 )
-from mmcfusion_ros.evaluation.methods import Method, load_method, ready_method
+from mmcfusion_ros.evaluation.methods import Method, ReadyImages, load_method, ready_method
 from mmcfusion_ros.evaluation.metrics import check_measurable, fusion_metrics
 from mmcfusion_ros.evaluation.pictures import write_image
-from mmcfusion_ros.evaluation.tables import latex_table, mean_ranks, metrics_table, read_peers
+from mmcfusion_ros.evaluation.tables import intervals_table, latex_table, mean_ranks, metrics_table, read_peers
+from mmcfusion_ros.files import csv_text, write_file
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import merge_luminance, split_luminance
 from mmcfusion_ros.network.hashes import sha256_of
@@ -51,13 +51,15 @@ def evaluate(paths: Sequence[Path], models: Sequence[str], out: Path, options: E
     """
     folders = open_folders(paths, options)
     for folder in folders:
-        _check(folder)
+        _check(folder, options.metrics)
     peers, unused = read_peers(options.peers, {folder.name: len(folder.pairs) for folder in folders})
     judge = _judge(folders, options)
     methods = [load_method(model, options) for model in models]
     distinct("methods", [*(method.name for method in methods), *options.fused])
     black_hot = frozenset(method.name for method in methods if method.thermal_polarity == "black_hot")
-    of_folder = {folder.name: [*methods, *_ready(folder, len(folders), options)] for folder in folders}
+    of_folder: dict[str, list[Method | ReadyImages]] = {
+        folder.name: [*methods, *_ready(folder, len(folders), options)] for folder in folders
+    }
     results = []
     for folder in folders:
         rows, clip = _measure(folder, of_folder[folder.name], out / folder.name, judge, options)
@@ -81,6 +83,8 @@ def summary_markdown(
         notes += ", to networks the functional image as thermal" if pairs[0].functional else ""
         parts.append(f"## {result.folder.name}{options.under}: {len(pairs)} pairs{notes}\n")
         parts.append(metrics_table(result.means, result.peers, black_hot=result.black_hot))
+        if result.intervals:
+            parts.append(intervals_table(result.intervals))
         if result.clip:
             parts.append(clip_table(result.clip))
         parts += [f"Left out: {failure}\n" for failure in result.folder.failures]
@@ -91,18 +95,18 @@ def summary_markdown(
     return "\n".join(parts)
 
 
-def _check(folder: LabelledFolder) -> None:
+def _check(folder: LabelledFolder, metrics: Sequence[str]) -> None:
     """Gives up the pairs that cannot be read, before any is fused."""
     for files in tqdm([*folder.pairs], desc=f"{folder.name}: reading", unit="pair", leave=False, disable=None):
         try:
-            check_measurable(folder.read(files)[0].shape)
+            check_measurable(folder.read(files)[0].shape, metrics)
         except (ValueError, TypeError) as error:
             folder.give_up(files, error)
     if not folder.pairs:
         raise ValueError(f"{folder.name}: no pair can be used; {folder.failures[0]}")
 
 
-def _ready(folder: LabelledFolder, folders: int, options: EvaluationOptions) -> list[Method]:
+def _ready(folder: LabelledFolder, folders: int, options: EvaluationOptions) -> list[ReadyImages]:
     """Of several folders each has its images in a folder of its name below that of a method."""
     return [
         ready_method(name, path if folders == 1 else path / folder.name, folder.pairs)
@@ -123,7 +127,11 @@ def _judge(folders: Sequence[LabelledFolder], options: EvaluationOptions) -> Jud
 
 
 def _measure(
-    folder: LabelledFolder, methods: Sequence[Method], out: Path, judge: Judge | None, options: EvaluationOptions
+    folder: LabelledFolder,
+    methods: Sequence[Method | ReadyImages],
+    out: Path,
+    judge: Judge | None,
+    options: EvaluationOptions,
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, float]]]:
     pending: dict[str, list[Future[dict[str, float]]]] = {method.name: [] for method in methods}
     clip = ClipTest()
@@ -138,7 +146,7 @@ def _measure(
                     image = images[method.name] = method(files, *seen, rgb, options.stretch)
                     luminance = luminances[method.name] = split_luminance(image)[0]
                     reference = method.reference(files, *clean)
-                    pending[method.name].append(pool.submit(fusion_metrics, *reference, luminance))
+                    pending[method.name].append(pool.submit(fusion_metrics, *reference, luminance, options.metrics))
                 if judge:
                     judge.add(seen[0], merge_luminance(seen[1], rgb), images, folder.labels[files.name])
                 if options.clip:
@@ -188,6 +196,7 @@ def _write_summary(
                 "pairs": len(result.folder.pairs),
                 "means": result.means,
                 "mean_ranks": mean_ranks(result.means, result.peers),
+                "intervals": result.intervals,
                 "failures": result.folder.failures,
                 "clip": result.clip,
             }

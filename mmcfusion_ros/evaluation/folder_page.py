@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,18 @@ import numpy as np
 from mmcfusion_ros.data.images import read_rgb
 from mmcfusion_ros.evaluation.benchmark import machine
 from mmcfusion_ros.evaluation.folders import EvaluationOptions, FolderResult, under_stress
-from mmcfusion_ros.evaluation.methods import Method
-from mmcfusion_ros.evaluation.report import Box, PageFrame, PageRun, choose_previews, encode_preview, write_report
+from mmcfusion_ros.evaluation.methods import Method, ReadyImages
+from mmcfusion_ros.evaluation.metrics import LOWER_IS_BETTER
+from mmcfusion_ros.evaluation.report import (
+    Box,
+    MethodTable,
+    PageFrame,
+    PageRun,
+    choose_previews,
+    encode_preview,
+    write_report,
+)
+from mmcfusion_ros.evaluation.tables import RANKED, shown_metrics, table_rows
 from mmcfusion_ros.fusion.fuser import merge_luminance, split_luminance
 
 if TYPE_CHECKING:  # needs pycocotools
@@ -27,7 +38,7 @@ Marks = Mapping[str, Mapping[str, Sequence["Mark"]]]  # by input and detector
 
 def write_folder_page(
     result: FolderResult,
-    methods: Sequence[Method],
+    methods: Sequence[Method | ReadyImages],
     options: EvaluationOptions,
     out: Path,
     detection: DetectionResult | None,
@@ -49,7 +60,20 @@ def write_folder_page(
         if marks:
             boxes[files.name] = _boxes(marks[i], thermal.shape[:2])
     runs = [_run(result, method, values[method.name], pictures, options, out) for method in methods]
-    write_report(out / folder.name / "index.html", runs, boxes)
+    write_report(out / folder.name / "index.html", runs, boxes, _method_table(result, options))
+
+
+def _method_table(result: FolderResult, options: EvaluationOptions) -> MethodTable:
+    """As in ``summary.md``; the marks say which end of a column is the better one."""
+    means, peers = result.means, result.peers
+    columns = [f"{name} {'↓' if name in LOWER_IS_BETTER else '↑'}" for name in shown_metrics(means)]
+    rows = [[name, rank, *values] for name, values, rank in table_rows(means, peers)]
+    ranked = f"among {len(peers)} peers of {options.peers}" if peers else "among each other"
+    note = f"Means of {len(result.folder.pairs)} pairs; mean rank over {', '.join(RANKED)}, {ranked}."
+    if result.intervals and len(means) + len(peers) > 1:
+        ends = [(name, *row["mean rank"]) for name, row in result.intervals.items()]
+        note += " 95 % of the ranks: " + ", ".join(f"{name} {low:.1f} to {high:.1f}" for name, low, high in ends) + "."
+    return MethodTable("Methods", ["method", "mean rank ↓", *columns], rows, [*means], note)
 
 
 def _values(rows: Sequence[dict[str, float]], name: str, marks: Sequence[Marks]) -> list[dict[str, float]]:
@@ -86,7 +110,7 @@ def _box(mark: Mark, width: int, height: int) -> Box:
 
 def _run(
     result: FolderResult,
-    method: Method,
+    method: Method | ReadyImages,
     values: Sequence[dict[str, float]],
     pictures: Mapping[int, tuple[bytes, bytes]],
     options: EvaluationOptions,
@@ -100,10 +124,17 @@ def _run(
             fused = read_rgb(out / name / method.name / "fused" / f"{files.name}.png")
             images = *pictures[i], encode_preview(fused)
         frames.append(PageFrame(files.name, i, row, *images))
-    header = {"set": name, "model": method.name}
+    pairs = result.folder.pairs
+    folders = [
+        os.path.commonpath([path.resolve().parent for path in paths])
+        for paths in ([pair.thermal for pair in pairs], [pair.rgb for pair in pairs])
+    ]
+    header = {"command": options.command, "set": name, "data": " and ".join(folders), "model": method.name}
     for key, value in method.origin.items():
         header[key] = ", ".join(" ".join(item) for item in value.items()) if isinstance(value, dict) else str(value)
     if options.stress:
         header["stress"] = f"{options.stress}, seed {options.seed}; measured against the clean images"
     header["machine"] = "{processor}, {cores} cores, {system}".format(**machine())
-    return PageRun(f"{name}{options.under}: {method.name}", header, frames, seen_as={**CAMERAS, "fused": method.name})
+    titles = {"thermal": "MRI", "rgb": "PET or SPECT"} if pairs[0].functional else {}
+    seen_as = {**CAMERAS, "fused": method.name}
+    return PageRun(f"{name}{options.under}: {method.name}", header, frames, seen_as=seen_as, image_names=titles)

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,9 @@ import numpy as np
 
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, pair_up, read_pair
 from mmcfusion_ros.evaluation.detection.labels import Labels, LabelSource
+from mmcfusion_ros.evaluation.metrics import MORE
 from mmcfusion_ros.evaluation.stress import degrade
+from mmcfusion_ros.evaluation.tables import bootstrap
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 
 
@@ -24,8 +27,9 @@ class EvaluationOptions:
     ``load_detector`` takes them, with ``labels`` for each folder, and in ``night`` a JSON list of names of pairs.
     ``cameras``: a folder of thermal and one of RGB images, one more set. ``fused``: folders of images that others
     fused, by name of the method. ``limit``: pairs of each folder at most, 0 all. ``workers``: processes for metrics.
-    ``stretch``: spread each fused luminance over 0..255, as some authors do. ``thermal``: how images of 16 bits become
-    8, each by itself. The rest is as ``Fuser.from_pretrained`` takes it."""
+    ``metrics``: of ``MORE``, beside the usual ones. ``stretch``: spread each fused luminance over 0..255, as some
+    authors do. ``thermal``: how images of 16 bits become 8, each by itself. ``command`` is what was typed, for the
+    page. The rest is as ``Fuser.from_pretrained`` takes it."""
 
     peers: Path | None = None
     stress: str = ""
@@ -39,12 +43,14 @@ class EvaluationOptions:
     fused: Mapping[str, Path] = field(default_factory=dict)
     limit: int = 0
     workers: int = 1
+    metrics: tuple[str, ...] = ()
     stretch: bool = False
     thermal: ThermalOptions = field(default_factory=ThermalOptions)
     backend: str = "auto"
     device: str = "auto"
     threads: int = 0
     denoise: bool = True
+    command: str = ""
 
     def __post_init__(self) -> None:
         if self.stress and self.peers:
@@ -55,6 +61,8 @@ class EvaluationOptions:
             raise ValueError("images that are fused already cannot be stressed; leave out one of both")
         if bool(self.detectors) != bool(self.labels):
             raise ValueError("detectors and labels need each other; give --detector and --labels, or neither")
+        if unknown := [name for name in self.metrics if name not in MORE]:
+            raise ValueError(f"unknown metric {unknown[0]}; there are {', '.join(MORE)}, and the usual ones always")
         if self.night and not self.detectors:
             raise ValueError("night is told apart for detectors; --night needs --detector and --labels")
 
@@ -62,11 +70,6 @@ class EvaluationOptions:
     def under(self) -> str:
         """Behind a title."""
         return f" under {self.stress}" if self.stress else ""
-
-    def scale(self, thermal: np.ndarray) -> np.ndarray:
-        """A thermal image of 16 bits to ``H x W`` uint8, by itself."""
-        scaler = ThermalScaler(self.thermal)
-        return scaler(scaler.upright(thermal))
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,11 @@ class FolderResult:
             for method, rows in self.rows.items()
         }
 
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """By method and metric, as ``bootstrap`` gives them."""
+        return bootstrap(self.rows, self.peers)
+
 
 def open_folders(paths: Sequence[Path], options: EvaluationOptions) -> list[LabelledFolder]:
     """Finds pairs and labels. Raises what ``find_pairs`` and :meth:`LabelSource.read` raise, and ``ValueError`` for two
@@ -124,16 +132,23 @@ def open_folders(paths: Sequence[Path], options: EvaluationOptions) -> list[Labe
     distinct("folders", [name for name, _ in sets])
     if options.limit:
         sets = [(name, pairs[: options.limit]) for name, pairs in sets]
+    scale = partial(scale_alone, options.thermal)
     if not options.labels:
-        return [LabelledFolder(name, pairs, scale=options.scale) for name, pairs in sets]
+        return [LabelledFolder(name, pairs, scale=scale) for name, pairs in sets]
     if len(options.labels) != len(sets):
         raise ValueError(f"{len(options.labels)} labels for {len(sets)} folders; give one for each, in their order")
     folders = []
     for (name, pairs), source in zip(sets, options.labels, strict=True):
         labels = source.read(pairs)
         labelled = [files for files in pairs if files.name in labels]
-        folders.append(LabelledFolder(name, labelled, labels, source.size, options.scale))
+        folders.append(LabelledFolder(name, labelled, labels, source.size, scale))
     return folders
+
+
+def scale_alone(options: ThermalOptions, thermal: np.ndarray) -> np.ndarray:
+    """A thermal image of 16 bits to ``H x W`` uint8, by itself."""
+    scaler = ThermalScaler(options)
+    return scaler(scaler.upright(thermal))
 
 
 def under_stress(

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from mmcfusion_ros.data.images import IMAGE_SUFFIXES
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, pair_up, read_pair
 from mmcfusion_ros.evaluation.pictures import write_image
+from mmcfusion_ros.files import refuse_existing
 from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, Fuser
 
 TILE, OVERLAP = 2048, 256  # pixels, of images that are too large for the network
@@ -25,8 +26,8 @@ def fuse_files(inputs: Sequence[Path], out: Path, fuser: Fuser, scale: Scale, fo
     """Fuses a folder or list of pairs (one input), or thermal and RGB: two folders, images or videos.
 
     ``out`` is a folder for pairs, a file for two files. ``scale`` brings thermal images of 16 bits to 8. Returns the
-    number of fused images. ``ValueError`` for other inputs, and for files that exist already unless ``force``; raises
-    what ``find_pairs``, ``read_pair`` and ``Fuser`` raise.
+    number of fused images. ``ValueError`` for other inputs, ``FileExistsError`` for files that exist already unless
+    ``force``; raises what ``find_pairs``, ``read_pair`` and ``Fuser`` raise.
     """
     if len(inputs) == 1:
         return _fuse_pairs(find_pairs(inputs[0]), out, fuser, scale, force)
@@ -37,11 +38,11 @@ def fuse_files(inputs: Sequence[Path], out: Path, fuser: Fuser, scale: Scale, fo
         return _fuse_pairs(pair_up(thermal, rgb), out, fuser, scale, force)
     suffixes = {path.suffix.lower() for path in inputs}
     if suffixes <= VIDEO_SUFFIXES:
-        _may_write([out], force)
+        refuse_existing([out], force)
         return _fuse_videos(thermal, rgb, out, fuser)
     if not suffixes <= IMAGE_SUFFIXES:
         raise ValueError(f"{thermal} and {rgb} are not two folders, two images or two videos")
-    _may_write([out], force)
+    refuse_existing([out], force)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_image(out, fuse_large(fuser, *read_pair(PairFiles(thermal.stem, thermal, rgb), scale)))
     return 1
@@ -79,7 +80,7 @@ def _fade(tile: slice, size: int) -> np.ndarray:
 
 def _fuse_pairs(pairs: Sequence[PairFiles], out: Path, fuser: Fuser, scale: Scale, force: bool) -> int:
     targets = [out / f"{files.name}.png" for files in pairs]
-    _may_write(targets, force)
+    refuse_existing(targets, force)
     for files, target in zip(tqdm(pairs, unit="pair", disable=None), targets, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_image(target, fuse_large(fuser, *read_pair(files, scale)))
@@ -121,9 +122,3 @@ def _frames(path: Path) -> Generator[tuple[np.ndarray, float], None, None]:
             yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB), video.get(cv2.CAP_PROP_FPS) or 30.0
     finally:
         video.release()
-
-
-def _may_write(targets: Sequence[Path], force: bool) -> None:
-    there = [target for target in targets if target.exists()]
-    if there and not force:
-        raise ValueError(f"{there[0]} exists already ({len(there)} of {len(targets)} files do); --force overwrites")

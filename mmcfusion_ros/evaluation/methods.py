@@ -23,8 +23,8 @@ from mmcfusion_ros.network.hashes import sha256_of
 
 @dataclass(frozen=True)
 class Method:
-    """A way to fuse, and where it comes from; or ``images`` by name of the pair, which somebody has fused already. A
-    network has learned what thermal images are like: functional ones take their place (:meth:`PairFiles.in_roles`)."""
+    """A way to fuse, and where it comes from. A network has learned what thermal images are like: functional ones take
+    their place (:meth:`PairFiles.in_roles`)."""
 
     name: str
     fuse: Fusion
@@ -32,19 +32,12 @@ class Method:
     is_network: bool = False
     thermal_polarity: str = "white_hot"
     colourise: Callable[[np.ndarray, np.ndarray | None], np.ndarray] = merge_luminance  # of luminance and colour
-    images: Mapping[str, Path] | None = None
 
     def __call__(
         self, files: PairFiles, thermal: np.ndarray, luminance: np.ndarray, rgb: np.ndarray, stretch: bool = False
     ) -> np.ndarray:
         """A pair, ``H x W`` uint8, and its colours, ``H x W x 3``, to the fused image in colour; with ``stretch`` its
-        luminance is spread over 0..255. ``ValueError`` naming a ready image that does not fit."""
-        if self.images is not None:
-            image = read_rgb(self.images[files.name])
-            if image.shape != rgb.shape:
-                sizes = [f"{shape[1]}x{shape[0]}" for shape in (image.shape, rgb.shape)]
-                raise ValueError(f"{self.images[files.name]} is {sizes[0]}, its pair {sizes[1]}")
-            return image
+        luminance is spread over 0..255."""
         fused = self.fuse(*(files.in_roles(thermal, luminance) if self.is_network else (thermal, luminance)))
         if stretch:
             fused = cv2.normalize(fused, None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
@@ -54,6 +47,29 @@ class Method:
         """A pair as the result is measured against it: the thermal image as the network got it."""
         first, second = files.in_roles(thermal, luminance)
         return files.in_roles(in_polarity(first, self.thermal_polarity), second)
+
+
+@dataclass(frozen=True)
+class ReadyImages:
+    """Images that somebody has fused, by name of the pair, in place of a ``Method``."""
+
+    name: str
+    origin: dict[str, object]
+    images: Mapping[str, Path]
+
+    def __call__(
+        self, files: PairFiles, thermal: np.ndarray, luminance: np.ndarray, rgb: np.ndarray, *_: object
+    ) -> np.ndarray:
+        """The image in colour; ``ValueError`` naming one that does not fit."""
+        image = read_rgb(self.images[files.name])
+        if image.shape != rgb.shape:
+            sizes = [f"{shape[1]}x{shape[0]}" for shape in (image.shape, rgb.shape)]
+            raise ValueError(f"{self.images[files.name]} is {sizes[0]}, its pair {sizes[1]}")
+        return image
+
+    def reference(self, files: PairFiles, thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The pair as it is."""
+        return thermal, luminance
 
 
 def load_method(model: str, options: EvaluationOptions | None = None) -> Method:
@@ -83,7 +99,7 @@ def load_method(model: str, options: EvaluationOptions | None = None) -> Method:
     return Method(name, fuser, origin, True, backend.thermal_polarity, colourise)
 
 
-def ready_method(name: str, path: Path, pairs: Sequence[PairFiles]) -> Method:
+def ready_method(name: str, path: Path, pairs: Sequence[PairFiles]) -> ReadyImages:
     """The images of a folder, in files with the names of the pairs. ``ValueError`` naming the first that is missing,
     ``FileNotFoundError`` without the folder."""
     if not path.is_dir():
@@ -92,4 +108,4 @@ def ready_method(name: str, path: Path, pairs: Sequence[PairFiles]) -> Method:
     missing = [files.name for files in pairs if files.name not in there]
     if missing:
         raise ValueError(f"{path} has no image {missing[0]} ({len(missing)} of {len(pairs)} pairs have none there)")
-    return Method(name, RULES["average"], {"fused by": name, "folder": str(path)}, images=there)
+    return ReadyImages(name, {"fused by": name, "folder": str(path)}, there)

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
+from mmcfusion_ros.evaluation.more_metrics import (
+    SMALLEST_OF_MS_SSIM,
+    artefacts,
+    chen_blum,
+    chen_varshney,
+    cross_entropy,
+    feature_information,
+    ms_ssim,
+    psnr,
+)
+
 Image = NDArray[np.uint8]
 Plane = NDArray[np.float64]
 
+LOWER_IS_BETTER = ("CE", "Nabf", "Qcv")
 SMALLEST_SIDE = 41  # pixels: the fourth scale of VIF is empty below
 
 
-def fusion_metrics(a: Image, b: Image, f: Image) -> dict[str, float]:
-    """EN (bits), SD, SF, AG, MI (nats), SCD, CC, VIF, Qabf, SSIM and SSIM_cdd by name; larger is better in all.
+def fusion_metrics(a: Image, b: Image, f: Image, more: Sequence[str] = ()) -> dict[str, float]:
+    """EN (bits), SD, SF, AG, MI (nats), SCD, CC, VIF, Qabf, SSIM and SSIM_cdd by name; larger is better in all. Then
+    those of ``MORE`` that are asked for, of which some are ``LOWER_IS_BETTER``.
 
     ``VIF_min``, ``SSIM_min`` and ``Qabf_min`` are the smaller of what is kept of ``a`` and of ``b``. SSIM has data
     range 255, SSIM_cdd 2 (as the CDDFuse family of papers printed it); both a 7x7 uniform window, sample covariance.
-    Raises ``ValueError`` if the three images are not uint8 of one shape, or a side is below ``SMALLEST_SIDE``.
+    Raises ``ValueError`` if the three images are not uint8 of one shape, or a side is below ``SMALLEST_SIDE`` (161 for
+    MS_SSIM).
     """
     if not (a.shape == b.shape == f.shape and a.ndim == 2) or {a.dtype, b.dtype, f.dtype} != {np.dtype(np.uint8)}:
         raise ValueError(f"metrics need three uint8 grey images of one shape, got {a.shape}, {b.shape}, {f.shape}")
-    check_measurable(f.shape)
+    check_measurable(f.shape, more)
     da, db, df = (image.astype(np.float64) for image in (a, b, f))
     vif = [visual_information_fidelity(source, df) for source in (da, db)]
     ssim, ssim_cdd = (
@@ -45,13 +61,16 @@ def fusion_metrics(a: Image, b: Image, f: Image) -> dict[str, float]:
         "VIF_min": min(vif),
         "SSIM_min": float(min(ssim)),
         "Qabf_min": min(_share(*source) for source in edges),
+        **{name: MORE[name](a, b, f) for name in more},
     }
 
 
-def check_measurable(shape: tuple[int, ...]) -> None:
-    """``ValueError`` for images whose height or width is too small."""
-    if min(shape[:2]) < SMALLEST_SIDE:
-        raise ValueError(f"image of {shape[1]}x{shape[0]}: metrics need sides of at least {SMALLEST_SIDE} pixels")
+def check_measurable(shape: tuple[int, ...], more: Sequence[str] = ()) -> None:
+    """``ValueError`` for images whose height or width is too small for these metrics beside the usual ones."""
+    smallest = SMALLEST_OF_MS_SSIM if "MS_SSIM" in more else SMALLEST_SIDE
+    if min(shape[:2]) < smallest:
+        what = "MS_SSIM needs" if "MS_SSIM" in more else "metrics need"
+        raise ValueError(f"image of {shape[1]}x{shape[0]}: {what} sides of at least {smallest} pixels")
 
 
 def entropy(f: Image) -> float:
@@ -142,3 +161,15 @@ def _edges(image: Plane) -> tuple[Plane, Plane]:
     gy = cv2.Sobel(image, cv2.CV_64F, 0, 1, borderType=cv2.BORDER_CONSTANT)
     angle = np.where(gx == 0, np.pi / 2, np.arctan(gy / np.where(gx == 0, 1, gx)))
     return np.hypot(gx, gy), angle
+
+
+MORE: dict[str, Callable[[Image, Image, Image], float]] = {
+    "MI_bits": lambda a, b, f: (mutual_information(a, f) + mutual_information(b, f)) / float(np.log(2)),
+    "PSNR": psnr,
+    "CE": cross_entropy,
+    "MS_SSIM": lambda a, b, f: ms_ssim(a, f) + ms_ssim(b, f),
+    "Nabf": artefacts,
+    "Qcb": chen_blum,
+    "Qcv": chen_varshney,
+    "FMI": lambda a, b, f: (feature_information(a, f) + feature_information(b, f)) / 2,
+}

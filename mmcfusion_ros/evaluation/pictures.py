@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmcfusion_ros.evaluation.files import write_file
+from mmcfusion_ros.files import write_file
 
 PANEL = (320, 240)
 TITLES = ("thermal", "RGB", "fused")

@@ -6,11 +6,16 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+
+from mmcfusion_ros.evaluation.metrics import MORE
 
 RANKED = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM_cdd")
 SHOWN = (*RANKED, "CC", "VIF_min", "SSIM_min", "Qabf_min")
+DRAWS = 1000  # of the bootstrap
 
 Metrics = Mapping[str, float]
 
@@ -42,7 +47,7 @@ def read_peers(
             unused[f"of {name}: measured on {row['pairs']} pairs, the folder has {folders[name]}"] += 1
         else:
             try:
-                peers[name][row["method"]] = {metric: float(row[metric]) for metric in SHOWN if metric in row}
+                peers[name][row["method"]] = {metric: float(row[metric]) for metric in (*SHOWN, *MORE) if metric in row}
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}: a metric of {name} is no number ({error})") from None
     return peers, [f"{path}: {count} rows left out, {why}" for why, count in unused.items()]
@@ -84,8 +89,9 @@ def metrics_table(
 ) -> str:
     """Markdown, best mean rank first, ours in bold; with ``best``, ours and so many of the best peers. The column
     ``thermal`` says against which thermal image a row was measured: ``black_hot`` are those against 255 - T."""
-    lines = [f"| method | thermal | mean rank | {' | '.join(SHOWN)} |", "|---" * (len(SHOWN) + 3) + "|"]
-    for name, values, rank in _rows(ours, peers, best):
+    shown = shown_metrics(ours)
+    lines = [f"| method | thermal | mean rank | {' | '.join(shown)} |", "|---" * (len(shown) + 3) + "|"]
+    for name, values, rank in table_rows(ours, peers, best):
         title = f"**{name}**" if name in ours else name
         polarity = "black hot" if name in black_hot else "white hot"
         lines.append(f"| {title} | {polarity} | {rank} | {' | '.join(values)} |")
@@ -96,24 +102,62 @@ def latex_table(title: str, ours: Mapping[str, Metrics], peers: Mapping[str, Met
     """The ranked metrics as a ``tabular`` of LaTeX with booktabs, best mean rank first, ours in bold."""
     lines = [f"% {title}", f"\\begin{{tabular}}{{l{'r' * (len(RANKED) + 1)}}}", "\\toprule"]
     lines += [f"Method & Rank & {' & '.join(RANKED)} \\\\".replace("_", "\\_"), "\\midrule"]
-    for name, values, rank in _rows(ours, peers):
+    for name, values, rank in table_rows(ours, peers):
         safe = re.sub(r"([&%$#_{}])", r"\\\1", name)
         title = f"\\textbf{{{safe}}}" if name in ours else safe
         lines.append(f"{title} & {rank} & {' & '.join(values[: len(RANKED)])} \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
-def _rows(
+def intervals_table(intervals: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
+    """Markdown of what ``bootstrap`` gives of several pairs."""
+    columns = [*next(iter(intervals.values()))]
+    lines = [f"| 95 % over pairs | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in intervals.items():
+        lines.append(f"| {name} | {' | '.join(f'{low:.3f} to {high:.3f}' for low, high in row.values())} |")
+    return "\n".join(lines) + "\n"
+
+
+def bootstrap(
+    rows: Mapping[str, Sequence[Metrics]], peers: Mapping[str, Metrics]
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """By method, of its mean rank and the ranked metrics: what 95 % of ``DRAWS`` sets of as many pairs, drawn with
+    repetition, lie between (percentiles). All methods have the same draws; of peers only their means are known, which
+    stay as they are. Empty for a single pair."""
+    count = len(next(iter(rows.values())))
+    if count < 2:
+        return {}
+    weights = np.random.default_rng(0).multinomial(count, [1 / count] * count, DRAWS) / count
+    means = {name: weights @ [[row[metric] for metric in RANKED] for row in each] for name, each in rows.items()}
+    ranks = [
+        mean_ranks({name: dict(zip(RANKED, drawn[i], strict=True)) for name, drawn in means.items()}, peers)
+        for i in range(DRAWS)
+    ]
+    found = {}
+    for name, drawn in means.items():
+        columns = {"mean rank": [rank[name] for rank in ranks]} if ranks[0] else {}
+        columns |= dict(zip(RANKED, drawn.T, strict=True))
+        found[name] = {key: tuple(np.percentile(values, (2.5, 97.5)).tolist()) for key, values in columns.items()}
+    return found
+
+
+def shown_metrics(ours: Mapping[str, Metrics]) -> list[str]:
+    """Columns of a table: the usual metrics, and those of ``MORE`` that were asked for."""
+    return [*SHOWN, *(name for name in MORE if name in next(iter(ours.values())))]
+
+
+def table_rows(
     ours: Mapping[str, Metrics], peers: Mapping[str, Metrics], best: int | None = None
 ) -> list[tuple[str, list[str], str]]:
-    """Name, metrics in the order of ``SHOWN`` and mean rank as text, the best first."""
+    """Name, metrics in the order of ``shown_metrics`` and mean rank as text, the best first; with ``best``, of the
+    peers so many."""
     methods, ranks = {**peers, **ours}, mean_ranks(ours, peers)
     order = sorted(methods, key=lambda name: ranks.get(name, 0))
     shown = {*ours, *[name for name in order if name not in ours][:best]}
     return [
         (
             name,
-            [f"{methods[name][metric]:.3f}" if metric in methods[name] else "" for metric in SHOWN],
+            [f"{methods[name][metric]:.3f}" if metric in methods[name] else "" for metric in shown_metrics(ours)],
             f"{ranks[name]:.2f}" if ranks else "",
         )
         for name in order

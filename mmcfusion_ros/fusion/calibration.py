@@ -104,8 +104,10 @@ def load_calibration(path: str | Path) -> Calibration:
 def save_calibration(calibration: Calibration, path: str | Path, comment: str = "") -> None:
     """Writes a file that ``load_calibration`` reads; the lines of ``comment`` come first, behind ``#``.
 
-    ``ValueError`` for a homography without the sizes that belong to it.
+    ``ValueError`` for a homography without the sizes that belong to it; an ``OSError`` keeps the file of before.
     """
+    from mmcfusion_ros.files import write_file  # the node only reads
+
     if calibration.kind == "homography" and None in calibration.sizes:
         raise ValueError("a homography file needs thermal_size and rgb_size")
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
@@ -122,7 +124,7 @@ def save_calibration(calibration: Calibration, path: str | Path, comment: str = 
         lines.append(f"  translation: {_row(calibration.translation)}")
         distance = ".inf" if np.isinf(calibration.plane_distance) else repr(float(calibration.plane_distance))
         lines += ["plane:", f"  distance: {distance}", f"  normal: {_row(np.asarray(calibration.plane_normal))}"]
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_file(Path(path), "\n".join(lines) + "\n")
 
 
 def as_homography(values: object) -> np.ndarray:

@@ -1,18 +1,23 @@
-"""The network as one graph from bytes to bytes, exported to OpenVINO (any size) and ONNX (one size)."""
+"""The network as one graph from bytes to bytes, exported to OpenVINO and ONNX."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmcfusion_ros.files import write_file
 from mmcfusion_ros.network.hashes import sha256_of, write_hashes
 from mmcfusion_ros.network.mmcfusion import MMCFusion
 from mmcfusion_ros.network.weights import describe, load_network
 
 METADATA = "mmcfusion"
+FOR_USERS = {
+    "scaling": "grey levels 0 to 255 in and out, clipped; the thermal image in the polarity of thermal_polarity",
+    "colour": "channel = F + min(1.5, (F + 16) / (Y + 16)) (channel of the RGB image - Y), with the fused luminance F "
+    "and Y = .299 R + .587 G + .114 B",
+}
 
 
 class ByteGraph(nn.Module):
@@ -34,7 +39,7 @@ def to_bytes(fused: Tensor) -> Tensor:
 
 
 class PoolingMatrices(nn.Module):
-    """Adaptive average pooling to 7x7 as two matrix products, for exporters without that operator (fixed size)."""
+    """Adaptive average pooling to 7x7 as two matrix products, for exporters without that operator."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``B x C x H x W`` to ``B x C x 7 x 7``."""
@@ -44,17 +49,16 @@ class PoolingMatrices(nn.Module):
 
 def pooling_matrix(size: int, bins: int = 7) -> Tensor:
     """``bins x size``: row i averages the pixels ``floor(i size / bins)`` to ``ceil((i + 1) size / bins)``."""
-    matrix = np.zeros((bins, size), np.float32)  # NumPy, so that exporters see a constant
-    for i in range(bins):
-        start, stop = i * size // bins, -(-(i + 1) * size // bins)
-        matrix[i, start:stop] = 1 / (stop - start)
-    return torch.from_numpy(matrix)
+    pixel, row = torch.arange(size)[None], torch.arange(bins)[:, None]
+    inside = ((pixel >= row * size // bins) & (pixel < -(-(row + 1) * size // bins))).float()
+    return inside / inside.sum(dim=1, keepdim=True)
 
 
 def export_openvino(weights: str | Path, target: str | Path) -> None:
     """Writes ``target`` (``.xml``, and a ``.bin`` beside it): 16-bit weights, dynamic batch, height and width.
 
-    Lists both, and the weights if they are in the same folder, in its ``SHA256SUMS``.
+    Lists both, and the weights if they are in the same folder, in its ``SHA256SUMS``. An ``OSError`` keeps the files
+    of before.
     """
     import openvino
 
@@ -63,8 +67,19 @@ def export_openvino(weights: str | Path, target: str | Path) -> None:
     _require_folder(target)
     graph = openvino_graph(weights)
     graph.set_rt_info(sha256_of(weights), [METADATA, "weights_sha256"])
-    openvino.save_model(graph, target, compress_to_fp16=True)
-    files = [target, target.with_suffix(".bin"), *([weights] if weights.parent == target.parent else [])]
+    files = [target.with_suffix(".bin"), target]
+    partial = target.with_suffix(".partial.xml")
+    try:
+        openvino.save_model(graph, partial, compress_to_fp16=True)
+        for file in files:
+            partial.with_suffix(file.suffix).replace(file)
+    except RuntimeError as error:
+        raise OSError(f"{target} could not be written: {error}") from error
+    finally:
+        for file in files:
+            partial.with_suffix(file.suffix).unlink(missing_ok=True)
+    if weights.parent == target.parent:
+        files.append(weights)
     write_hashes(target.parent, [file.name for file in files])
 
 
@@ -82,15 +97,24 @@ def openvino_graph(weights: Path):  # type: ignore[no-untyped-def] # openvino.Mo
     return graph
 
 
-def export_onnx(weights: str | Path, target: str | Path, height: int, width: int) -> None:
-    """Writes an ONNX graph of one size, float32 in [0, 1] to float32, for TensorRT and other runtimes.
+def export_onnx(
+    weights: str | Path,
+    target: str | Path,
+    size: tuple[int, int] | None = None,
+    opset: int = 18,
+    precision: str = "float32",
+) -> None:
+    """Writes an ONNX graph, uint8 to uint8 as the one of OpenVINO, for TensorRT and other runtimes.
 
-    Its metadata say which ``thermal_polarity`` it takes: what runs it turns the thermal image over if need be.
+    It takes images of ``size`` (width, height) or, without, of any size that the variant takes. ``precision``, float32
+    or float16, is that of weights and arithmetic. Its metadata are those of the weights and ``FOR_USERS``.
     ``ValueError`` for a size that the network does not take.
     """
+    target = Path(target)
     _require_folder(target)
     network = load_network(weights)
     multiple, smallest = network.variant.size_multiple, network.variant.smallest_size
+    width, height = size or (8 * smallest, 6 * smallest)
     if height % multiple or width % multiple or min(height, width) < smallest:
         raise ValueError(
             f"{width}x{height} does not fit variant {network.variant.name}: "
@@ -99,14 +123,23 @@ def export_onnx(weights: str | Path, target: str | Path, height: int, width: int
     for module in network.modules():
         if isinstance(getattr(module, "pool", None), nn.AdaptiveAvgPool2d):
             module.pool = PoolingMatrices()
+    sides = [multiple * torch.export.Dim(name, min=smallest // multiple) for name in ("height", "width")]
+    free = dict(enumerate(sides, 2))
     # Two tensors: the exporter would take one that is passed twice for one input.
-    example = torch.zeros(1, 1, height, width), torch.zeros(1, 1, height, width)
+    example = tuple(torch.zeros(1, 1, height, width, dtype=torch.uint8) for _ in range(2))
     program = torch.onnx.export(
-        network, example, input_names=["thermal", "luminance"], output_names=["fused"], dynamo=True, verbose=False
+        ByteGraph(network.half() if precision == "float16" else network),
+        example,
+        input_names=["thermal", "luminance"],
+        output_names=["fused"],
+        dynamic_shapes=None if size else (free, free),
+        opset_version=opset,
+        dynamo=True,
+        verbose=False,
     )
     assert program
-    program.model.metadata_props.update(describe(weights).texts())
-    program.save(target)
+    program.model.metadata_props.update({**describe(weights).texts(), **FOR_USERS})
+    write_file(target, program.model_proto.SerializeToString())
 
 
 def _require_folder(target: str | Path) -> None:

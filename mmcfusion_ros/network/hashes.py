@@ -32,8 +32,10 @@ def read_hashes(folder: Path) -> dict[str, str]:
 
 def write_hashes(folder: Path, names: list[str]) -> None:
     """Lists those files of the folder, beside what is listed already, so that ``sha256sum -c`` checks them too."""
+    from mmcfusion_ros.files import write_file  # the node only reads
+
     digests = read_hashes(folder) | {name: sha256_of(folder / name) for name in names}
-    (folder / HASHES).write_text("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)))
+    write_file(folder / HASHES, "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)))
 
 
 def verify_hash(path: Path) -> None:

@@ -20,9 +20,8 @@ from mmcfusion_ros.yaml_files import read_yaml
 
 LOSSES = {"ours": (fusion_losses, LOSS_WEIGHTS), "paper": (paper_losses, PAPER_WEIGHTS)}
 CHOICES = {
-    "loss": tuple(LOSSES),
     "thermal_polarity": POLARITIES,
-    "schedule": ("cosine", "constant"),
+    "schedule": ("cosine", "constant", "authors"),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
     "accelerator": ("auto", "cpu", "cuda"),
 }
@@ -32,7 +31,7 @@ SMALLEST = {
 }
 MACHINE = {
     *("accelerator", "devices", "nodes", "workers", "threads"),
-    *("validate_minutes", "validate_crop", "validate_pairs", "cache_gb"),
+    *("validate_minutes", "validate_crop", "validate_pairs", "validate_on", "cache_gb"),
 }
 SMALLEST_VALIDATED = 41  # pixels, for the metrics
 
@@ -97,7 +96,9 @@ class TrainingConfig:
     workers: int = 1  # processes that prepare batches; 0: in the training process
     threads: int = 0  # of each training process; 0: PyTorch's choice
     validate_minutes: float = 10.0  # between validations, and so between checkpoints
-    validate_pairs: int = 60  # of those held out (every twelfth), at most
+    hold_out: bool = True  # every twelfth pair is validated only; false: it is trained on too
+    validate_on: list[str] = field(default_factory=list)  # folders to validate on, in place of every twelfth pair
+    validate_pairs: int = 60  # at most
     cache_gb: float = 8.0  # of decoded pairs kept in memory; the others are decoded whenever they are drawn
     validate_crop: int = 0  # side of the central crop that is validated; 0: whole images
 
@@ -108,7 +109,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         get_variant(self.variant)
-        for name, choices in CHOICES.items():
+        for name, choices in {**CHOICES, "loss": tuple(LOSSES)}.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
         for name, smallest in SMALLEST.items():

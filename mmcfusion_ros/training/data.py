@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -22,6 +24,14 @@ VALIDATION_EVERY = 12
 
 Pair = tuple[np.ndarray, np.ndarray]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+class Pairs(Protocol):
+    """Thermal white hot and luminance, ``H x W`` uint8, by number."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Pair: ...
 
 
 class PairSource:
@@ -48,8 +58,10 @@ class PairSource:
 
 
 class PairSampler(Dataset[Batch]):
-    """Seeded random batches from the folders of a configuration; every ``VALIDATION_EVERY``-th pair is held out, of
-    which ``validate_pairs`` at most are validated.
+    """Seeded random batches from the folders of a configuration, or from ``sources``: pairs, thermal white hot and
+    luminance, ``H x W`` uint8. ``augment`` may vary a crop of both, ``crop x crop`` float32 in [0, 1], after all else
+    that varies inputs and targets alike. Every ``VALIDATION_EVERY``-th pair is validated, or the pairs of
+    ``validate_on``; ``validate_pairs`` of them at most.
 
     Item ``step`` is the batch of that step: thermal and visible inputs, thermal and visible targets, each
     ``B x 1 x crop x crop`` float32 in [0, 1], the thermal ones in the configuration's polarity, as in ``validation``.
@@ -57,28 +69,37 @@ class PairSampler(Dataset[Batch]):
     ``rank, rank + world, ...``.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self.config = config
+    def __init__(
+        self, config: TrainingConfig, sources: Sequence[Pairs] | None = None, augment: Augment | None = None
+    ) -> None:
+        self.config, self.augment = config, augment
         self.rank, self.world = 0, 1
-        self.folders: list[PairSource] = []
-        self.chosen: list[list[int]] = []  # of each folder, to train on
-        held_out: list[tuple[PairSource, int]] = []
-        room = int(config.cache_gb * 1e9 / config.devices)
-        for folder in config.data:
-            pairs = PairSource(folder.path, room)
-            room -= pairs.size
-            held_out += [(pairs, i) for i in range(0, len(pairs), VALIDATION_EVERY)]
-            self.folders.append(pairs)
-            self.chosen.append([i for i in range(len(pairs)) if i % VALIDATION_EVERY])
-            if not self.chosen[-1]:
-                raise ValueError(f"{folder.path} has too few pairs to train on ({len(pairs)})")
-        every = -(-len(held_out) // config.validate_pairs)
+        self.folders = _open_folders(config) if sources is None else sources
+        held_out = config.hold_out and not config.validate_on
+        self.chosen = [  # of each folder, to train on
+            [i for i in range(len(pairs)) if i % VALIDATION_EVERY or not held_out] for pairs in self.folders
+        ]
+        for number, (pairs, chosen) in enumerate(zip(self.folders, self.chosen, strict=True)):
+            if not chosen:
+                name = config.data[number].path if sources is None else f"source {number + 1}"
+                raise ValueError(f"{name} has too few pairs to train on ({len(pairs)})")
+        validated = [(pairs, i) for pairs in self.folders for i in range(0, len(pairs), VALIDATION_EVERY)]
+        if config.validate_on:
+            own = [PairSource(folder, 0) for folder in config.validate_on]
+            validated = [(pairs, i) for pairs in own for i in range(len(pairs))]
+        every = -(-len(validated) // config.validate_pairs)
         self.validation = [
             (in_polarity(thermal, config.thermal_polarity), visible)
-            for thermal, visible in (pairs[i] for pairs, i in held_out[::every])
+            for thermal, visible in (pairs[i] for pairs, i in validated[::every])
         ]
-        weights = [f.weight or len(pairs) ** 0.5 for f, pairs in zip(config.data, self.chosen, strict=True)]
+        given = [folder.weight for folder in config.data] if sources is None else [0.0] * len(sources)
+        weights = [weight or len(pairs) ** 0.5 for weight, pairs in zip(given, self.chosen, strict=True)]
         self.weights = np.array(weights) / sum(weights)
+
+    def validation_share(self) -> list[Pair]:
+        """What this process validates: all have as many, so that the mean of their means is that of all."""
+        each = len(self.validation) // self.world
+        return self.validation[self.rank :: self.world][:each] or self.validation
 
     def __getitem__(self, step: int) -> Batch:
         rows = [self._sample(step, i) for i in range(self.rank, self.config.batch, self.world)]
@@ -126,11 +147,22 @@ class PairSampler(Dataset[Batch]):
             visible = overexpose(visible, rng)
         if rng.random() < config.white_sky:
             thermal, visible = whiten_sky(thermal, visible, rng)
+        if self.augment:
+            thermal, visible = self.augment(thermal, visible, rng)
         thermal_in, visible_in = degrade(thermal, visible, config.degradations, rng)
         visible = leave_veil(thermal, visible, visible_in)
         if config.thermal_polarity == "black_hot":
             thermal_in, thermal = 1 - thermal_in, 1 - thermal
         return thermal_in, visible_in, thermal, visible
+
+
+def _open_folders(config: TrainingConfig) -> list[PairSource]:
+    """All share the memory for decoded pairs."""
+    folders, room = [], int(config.cache_gb * 1e9 / config.devices)
+    for folder in config.data:
+        folders.append(PairSource(folder.path, room))
+        room -= folders[-1].size
+    return folders
 
 
 def _load(files: PairFiles) -> Pair:

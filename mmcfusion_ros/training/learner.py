@@ -28,6 +28,7 @@ from mmcfusion_ros.training.config import LOSSES, TrainingConfig, check_crop, di
 from mmcfusion_ros.training.losses import unsteadiness
 
 MOST_SKIPPED = 50
+AUTHORS_DROP = 11 / 400  # of a run: after that many epochs the authors' code lowers the rate, once
 
 LossTerms = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]  # of fused image, thermal and visible target
 
@@ -232,12 +233,14 @@ class Learner:
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Linear warm-up, then constant or a cosine to zero."""
+    """Linear warm-up, then constant, a cosine to zero, or .95 of it after ``AUTHORS_DROP``."""
     warm_up = config.warm_up_steps
     if step < warm_up:
         return config.learning_rate * (step + 1) / warm_up
     if config.schedule == "constant":
         return config.learning_rate
+    if config.schedule == "authors":
+        return config.learning_rate * (0.95 if step >= AUTHORS_DROP * config.steps else 1)
     progress = (step - warm_up) / max(1, config.steps - warm_up)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 

@@ -65,8 +65,10 @@ class Run:
         if self.bar.disable and self.latest > self.line_due:  # no terminal: a log
             self.line_due = self.latest + LINE_EVERY_S
             print(f"step {learner.step}/{learner.config.steps}  loss {values['loss']:.4f}", flush=True)
-        if learner.step % SCALARS_EVERY == 0:
-            for name, value in {**values, "learning_rate": learning_rate(learner.step, learner.config)}.items():
+        if learner.step % SCALARS_EVERY == 0 or learner.step == learner.config.steps:
+            values = {**values, "learning_rate": learning_rate(learner.step, learner.config)}
+            self._log("terms.csv", {"step": learner.step, **values})
+            for name, value in values.items():
                 self.board.add_scalar(f"training/{name}", value, learner.step)
 
     def record(self, learner: Learner, validation: dict[str, float], picture: np.ndarray) -> None:
@@ -79,7 +81,7 @@ class Run:
             **validation,
         }
         self._save_weights(learner, validation)
-        self._log(row)
+        self._log("log.csv", row)
         images_left = (learner.config.steps - learner.step) * learner.config.batch
         self.bar.write(
             f"step {learner.step}/{learner.config.steps}  loss {row['loss']:.4f}  "
@@ -119,8 +121,8 @@ class Run:
         if loss < best:  # never of a run that has diverged: NaN
             save_weights(learner.average, self.best, metadata)
 
-    def _log(self, row: dict[str, float]) -> None:
-        path = self.folder / "log.csv"
+    def _log(self, name: str, row: dict[str, float]) -> None:
+        path = self.folder / name
         is_new = not path.exists()
         with path.open("a", newline="") as file:
             writer = csv.DictWriter(file, row)

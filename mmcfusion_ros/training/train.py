@@ -32,13 +32,14 @@ class StopRequest:
         self.__exit__()
 
 
-def train(config: TrainingConfig, run: Run, measure: Measure) -> None:
+def train(config: TrainingConfig, run: Run, measure: Measure, data: PairSampler | None = None) -> None:
     """Trains to the last step, or until a SIGINT or SIGTERM; then ``run`` can be resumed.
 
-    ``measure`` gives the metrics of a thermal, visible and fused image (``H x W`` uint8). Raises ``ValueError`` or
+    ``measure`` gives the metrics of a thermal, visible and fused image (``H x W`` uint8); ``data`` are other pairs than
+    those of the configuration's folders. Raises ``ValueError`` or
     ``OSError`` naming what is wrong with the configuration, the data or the files of the run.
     """
-    data = PairSampler(config)
+    data = data or PairSampler(config)
     fabric = launch_fabric(config)
     learner = Learner(config, fabric)
     if run.checkpoint.exists():
@@ -58,9 +59,10 @@ def train(config: TrainingConfig, run: Run, measure: Measure) -> None:
             due, stopped = map(bool, learner.mean_of_processes(torch.tensor([due, stop.received], dtype=torch.float32)))
             if (due or stopped) and fabric.is_global_zero:
                 learner.save(run.checkpoint)
-            if due and fabric.is_global_zero:
-                run.record(learner, *validate(learner, data.validation, measure))
             if due:
+                means, picture = validate(learner, data.validation_share(), measure)
+                if fabric.is_global_zero:
+                    run.record(learner, means, picture)
                 fabric.barrier()
                 due_at = time.monotonic() + 60 * config.validate_minutes
             if stopped:

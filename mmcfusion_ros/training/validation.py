@@ -21,7 +21,7 @@ Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, float]]
 
 @torch.inference_mode()
 def validate(learner: Learner, pairs: Sequence[Pair], measure: Measure) -> tuple[dict[str, float], np.ndarray]:
-    """The mean loss and the mean metrics over ``pairs``, and a uint8 picture: thermal, visible, fused of the first.
+    """The mean loss and metrics over ``pairs`` of all processes; a uint8 picture: thermal, visible, fused of the first.
 
     ``measure`` gives the metrics of one thermal, visible and fused image, each ``H x W`` uint8.
     """
@@ -39,8 +39,8 @@ def validate(learner: Learner, pairs: Sequence[Pair], measure: Measure) -> tuple
         if len(rows) < PICTURES:
             row = np.concatenate((thermal, visible, fused), axis=1)
             rows.append(cv2.resize(row, (PICTURE_WIDTH, PICTURE_WIDTH * row.shape[0] // row.shape[1])))
-    means = {name: float(np.mean([result[name] for result in results])) for name in results[0]}
-    return means, np.concatenate(rows)
+    means = torch.tensor([np.mean([result[name] for result in results]) for name in results[0]])
+    return dict(zip(results[0], learner.mean_of_processes(means), strict=True)), np.concatenate(rows)
 
 
 def _central_part(image: np.ndarray, side: int) -> np.ndarray:

@@ -13,8 +13,8 @@ import numpy as np
 from mmcfusion_ros.evaluation.bags.evaluate_bag import BagResult, evaluate_bag
 from mmcfusion_ros.evaluation.bags.measures import METRICS
 from mmcfusion_ros.evaluation.bags.options import BagOptions
-from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.report import PageRun, write_preview_video, write_report
+from mmcfusion_ros.files import write_file
 from mmcfusion_ros.stream.parameters import Value
 
 PREVIEW_HZ = 10.0

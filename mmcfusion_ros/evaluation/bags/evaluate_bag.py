@@ -23,8 +23,8 @@ from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.bags.records import DiagnosedBag, FrameTable, ReportFrames
 from mmcfusion_ros.evaluation.bags.statistics import Statistics
 from mmcfusion_ros.evaluation.bags.summary import FileHashes, configuration, header_words, problems, results
-from mmcfusion_ros.evaluation.files import write_file
 from mmcfusion_ros.evaluation.report import PageRun
+from mmcfusion_ros.files import write_file
 from mmcfusion_ros.stream.parameters import Value
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
@@ -32,6 +32,7 @@ from mmcfusion_ros.stream.settings import Settings
 Record = FrameTable | DiagnosedBag | ReportFrames
 
 READ_AHEAD, FUSED_AHEAD = 16, 4  # events; one in five or so holds images
+SUMMARY_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ def evaluate_bag(
     """Fuses a bag as a node with these parameter values would live, if it had all the time it needs.
 
     Writes to ``out``, if given: ``fused/`` (a bag), ``frames.csv``, ``summary.json``. ``stop`` ends it early, with
-    valid files. The input is only read; what is wrong with it is in ``summary["problems"]``. Raises
-    ``FileNotFoundError``, ``FileExistsError``, ``ValueError`` or ``BackendError`` where nothing can be begun.
+    valid files; if the process is killed or the disk full, they hold all but the last second. The input is only read;
+    what is wrong with it is in ``summary["problems"]``. Raises ``FileNotFoundError``, ``FileExistsError``,
+    ``ValueError`` or ``BackendError`` where nothing can be begun.
     """
     options, stop = options or BagOptions(), stop or threading.Event()
     settings = Settings(values)
@@ -72,7 +74,18 @@ def evaluate_bag(
             cameras = replace(cameras, thermal_camera_info=None)  # it has no lens to give
         events = CameraEvents(bag, cameras, settings.pairing())
         pipeline.refiner = None  # it works by the wall clock: the same bag would not give the same images
+        about = configuration(bag, cameras, values, pipeline, options)
         begun = time.perf_counter()
+
+        def summary(outcome: str) -> dict[str, Any]:
+            return {
+                "outcome": outcome,
+                **about,
+                "sha256": hashes.result(wait=outcome == "complete"),
+                **results(statistics, time.perf_counter() - begun),
+                "problems": problems(bag, cameras, events, statistics, options.metrics) + pipeline.problems(),
+            }
+
         read = ahead(events.read(*options.range_ns(bag)), READ_AHEAD)
         fused = ahead(fuse(read, pipeline, settings.text("output_encoding"), options.every), FUSED_AHEAD)
         expected = min(cameras.thermal.count, cameras.rgb.count) // options.every
@@ -83,6 +96,7 @@ def evaluate_bag(
                 records += _open_files(stack, out, bag, pipeline, settings, options)
             stack.enter_context(closing(fused))
             bar = stack.enter_context(_progress(bag, cameras, options))
+            due_s = 0.0
             for result in fused:
                 if stop.is_set():
                     break
@@ -91,16 +105,17 @@ def evaluate_bag(
                 for record in records:
                     record.add(result, measured)
                 bar.update(isinstance(result, Arrived) and result.name == "rgb_in")
-        summary = {
-            "outcome": "interrupted" if stop.is_set() else "complete",
-            **configuration(bag, cameras, values, pipeline, options),
-            "sha256": hashes.result(wait=not stop.is_set()),
-            **results(statistics, time.perf_counter() - begun),
-            "problems": problems(bag, cameras, events, statistics, options.metrics) + pipeline.problems(),
-        }
+                if out and time.monotonic() > due_s:
+                    _write_summary(summary("unfinished"), out)
+                    due_s = time.monotonic() + SUMMARY_EVERY_S
+        final = summary("interrupted" if stop.is_set() else "complete")
     if out:
-        write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    return BagResult(summary, statistics, report)
+        _write_summary(final, out)
+    return BagResult(final, statistics, report)
+
+
+def _write_summary(summary: Mapping[str, Any], out: Path) -> None:
+    write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
 def _measured(result: Outcome, metrics: bool) -> dict[str, float]:
@@ -122,7 +137,8 @@ def _open_files(
 ) -> list[Record]:
     """What the stack closes; valid on disk then, whenever that comes."""
     out.mkdir(parents=True, exist_ok=True)
-    files: list[FrameTable | DiagnosedBag] = [FrameTable(out / "frames.csv", bag.start_ns)]
+    files: list[FrameTable | DiagnosedBag] = []
     if options.images:
-        files.append(DiagnosedBag(out / "fused", pipeline, settings))
+        files.append(DiagnosedBag(out / "fused", pipeline, settings))  # refuses to overwrite, before the table does it
+    files.append(FrameTable(out / "frames.csv", bag.start_ns))
     return [stack.enter_context(closing(file)) for file in files]

@@ -31,7 +31,7 @@ class FrameTable:
     """``frames.csv``: a row for each fused pair and each dropped message or pair, with the drop's reason as outcome."""
 
     def __init__(self, path: Path, start_ns: int) -> None:
-        self._file = open(path, "w", newline="")  # noqa: SIM115
+        self._file = open(path, "w", newline="", buffering=1)  # noqa: SIM115  # row by row: the process may be killed
         self._rows = csv.DictWriter(self._file, COLUMNS, restval="", extrasaction="ignore")
         self._rows.writeheader()
         self._start_ns = start_ns

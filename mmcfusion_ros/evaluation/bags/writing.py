@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import McapWriter
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
 from mmcfusion_ros.bags.reading import TYPES
 from mmcfusion_ros.evaluation.bags.fusing import Fused
@@ -18,8 +21,12 @@ Storage = Literal["mcap", "sqlite3"]
 OK, WARN = 0, 1
 
 
+FLUSHED_EVERY_S = 0.5
+
+
 class BagWriter:
-    """A new bag. ``FileExistsError`` if its folder is there already. Valid once closed, however much was written."""
+    """A new bag. ``FileExistsError`` if its folder is there already. Valid once closed, however much was written; of a
+    process that is killed, ``Bag`` reads all but the last ``FLUSHED_EVERY_S``."""
 
     def __init__(self, path: Path, storage: Storage = "mcap") -> None:
         if path.exists():
@@ -27,6 +34,7 @@ class BagWriter:
         self._writer = Writer(path, version=8, storage_plugin=StoragePlugin[storage.upper()])
         self._writer.open()
         self._connections: dict[str, Connection] = {}
+        self._due_s = time.monotonic() + FLUSHED_EVERY_S
 
     def write(self, topic: str, message: Any, time_ns: int) -> None:
         """A message made by ``ros_type``, received at ``time_ns``."""
@@ -34,6 +42,17 @@ class BagWriter:
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(topic, kind, typestore=TYPES)
         self._writer.write(self._connections[topic], time_ns, TYPES.serialize_cdr(message, kind))
+        if time.monotonic() > self._due_s:
+            self._flush()
+            self._due_s = time.monotonic() + FLUSHED_EVERY_S
+
+    def _flush(self) -> None:
+        storage = self._writer.storage
+        if isinstance(storage, McapWriter):
+            storage.close_chunk()
+            storage.bio.flush()
+        elif isinstance(storage, Sqlite3Writer):
+            storage.conn.commit()
 
     def close(self) -> None:
         """Writes the index and ``metadata.yaml``."""

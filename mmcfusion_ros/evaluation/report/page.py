@@ -8,11 +8,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
-from mmcfusion_ros.evaluation.files import write_file
-from mmcfusion_ros.evaluation.report.page_run import Box, PageRun
+from mmcfusion_ros.evaluation.report.page_run import Box, MethodTable, PageRun
+from mmcfusion_ros.files import write_file
 
 ASSETS = Path(__file__).parent / "assets"
 STYLES = ("uplot/uPlot.min.css", "page.css")
@@ -33,7 +34,12 @@ PLACES = 4  # decimals of a box
 FrameBoxes = Mapping[str, Mapping[str, Sequence[Box]]]  # by input and detector
 
 
-def write_report(path: Path, runs: Sequence[PageRun], boxes: Mapping[str, FrameBoxes] = MappingProxyType({})) -> None:
+def write_report(
+    path: Path,
+    runs: Sequence[PageRun],
+    boxes: Mapping[str, FrameBoxes] = MappingProxyType({}),
+    methods: MethodTable | None = None,
+) -> None:
     """Writes a page that needs neither network nor other files, and works when it is mailed.
 
     The page shows one run, or compares two; of more it shows the first two, and the reader chooses. Embeds every
@@ -49,7 +55,7 @@ def write_report(path: Path, runs: Sequence[PageRun], boxes: Mapping[str, FrameB
         "style": style,
         "script": script,
         "licence": (ASSETS / "uplot/LICENSE").read_text(encoding="utf-8"),
-        "data": _json(runs, boxes),
+        "data": _json(runs, boxes, methods),
     }
     template = (ASSETS / "page.html").read_text(encoding="utf-8")
     page = re.sub(r"{{(\w+)}}", lambda match: parts[match[1]], template)
@@ -61,7 +67,7 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _json(runs: Sequence[PageRun], boxes: Mapping[str, FrameBoxes]) -> str:
+def _json(runs: Sequence[PageRun], boxes: Mapping[str, FrameBoxes], methods: MethodTable | None) -> str:
     """Safe inside a script element, in plain ASCII."""
     images: dict[bytes, int] = {}
     columns = [_columns(run, images) for run in runs]
@@ -71,7 +77,8 @@ def _json(runs: Sequence[PageRun], boxes: Mapping[str, FrameBoxes]) -> str:
         }
         for frame, of_frame in boxes.items()
     }
-    data = {"runs": columns, "images": [base64.b64encode(image).decode() for image in images], "boxes": rows}
+    encoded = [base64.b64encode(image).decode() for image in images]
+    data = {"runs": columns, "images": encoded, "boxes": rows, "methods": asdict(methods) if methods else None}
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -97,6 +104,7 @@ def _columns(run: PageRun, images: dict[bytes, int]) -> dict[str, object]:
         "drops": [(_number(time_s), reason) for time_s, reason in run.drops],
         "problems": run.problems,
         "seenAs": run.seen_as,
+        "imageNames": run.image_names,
     }
 
 

@@ -43,7 +43,8 @@ class PageRun:
 
     ``header`` is what was run, in words: input, model, configuration, machine, versions, hashes. ``drops`` are time in
     s and reason of each message or pair that was not fused, ``problems`` what could not be processed. ``seen_as``
-    names the input of detectors (as the page's boxes have them) that the images show, by thermal, rgb and fused.
+    names the input of detectors (as the page's boxes have them) that the images show, by thermal, rgb and fused;
+    ``image_names`` what the images are called in place of thermal, RGB and fused.
     """
 
     title: str
@@ -52,3 +53,15 @@ class PageRun:
     drops: list[tuple[float, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     seen_as: dict[str, str] = field(default_factory=dict)
+    image_names: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MethodTable:
+    """Methods by metrics, above all runs: the first column is the name; ``ours`` are those of the page's runs."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    ours: list[str]
+    note: str

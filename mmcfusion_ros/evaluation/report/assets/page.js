@@ -85,7 +85,7 @@ function layersOf(a, b) {
   const has = (run, kind) => run.images[kind].some((index) => index !== null);
   const ofA = Object.keys(KINDS)
     .filter((kind) => has(a, kind))
-    .map((kind) => ({ label: KINDS[kind], on: !b || kind === "fused", ...sight(a, kind, (frame) => frame) }));
+    .map((kind) => ({ label: a.imageNames[kind] ?? KINDS[kind], on: !b || kind === "fused", ...sight(a, kind, (frame) => frame) }));
   if (!b || !has(b, "fused")) return ofA.map((layer) => ({ ...layer, on: true }));
   if (has(a, "fused")) ofA.at(-1).label = "Fused A";
   return [...ofA, { label: "Fused B", on: true, ...sight(b, "fused", partner) }];
@@ -244,5 +244,6 @@ byId("order").addEventListener("change", (event) => {
 });
 document.addEventListener("keydown", onKey);
 setUpTheme(plots.restyle);
+fillMethods(data.methods);
 fillChoice();
 build();

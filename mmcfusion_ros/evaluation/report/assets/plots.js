@@ -94,7 +94,8 @@ function createPlots(onJump) {
           grid: { show: false },
           size: 28,
           incrs: dots ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined,
-          values: (_, splits) => splits.map((value) => (dots ? value : `${value} s`)),
+          space: dots ? 70 : undefined,
+          values: (_, splits) => splits.map((value) => (dots ? shortName(runs[0].names[value]) : `${value} s`)),
         },
         { ...axis, grid, size: 46, space: 34 },
       ],
@@ -160,6 +161,7 @@ function createPlots(onJump) {
 }
 
 const ink = ({ label }, i) => (label === "total" ? "--text" : `--series-${i % COLOURS}`);
+const shortName = (name) => (name?.length > 11 ? `\u2026${name.slice(-10)}` : name); // ends tell images apart
 const rangeFromZero = (_, low, high) => (low < 0 ? paddedRange(_, low, high) : [0, high ? 1.08 * high : 1]);
 const paddedRange = (_, low, high) => (low === null ? [0, 1] : uPlot.rangeNum(low, high, 0.12, true));
 

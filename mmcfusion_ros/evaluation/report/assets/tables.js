@@ -1,4 +1,4 @@
-// The table of worst frames (sorted by any column, a click jumps) and the statistics of all frames.
+// The table of methods, that of worst frames (sorted by any column, a click jumps), the statistics of all frames.
 
 const ROWS = 15; // at first, and more at each press of the button
 const SAME = 0.01; // relative difference of two means up to which neither is called better
@@ -103,6 +103,22 @@ function createWorstTable(onJump, onMetric) {
   }
 
   return { build, show };
+}
+
+/** Methods by metrics, as {title, columns, rows of texts, ours: names of the methods of this page, note}. */
+function fillMethods(methods) {
+  byId("methods").hidden = !methods;
+  if (!methods) return;
+  byId("methods-title").textContent = methods.title;
+  byId("methods").querySelector("p").textContent = methods.note;
+  const cells = (texts, tag) => texts.map((text, i) => element(i ? tag : "th", { scope: i ? "" : "row" }, text));
+  const headings = methods.columns.map((text) => element("th", { scope: "col" }, text));
+  const rows = methods.rows.map((texts) =>
+    element("tr", { className: methods.ours.includes(texts[0]) ? "ours" : "" }, ...cells(texts, "td")),
+  );
+  byId("methods")
+    .querySelector("table")
+    .replaceChildren(element("thead", {}, element("tr", {}, ...headings)), element("tbody", {}, ...rows));
 }
 
 /** A column that is sorted by size, whatever the sign, where large is bad. */

@@ -1,7 +1,8 @@
 // What the values of a frame mean, how they are written, and small helpers for elements.
 
-const METRIC_UNITS = { EN: "bits", MI: "nats", SD: "grey levels", SF: "grey levels", AG: "grey levels" };
+const METRIC_UNITS = { EN: "bits", CE: "bits", MI_bits: "bits", MI: "nats", PSNR: "dB", SD: "grey levels", SF: "grey levels", AG: "grey levels" };
 const COUNTS = ["missed", "false"]; // by detectors, their mean
+const LOWER_IS_BETTER = [...COUNTS, "CE", "Nabf", "Qcv"];
 const SUFFIX_UNITS = { ms: "ms", s: "s", hz: "Hz", px: "px", mb: "MB", percent: "%" };
 const GROUP_ORDER = ["Skew within a pair", "Latency by stage", "Rates", "Drops by reason, so far"];
 
@@ -9,7 +10,7 @@ const GROUP_ORDER = ["Skew within a pair", "Latency by stage", "Rates", "Drops b
 function describe(key) {
   const [, stem, suffix] = /^(.+)_(ms|s|hz|px|mb|percent)$/.exec(key) ?? [null, key, ""];
   const unit = SUFFIX_UNITS[suffix] ?? METRIC_UNITS[key] ?? "";
-  const largerIsWorse = (suffix !== "" && suffix !== "hz") || COUNTS.includes(key);
+  const largerIsWorse = (suffix !== "" && suffix !== "hz") || LOWER_IS_BETTER.includes(key);
   return {
     key,
     label: suffix ? stem.replaceAll("_", " ") : key,
@@ -27,7 +28,7 @@ function groupOf(stem, key, unit) {
   if (unit === "bits" || unit === "nats") return "Information";
   if (unit === "grey levels") return "Contrast and detail";
   if (/_min$/.test(key)) return "Kept from the weaker source";
-  if (/^(SCD|CC|VIF|Qabf|SSIM)(_|$)/.test(key)) return "Kept from the sources";
+  if (/^(SCD|CC|VIF|Qabf|SSIM|MS|FMI|Qcb)(_|$)/.test(key)) return "Kept from the sources";
   return unit ? `Values in ${unit}` : "Other values";
 }
 

@@ -1,4 +1,4 @@
-"""Result files."""
+"""Files that are written: all of them or nothing, and nothing of somebody else's."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ def write_file(path: Path, content: str | bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OSError(f"{path} could not be written: {error.strerror}") from error
+
+
+def refuse_existing(paths: Sequence[Path], force: bool = False) -> None:
+    """``FileExistsError`` naming the first of those that are there already, unless ``force``."""
+    there = [path for path in paths if path.exists()]
+    if there and not force:
+        more = f", and {len(there) - 1} more" if len(there) > 1 else ""
+        raise FileExistsError(f"{there[0]} exists already{more}; choose another name, or overwrite with --force")
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
