@@ -156,6 +156,10 @@ class FusionNode(LifecycleNode):
         self._release()
         return SUCCESS
 
+    def start(self) -> bool:
+        """Configures and activates it; whether it succeeded."""
+        return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
+
     def destroy_node(self) -> None:
         """From any state: releases everything."""
         self._stop(PATIENCE_S)
@@ -217,7 +221,8 @@ class FusionNode(LifecycleNode):
 
 
 def run() -> None:
-    """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then, 1 if it died."""
+    """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then, 1 if it died, or could
+    not start where it starts itself."""
     stop, died = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -241,8 +246,9 @@ def _spin(node: FusionNode, stop: threading.Event, died: threading.Event) -> Non
     try:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        if node.get_parameter("autostart").value and node.trigger_configure() == SUCCESS:
-            node.trigger_activate()
+        if node.get_parameter("autostart").value and not node.start():
+            died.set()
+            return
         while not stop.is_set() and rclpy.ok():
             try:
                 executor.spin_once(timeout_sec=0.1)

@@ -65,7 +65,9 @@ LOSS_POLICIES = ("pass_through", "hold")
 RELIABILITIES = ("best_effort", "reliable")
 
 PARAMETERS = (
-    Parameter("autostart", True, "configure and activate at start; false: a lifecycle manager does it"),
+    Parameter(
+        "autostart", True, "configure and activate at start, or end with an error; false: a lifecycle manager does it"
+    ),
     Parameter(
         "output.purpose",
         "detection",
