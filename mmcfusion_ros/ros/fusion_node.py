@@ -217,7 +217,27 @@ class FusionNode(LifecycleNode):
         self._diagnostics.publish(message)
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        return check_changes(changes, configured=self._pipeline is not None)
+        result = check_changes(changes, configured=self._pipeline is not None)
+        if self._pipeline and result.successful:
+            try:
+                self._use({change.name: change.value for change in changes})
+            except Exception as error:
+                return SetParametersResult(successful=False, reason=one_line(error))
+        return result
+
+    def _use(self, changes: dict[str, Any]) -> None:
+        """Goes on with new values of parameters; where it raises, with the old ones."""
+        assert self._pipeline
+        assert self._outputs
+        settings = self._settings.with_values(changes)
+        settings.pairing()
+        change = settings.change(self._pipeline, changes)
+        self._settings = settings
+        if self._session:
+            self._session.change(settings, change)
+        else:
+            change()
+            self._outputs.use(settings)
 
 
 def run() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -64,6 +64,7 @@ class FrameWorker:
         self._busy_since_s: float | None = None
         self._last: tuple[Source | None, int] = (None, 0)  # from what the last image was made, and its stamp
         self._infos = CameraInfos()
+        self._changes: deque[Callable[[], object]] = deque()
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
 
     def start(self) -> None:
@@ -101,6 +102,15 @@ class FrameWorker:
         """Of the slower camera; 0 while too little is known."""
         with self._condition:
             return self._pairer.period_s()
+
+    def before_next_frame(self, change: Callable[[], object]) -> None:
+        """Has the worker's thread call it then, or at its end."""
+        self._changes.append(change)
+
+    def use(self, pairing: PairingOptions) -> None:
+        """Goes on with other limits of the pairing."""
+        with self._condition:
+            self._pairer.use(pairing)
 
     def take(self, message: Any, stream: Stream) -> None:
         """An image message of one camera, of any transport."""
@@ -149,6 +159,7 @@ class FrameWorker:
                     self._condition.wait(left_s)
                 job = self._waiting.pop(next(iter(self._waiting))) if self._waiting else None
             if self._stopping:
+                self._make_changes()
                 return
             if job:
                 self._busy_since_s = time.monotonic()
@@ -156,6 +167,10 @@ class FrameWorker:
                 self._busy_since_s = None
             else:
                 self._end_waits()
+
+    def _make_changes(self) -> None:
+        while self._changes:
+            self._changes.popleft()()
 
     def _end_waits(self) -> None:
         with self._condition:
@@ -170,8 +185,10 @@ class FrameWorker:
 
     def _process(self, job: Job) -> None:
         """Never raises."""
-        publishers = self._outputs.publishers
         try:
+            if self._changes:
+                self._make_changes()
+            publishers = self._outputs.publishers
             listened = {name for name, publisher in publishers.items() if publisher.get_subscription_count()}
             rested, self._wanted = not self._wanted, bool(listened)
             if rested and self._wanted:
