@@ -14,6 +14,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
+        ("bin", ["scripts/mmcfusion"]),
         *((f"share/{PACKAGE}/{folder}", list(filter(isfile, glob(f"{folder}/*")))) for folder in FOLDERS),
     ],
     install_requires=["setuptools"],

