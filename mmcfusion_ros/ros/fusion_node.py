@@ -57,7 +57,7 @@ def _logged(transition: TransitionCallback) -> TransitionCallback:
 
 class FusionNode(LifecycleNode):
     """Subscribes to ``image_raw`` and ``camera_info`` of ``thermal`` and ``rgb``; publishes ``fused/image_raw``,
-    ``fused/camera_info`` and, if asked, ``fused/image_raw/compressed`` and ``~/debug/valid_mask``, with the stamp and
+    ``fused/camera_info`` and, if asked, ``fused/image_raw/compressed`` and ``~/debug/*``, with the stamp and
     frame of the RGB image, and what it does in ``~/mode`` (latched) and ``/diagnostics``."""
 
     def __init__(self, **node_options: Any) -> None:

@@ -15,8 +15,8 @@ from mmcfusion_ros.stream.settings import Settings
 class Outputs:
     """Publishers by name, as the settings ask for them, and the trace of the frames, if one is asked for.
 
-    ``image``, ``camera_info`` and ``valid_mask`` are always there, ``display`` with ``output.purpose`` detection,
-    ``compressed`` with ``publish_compressed``; none are after ``close``.
+    ``image``, ``camera_info``, ``valid_mask`` and ``overlay`` are always there, ``display`` with ``output.purpose``
+    detection, ``compressed`` with ``publish_compressed``; none are after ``close``.
     """
 
     def __init__(self, node: LifecycleNode, settings: Settings) -> None:
@@ -26,6 +26,7 @@ class Outputs:
             "image": (Image, "fused/image_raw"),
             "camera_info": (CameraInfo, "fused/camera_info"),
             "valid_mask": (Image, "~/debug/valid_mask"),
+            "overlay": (Image, "~/debug/overlay"),
         }
         if settings.text("output.purpose") == "detection":
             topics["display"] = (Image, "display/image_raw")

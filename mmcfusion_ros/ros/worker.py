@@ -271,6 +271,11 @@ class FrameWorker:
                 if result.weight is not None:
                     valid[result.weight == 0] = 0
                 publishers["valid_mask"].publish(fill_image(Image(header=header), valid, "mono8"))
+            if "overlay" in listened and result.registered.size:
+                from mmcfusion_ros.fusion.overlay import thermal_edges
+
+                overlay = thermal_edges(result.visible, result.registered, result.weight)
+                publishers["overlay"].publish(fill_image(Image(header=header), overlay, "rgb8"))
             if "compressed" in publishers:
                 jpeg = fill_compressed(CompressedImage(header=header), result.image, quality=outputs.jpeg_quality)
                 publishers["compressed"].publish(jpeg)
