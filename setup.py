@@ -4,7 +4,7 @@ from os.path import isfile
 from setuptools import find_packages, setup
 
 PACKAGE = "mmcfusion_ros"
-FOLDERS = ("launch", "config", "config/security", "config/train", "models")
+FOLDERS = ("launch", "config", "config/cameras", "config/security", "config/train", "models")
 
 setup(
     name=PACKAGE,

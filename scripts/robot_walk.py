@@ -57,7 +57,7 @@ expect 'average rate: ' timeout -s INT 10 ros2 topic hz /fused/image_raw
 expect 'Boolean value is: True' ros2 param get /mmcfusion denoise
 expect 'largest stamp difference' ros2 param describe /mmcfusion pairing.slop
 expect 'Setting parameter failed' ros2 param set /mmcfusion jpeg_quality 500
-say mmcfusion doctor
+expect '^OK ' mmcfusion doctor
 expect 'Transitioning successful' ros2 lifecycle set /mmcfusion deactivate
 expect '^inactive \[2\]' ros2 lifecycle get /mmcfusion
 expect 'Transitioning successful' ros2 lifecycle set /mmcfusion activate
