@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from mmcfusion_ros.resources import transport_environment
+
 LAUNCH_FILES = Path(__file__).resolve().parents[1] / "launch"
 OF_FUSION = {
     *("fusion_namespace", "fusion_name", "fusion_params_file", "fusion_log_level", "fusion_respawn"),
@@ -27,7 +29,7 @@ ARGUMENTS = {
     "rig": OF_FUSION | {"drivers", "detector"},
 }
 SMALL = "/**:\n  ros__parameters:\n    warm_up_width: 64\n    warm_up_height: 48\n    threads: 1\n"
-PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"
+PROFILE = next(iter(transport_environment()))
 
 pytest.importorskip("launch_ros", reason="launch_ros is not installed; it comes with a ROS 2 distribution")
 
@@ -67,7 +69,7 @@ class Launch:
         self.output = ""
         self.process = subprocess.Popen(
             ["ros2", "launch", *map(str, command)],
-            env={name: value for name, value in environment.items() if name not in PROFILE},
+            env={name: value for name, value in environment.items() if name != PROFILE},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -194,7 +196,7 @@ def generate_launch_description():
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource("{file}"), launch_arguments={{"fusion_params_file": "{parameters}"}}.items()
         ),
-        ExecuteProcess(cmd=["sh", "-c", "echo profile ${{FASTDDS_DEFAULT_PROFILES_FILE:-none}}"], output="screen"),
+        ExecuteProcess(cmd=["sh", "-c", "echo profile ${{{variable}:-none}}"], output="screen"),
     ])
 """
 
@@ -203,7 +205,9 @@ def generate_launch_description():
 def test_arguments_of_a_parent_do_not_leak_in_nor_the_profile_out(domain, small, tmp_path):
     leaked = dict.fromkeys(("name", "namespace", "params_file", "model", "device", "output", "log_level"), "oak")
     parent = tmp_path / "parent.launch.py"
-    parent.write_text(PARENT.format(leaked=leaked, file=LAUNCH_FILES / "fusion.launch.py", parameters=small))
+    parent.write_text(
+        PARENT.format(leaked=leaked, file=LAUNCH_FILES / "fusion.launch.py", parameters=small, variable=PROFILE)
+    )
     with launched(domain, parent) as launch, rig_in(domain) as rig:
         rig.wait(lambda: rig.state() == "active")
         assert rig.get_parameter("use_sim_time") is True
@@ -242,7 +246,9 @@ def test_rig_with_simulated_cameras(domain):
 @needs_installation
 def test_rig_with_drivers_and_a_detector(domain, small, tmp_path):
     drivers = tmp_path / "drivers.launch.py"
-    drivers.write_text(PARENT.format(leaked={"fusion_name": "oak"}, file=LAUNCH_FILES / "none", parameters=small))
+    drivers.write_text(
+        PARENT.format(leaked={"fusion_name": "oak"}, file=LAUNCH_FILES / "none", parameters=small, variable=PROFILE)
+    )
     text = drivers.read_text()
     begin, end = text.index("        SetParameter("), text.index("        ExecuteProcess(")
     drivers.write_text(text[:begin] + text[end:])
