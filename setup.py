@@ -4,7 +4,7 @@ from os.path import isfile
 from setuptools import find_packages, setup
 
 PACKAGE = "mmcfusion_ros"
-FOLDERS = ("launch", "config", "config/security", "config/train", "models")
+FOLDERS = ("launch", "config", "config/cameras", "config/security", "config/train", "models")
 
 setup(
     name=PACKAGE,
@@ -14,6 +14,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
+        ("bin", ["scripts/mmcfusion"]),
         *((f"share/{PACKAGE}/{folder}", list(filter(isfile, glob(f"{folder}/*")))) for folder in FOLDERS),
     ],
     install_requires=["setuptools"],

@@ -1,58 +1,114 @@
-"""The fusion node with its parameter file, topic remaps and the Fast DDS profile for large images."""
+"""The fusion node with its parameter file, topic remaps and the Fast DDS profile for large images.
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+The arguments have names of their own, since those of a launch file that was included before (``name``, ``params_file``,
+``model`` of a driver) keep their values in the launch files after it.
+"""
+
+import posixpath
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.events.process import ProcessExited
+from launch.substitutions import EnvironmentVariable, PathJoinSubstitution
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 from mmcfusion_ros.resources import transport_environment
 
 PARAMETER_FILE = PathJoinSubstitution([FindPackageShare("mmcfusion_ros"), "config", "fusion.yaml"])
-ARGUMENTS = {
-    "namespace": ("", "namespace of the node and its topics"),
-    "name": ("mmcfusion", "name of the node"),
-    "params_file": (PARAMETER_FILE, "YAML file with the node's parameters"),
-    "log_level": ("info", "debug, info, warn, error or fatal"),
-    "use_sim_time": ("false", "take the time from /clock"),
+BOOLEAN = ["true", "false"]
+ARGUMENTS = (
+    DeclareLaunchArgument("fusion_namespace", default_value="", description="namespace of the node and its topics"),
+    DeclareLaunchArgument("fusion_name", default_value="mmcfusion", description="name of the node"),
+    DeclareLaunchArgument(
+        "fusion_params_file", default_value=PARAMETER_FILE, description="YAML file with the node's parameters"
+    ),
+    DeclareLaunchArgument("fusion_log_level", default_value="info", description="debug, info, warn, error or fatal"),
+    DeclareLaunchArgument(
+        "fusion_respawn",
+        default_value="false",
+        choices=BOOLEAN,
+        description="true: start the node again 2 s after it died; false: end the launch with an error",
+    ),
+)
+PARAMETERS = {
+    "use_sim_time": ("use_sim_time", "true: take the time from /clock"),
+    "fusion_autostart": ("autostart", "false: a lifecycle manager configures and activates the node"),
+    "fusion_model": ("model", "weights: name or path"),
+    "fusion_device": ("device", "cpu, cuda"),
+    "fusion_backend": ("backend", "openvino, torch"),
+    "fusion_registration_file": ("registration.file", "calibration, a YAML file; also sets registration.type"),
 }
 IMAGES = {
     "thermal_image": ("thermal/image_raw", "thermal image topic"),
     "rgb_image": ("rgb/image_raw", "RGB image topic"),
-    "fused_image": ("fused/image_raw", "fused image topic"),
-}
-TOPICS = {
-    **IMAGES,
-    "thermal_camera_info": ("thermal/camera_info", "camera_info topic of the thermal camera, for a calibrated rig"),
-    "rgb_camera_info": ("rgb/camera_info", "camera_info topic of the RGB camera"),
-    "fused_camera_info": ("fused/camera_info", "camera_info topic of the fused image"),
+    "fused_image": ("fused/image_raw", "fused image topic; camera_info and the compressed images go with it"),
     "display_image": ("display/image_raw", "topic of the image fused for eyes"),
 }
+INFOS = {
+    "thermal_camera_info": ("thermal/camera_info", "camera_info topic of the thermal camera"),
+    "rgb_camera_info": ("rgb/camera_info", "camera_info topic of the RGB camera"),
+}
+DECLARATIONS = (
+    *ARGUMENTS,
+    *(
+        DeclareLaunchArgument(name, default_value="", description=f"{text}; empty: as in the parameter file")
+        for name, (_, text) in PARAMETERS.items()
+    ),
+    *(DeclareLaunchArgument(name, default_value=topic, description=text) for name, (topic, text) in IMAGES.items()),
+    *(
+        DeclareLaunchArgument(name, default_value="", description=f"{text}; empty: beside its images")
+        for name, (_, text) in INFOS.items()
+    ),
+)
+
+
+def remappings(value: dict[str, str]) -> list[tuple[str, str]]:
+    """Each image topic takes its compressed images and, as image_transport finds it, its camera_info along."""
+    pairs = []
+    for name, (topic, _) in IMAGES.items():
+        pairs += [(topic, value[name]), (f"{topic}/compressed", f"{value[name]}/compressed")]
+    for camera in ("thermal", "rgb", "fused"):
+        beside = posixpath.join(posixpath.dirname(value[f"{camera}_image"]), "camera_info")
+        pairs.append((f"{camera}/camera_info", value.get(f"{camera}_camera_info") or beside))
+    return pairs
+
+
+def end(event: ProcessExited, context: LaunchContext) -> None:
+    """Ends the launch with an error where the node died or could not be configured."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f"the fusion node ended with status {event.returncode}; its log says why")
+
+
+def start(context: LaunchContext) -> list[Node]:
+    """The node. Only parameters that are given override the file and ``SetParameter`` of a parent launch file."""
+    value = context.launch_configurations
+    parameters = {parameter: value[name] for name, (parameter, _) in PARAMETERS.items() if value[name]}
+    parameters |= {name: text == "true" for name, text in parameters.items() if text in BOOLEAN}
+    if file := parameters.get("registration.file"):
+        from mmcfusion_ros.fusion.calibration import load_calibration  # loads OpenCV
+
+        parameters["registration.type"] = load_calibration(file).kind
+    respawn = value["fusion_respawn"] == "true"
+    node = Node(
+        package="mmcfusion_ros",
+        executable="fusion_node",
+        namespace=value["fusion_namespace"],
+        name=value["fusion_name"],
+        parameters=[value["fusion_params_file"], *([parameters] if parameters else [])],
+        remappings=remappings(value),
+        arguments=["--ros-args", "--log-level", value["fusion_log_level"]],
+        additional_env={
+            name: EnvironmentVariable(name, default_value=file) for name, file in transport_environment().items()
+        },
+        output="screen",
+        emulate_tty=True,
+        respawn=respawn,
+        respawn_delay=2.0,
+        on_exit=None if respawn else end,
+    )
+    return [node]
 
 
 def generate_launch_description() -> LaunchDescription:
-    arguments = {**ARGUMENTS, **TOPICS}
-    value = {name: LaunchConfiguration(name) for name in arguments}
-    remappings = [(topic, value[name]) for name, (topic, _) in TOPICS.items()]
-    remappings += [(f"{topic}/compressed", [value[name], "/compressed"]) for name, (topic, _) in IMAGES.items()]
-    return LaunchDescription(
-        [
-            *(DeclareLaunchArgument(name, default_value=d, description=text) for name, (d, text) in arguments.items()),
-            *(SetEnvironmentVariable(name, file) for name, file in transport_environment().items()),
-            Node(
-                package="mmcfusion_ros",
-                executable="fusion_node",
-                namespace=value["namespace"],
-                name=value["name"],
-                parameters=[
-                    value["params_file"],
-                    {"use_sim_time": ParameterValue(value["use_sim_time"], value_type=bool)},
-                ],
-                remappings=remappings,
-                arguments=["--ros-args", "--log-level", value["log_level"]],
-                output="screen",
-                emulate_tty=True,
-            ),
-        ]
-    )
+    return LaunchDescription([*DECLARATIONS, OpaqueFunction(function=start)])

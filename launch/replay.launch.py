@@ -1,7 +1,9 @@
 """A recorded bag, played to the fusion node; ends when the bag ends. Takes the arguments of fusion.launch.py too."""
 
 import posixpath
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
@@ -20,7 +22,9 @@ from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from mmcfusion_ros.yaml_files import read_yaml
 
+INFORMATION, IMAGES = "rosbag2_bagfile_information", ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 FUSION = str(Path(__file__).with_name("fusion.launch.py"))
 ARGUMENTS = (
     DeclareLaunchArgument("bag", description="folder or file of the bag"),
@@ -39,6 +43,33 @@ def has_ros2_bag() -> bool:
     return True
 
 
+def topic_of(value: Mapping[str, str], name: str) -> str:
+    """The full name of one of the node's topics."""
+    return posixpath.join("/", value["fusion_namespace"], value[name])
+
+
+def check_topics(value: Mapping[str, str]) -> None:
+    """``RuntimeError`` if the bag has no images on the node's topics, as in a namespace that it was not recorded in."""
+    file = Path(value["bag"]) / "metadata.yaml"
+    if not file.is_file():
+        return
+    topics = [topic["topic_metadata"] for topic in read_yaml(file)[INFORMATION]["topics_with_message_count"]]
+    images = sorted(topic["name"] for topic in topics if topic["type"] in IMAGES)
+    for name in ("thermal_image", "rgb_image"):
+        topic = topic_of(value, name)
+        if not {topic, f"{topic}/compressed"} & set(images):
+            raise RuntimeError(f"{value['bag']} has no images on {topic}, but on {', '.join(images)}; set {name}:=")
+
+
+def record_command(value: Mapping[str, str]) -> list[str]:
+    """Humble's recorder has no ``--topics``; since Lyrical there is nothing else."""
+    shown = subprocess.run(["ros2", "bag", "record", "--help"], capture_output=True, text=True).stdout
+    option = ["--topics"] if "--topics" in shown else []
+    fused = topic_of(value, "fused_image")
+    topics = [fused, posixpath.join(posixpath.dirname(fused), "camera_info"), "/diagnostics"]
+    return ["ros2", "bag", "record", "--use-sim-time", "-o", value["record"], *option, *topics]
+
+
 def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The recorder, if one is asked for, and the player, whose end is the end of all."""
     value = context.launch_configurations
@@ -50,16 +81,15 @@ def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     player = ExecuteProcess(cmd=command, output="screen")
     after_the_last_frame = TimerAction(period=1.0, actions=[EmitEvent(event=Shutdown(reason="the bag has ended"))])
     end = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[after_the_last_frame]))
-    if not value["record"]:
-        return [player, end]
-    topics = [posixpath.join("/", value["namespace"], value[name]) for name in ("fused_image", "fused_camera_info")]
-    record = ["ros2", "bag", "record", "--use-sim-time", "-o", value["record"], *topics, "/diagnostics"]
-    return [ExecuteProcess(cmd=record, output="screen"), player, end]
+    recorder = [ExecuteProcess(cmd=record_command(value), output="screen")] if value["record"] else []
+    return [*recorder, player, end]
 
 
 def begin(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Waits for the node to be active, then plays; ends all where it could not be configured."""
-    name = posixpath.join("/", context.launch_configurations["namespace"], context.launch_configurations["name"])
+    """Waits for the node to be active, then plays; a node that cannot be configured ends all by itself."""
+    value = context.launch_configurations
+    check_topics(value)
+    name = topic_of(value, "fusion_name")
     wait = ExecuteProcess(cmd=[sys.executable, "-m", "mmcfusion_ros.tools.wait_active", name], output="screen")
 
     def go_on(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,12 +20,12 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_helpers import ROOT, Bench, NodeProcess
+from ros_helpers import ROOT, Bench, NodeProcess, Rig
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
-from mmcfusion_ros.tools.doctor import examine
+from mmcfusion_ros.tools.doctor import examine, owners_of_shared_memory
 from mmcfusion_ros.tools.patient import Patient
 
 SECONDS = 0.7
@@ -78,6 +79,27 @@ def test_no_node(bench):
     ((problem, fix),) = findings(bench, "/elsewhere")
     assert problem == f"there is no node /elsewhere/mmcfusion in domain {bench.rig.context.get_domain_id()}"
     assert f"there is {bench.rig.full_name}: give its --namespace" in fix
+
+
+def test_a_node_in_another_domain():
+    with NodeProcess("-p autostart:=false") as node:
+        domain = node.rig.context.get_domain_id()
+        rig = Rig(domain + 1, node.rig.namespace)
+        try:
+            ((_, fix),) = findings(SimpleNamespace(rig=rig))
+        finally:
+            rig.close()
+    assert str(domain) in re.findall(r"\d+", fix.partition("set ROS_DOMAIN_ID to its domain (on this machine: ")[2])
+
+
+def test_shared_memory_of_two_users(tmp_path):
+    for name, user in (("fastrtps_1", 0), ("fastrtps_2", 65534), ("other", 1)):
+        (tmp_path / name).touch()
+        try:
+            os.chown(tmp_path / name, user, -1)
+        except PermissionError:
+            pytest.skip("needs root")
+    assert owners_of_shared_memory(tmp_path) == {"root", "nobody"}
 
 
 def test_healthy(bench):

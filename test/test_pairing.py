@@ -629,3 +629,16 @@ def test_whatever_came_before_good_streams_pair_again(
     run.feed(events("thermal", thermal, late + thermal_late * MS), events("rgb", rgb, late + rgb_late * MS)).finish()
     settled = [pair for pair in brute_force(thermal, rgb) if pair[0] > begin + S]
     assert run.stamps()[-len(settled) :] == settled
+
+
+@pytest.mark.parametrize("step", [600 * MS, -600 * MS])
+def test_a_new_offset_drops_no_frame_that_fits_it(step: int) -> None:
+    """What waits and what is known of the camera moves along: its next frames do not count as gone back in time."""
+    first, second = camera(10, 3), camera(10, 3, start=START + 3 * S)
+    latency = max(0, step)
+    thermal = [events("thermal", [stamp - step for stamp in half], latency) for half in (first, second)]
+    run = Run(options()).feed(thermal[0], events("rgb", first))
+    run.pairer.use(options(thermal_offset_ns=step))
+    run.feed(thermal[1], events("rgb", second)).finish()
+    assert {rgb for _, rgb in run.stamps()} >= set(second)
+    assert set(run.drops()) <= {"unpaired_thermal", "unpaired_rgb"}

@@ -114,7 +114,7 @@ def test_the_yaml_file_is_the_generated_one_and_complete():
 def test_the_markdown_table():
     header, rule, *rows = parameters_markdown().splitlines()
     assert len(rows) == len(PARAMETERS)
-    assert {line.count("|") for line in (header, rule, *rows)} == {6}
+    assert {line.count("|") for line in (header, rule, *rows)} == {7}
     assert rows[0].startswith("| `autostart` | bool | `true` |")
 
 

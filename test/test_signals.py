@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from camera_messages import rgb_image, thermal_image
-from ros_helpers import END_S, NodeProcess, Rig
+from ros_helpers import END_S, TIMEOUT_S, NodeProcess, Rig
 
 SIGNALS = {
     "SIGINT": (signal.SIGINT,),
@@ -83,11 +83,18 @@ def test_other_states(transitions, number):
 
 
 def test_after_a_failed_configure():
-    with NodeProcess("-p model:=/no/such.xml") as node:
-        node.rig.wait(node.rig.errors)
+    with NodeProcess("-p autostart:=false -p model:=/no/such.xml") as node:
+        assert not node.rig.change("configure")
         node.process.send_signal(signal.SIGINT)
         node.process.communicate(timeout=END_S)
         assert node.process.returncode == 0
+
+
+def test_a_process_that_cannot_start_by_itself_ends_with_an_error():
+    with NodeProcess("-p model:=/no/such.xml") as node:
+        _, log = node.process.communicate(timeout=TIMEOUT_S)
+        assert node.process.returncode == 1
+        assert "model file /no/such.xml does not exist" in log
 
 
 def test_while_a_model_is_loaded(tmp_path):

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.overlay import stretched, thermal_edges
 from mmcfusion_ros.fusion.registration import Registration
 
 TILES = 10
 PANEL_WIDTH = 800
-GREEN = (0, 255, 0)
 
 
 def before_and_after(thermal: np.ndarray, rgb: np.ndarray, before: Calibration, after: Calibration) -> np.ndarray:
@@ -35,18 +35,8 @@ def overlays(thermal: np.ndarray, rgb: np.ndarray, calibration: Calibration) -> 
     tile = max(1, rgb.shape[1] // TILES)
     rows, columns = np.ogrid[: rgb.shape[0], : rgb.shape[1]]
     show = seen & ((rows // tile + columns // tile) % 2 == 0)
-    chequer = np.where(show[..., None], cv2.cvtColor(_stretched(warped), cv2.COLOR_GRAY2RGB), rgb)
-    # Edges of a size that does not depend on the resolution.
-    smooth = cv2.GaussianBlur(_stretched(warped), (0, 0), max(1.0, rgb.shape[1] / 500))
-    edges = cv2.dilate(cv2.Canny(smooth, 20, 50), np.ones((max(1, rgb.shape[1] // 500),) * 2)) > 0
-    outlined = (0.7 * rgb).astype(np.uint8)
-    outlined[edges & seen] = GREEN
-    return chequer, outlined
-
-
-def _stretched(image: np.ndarray) -> np.ndarray:
-    low, high = np.percentile(image, (1, 99))
-    return np.clip((image - low) * (255.0 / max(high - low, 1)), 0, 255).astype(np.uint8)
+    chequer = np.where(show[..., None], cv2.cvtColor(stretched(warped), cv2.COLOR_GRAY2RGB), rgb)
+    return chequer, thermal_edges(rgb, warped, valid)
 
 
 def _captioned(image: np.ndarray, text: str) -> np.ndarray:

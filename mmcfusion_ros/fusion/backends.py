@@ -14,6 +14,7 @@ from mmcfusion_ros.network.variants import Variant
 
 BACKENDS = ("auto", "openvino", "torch")
 DEVICES = ("auto", "cpu", "cuda")
+INSTALL = "PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --user openvino"
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -67,14 +68,16 @@ def create_backend(
         backend, reason = choose_backend(model, device)
     if backend == "torch":
         if not _installed("torch"):
-            raise BackendError("backend 'torch' needs PyTorch, timm and safetensors; install them or use 'openvino'")
+            raise BackendError(
+                f"backend 'torch' needs PyTorch, timm and safetensors; install them, or OpenVINO: {INSTALL}"
+            )
         from mmcfusion_ros.fusion.torch_backend import TorchBackend
 
         return TorchBackend(model, device, precision, threads), reason
     if device == "cuda":
         raise BackendError("backend 'openvino' runs on the CPU; for device 'cuda' use backend 'torch' or 'auto'")
     if not _installed("openvino"):
-        raise BackendError("backend 'openvino' needs the package openvino: pip install openvino")
+        raise BackendError(f"backend 'openvino' needs the package openvino: {INSTALL}")
     if model.openvino is None and not _installed("torch"):
         raise BackendError(f"{model.safetensors} needs PyTorch and timm; install them or give the exported .xml file")
     from mmcfusion_ros.fusion.openvino_backend import OpenVINOBackend

@@ -58,7 +58,7 @@ def _logged(transition: TransitionCallback) -> TransitionCallback:
 
 class FusionNode(LifecycleNode):
     """Subscribes to ``image_raw`` and ``camera_info`` of ``thermal`` and ``rgb``; publishes ``fused/image_raw``,
-    ``fused/camera_info`` and, if asked, ``fused/image_raw/compressed`` and ``~/debug/valid_mask``, with the stamp and
+    ``fused/camera_info`` and, if asked, ``fused/image_raw/compressed`` and ``~/debug/*``, with the stamp and
     frame of the RGB image, and what it does in ``~/mode`` (latched) and ``/diagnostics``."""
 
     def __init__(self, **node_options: Any) -> None:
@@ -159,6 +159,10 @@ class FusionNode(LifecycleNode):
         self._release()
         return SUCCESS
 
+    def start(self) -> bool:
+        """Configures and activates it; whether it succeeded."""
+        return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
+
     def destroy_node(self) -> None:
         """From any state: releases everything."""
         self._stop(PATIENCE_S)
@@ -216,11 +220,32 @@ class FusionNode(LifecycleNode):
         self._diagnostics.publish(message)
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        return check_changes(changes, configured=self._pipeline is not None)
+        result = check_changes(changes, configured=self._pipeline is not None)
+        if self._pipeline and result.successful:
+            try:
+                self._use({change.name: change.value for change in changes})
+            except Exception as error:
+                return SetParametersResult(successful=False, reason=one_line(error))
+        return result
+
+    def _use(self, changes: dict[str, Any]) -> None:
+        """Goes on with new values of parameters; where it raises, with the old ones."""
+        assert self._pipeline
+        assert self._outputs
+        settings = self._settings.with_values(changes)
+        settings.pairing()
+        change = settings.change(self._pipeline, changes)
+        self._settings = settings
+        if self._session:
+            self._session.change(settings, change)
+        else:
+            change()
+            self._outputs.use(settings)
 
 
 def run() -> None:
-    """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then, 1 if it died."""
+    """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then, 1 if it died, or could
+    not start where it starts itself."""
     stop, died = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -244,8 +269,9 @@ def _spin(node: FusionNode, stop: threading.Event, died: threading.Event) -> Non
     try:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        if node.get_parameter("autostart").value and node.trigger_configure() == SUCCESS:
-            node.trigger_activate()
+        if node.get_parameter("autostart").value and not node.start():
+            died.set()
+            return
         while not stop.is_set() and rclpy.ok():
             try:
                 executor.spin_once(timeout_sec=0.1)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from mmcfusion_ros.stream.parameter_files import check_files, check_names
-from mmcfusion_ros.stream.parameters import PARAMETERS, READ_ONLY, Value
+from mmcfusion_ros.stream.parameters import LIVE, PARAMETERS, READ_ONLY, Value
 from mmcfusion_ros.stream.settings import Settings
 
 
@@ -28,6 +30,16 @@ def declare_parameters(node: Node) -> None:
             dynamic_typing=True,
         )
         node.declare_parameter(parameter.name, parameter.default, descriptor)
+        if parameter.low is None or parameter.high is None:
+            continue
+        if isinstance(parameter.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high))]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(parameter.low), to_value=float(parameter.high))
+            ]
+        with suppress(InvalidParameterValueException):  # a wrong value stays, without the range
+            node.set_descriptor(parameter.name, descriptor)
 
 
 def read_parameters(node: Node) -> dict[str, Value]:
@@ -38,12 +50,12 @@ def read_parameters(node: Node) -> dict[str, Value]:
 
 
 def check_changes(changes: list[Parameter], configured: bool) -> SetParametersResult:
-    """Whether a node takes new values: wrong ones never, right ones until it is configured."""
+    """Whether a node takes new values: wrong ones never; right ones until it is configured, of ``LIVE`` always."""
     table = {parameter.name: parameter for parameter in PARAMETERS}
     for new in changes:
         if new.name not in table:
             continue
-        if configured:
+        if configured and new.name not in LIVE:
             reason = f"{new.name} takes effect at configure: deactivate and clean up the node first"
             return SetParametersResult(successful=False, reason=reason)
         try:

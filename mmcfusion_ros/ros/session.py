@@ -77,6 +77,13 @@ class Session:
         network.resume()
         self._worker.start()
 
+    def change(self, settings: Settings, change: Callable[[], object]) -> None:
+        """Goes on with other settings, from the next frame on; ``change`` does so in the pipeline."""
+        self._settings = settings
+        self._worker.use(settings.pairing())
+        self._worker.before_next_frame(change)
+        self._worker.before_next_frame(partial(self._outputs.use, settings))
+
     def close(self, timeout_s: float) -> None:
         """Unsubscribes. Nothing more is published: what the network is still at is thrown away."""
         self._unsubscribe()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,8 @@ class FrameWorker:
         self._stopping = self._wanted = False
         self._busy_since_s: float | None = None
         self._last: tuple[Source | None, int] = (None, 0)  # from what the last image was made, and its stamp
-        self._infos = CameraInfos(pipeline.scaler.options.turns)
+        self._infos = CameraInfos()
+        self._changes: deque[Callable[[], object]] = deque()
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
 
     def start(self) -> None:
@@ -105,6 +106,15 @@ class FrameWorker:
         """Of the slower camera; 0 while too little is known."""
         with self._condition:
             return self._pairer.period_s()
+
+    def before_next_frame(self, change: Callable[[], object]) -> None:
+        """Has the worker's thread call it then, or at its end."""
+        self._changes.append(change)
+
+    def use(self, pairing: PairingOptions) -> None:
+        """Goes on with other limits of the pairing."""
+        with self._condition:
+            self._pairer.use(pairing)
 
     def take(self, message: Any, stream: Stream) -> None:
         """An image message of one camera, of any transport."""
@@ -167,6 +177,7 @@ class FrameWorker:
                     self._condition.wait(left_s)
                 job = self._waiting.pop(next(iter(self._waiting))) if self._waiting else None
             if self._stopping:
+                self._make_changes()
                 return
             if job:
                 self._busy_since_s = time.monotonic()
@@ -174,6 +185,10 @@ class FrameWorker:
                 self._busy_since_s = None
             else:
                 self._end_waits()
+
+    def _make_changes(self) -> None:
+        while self._changes:
+            self._changes.popleft()()
 
     def _end_waits(self) -> None:
         with self._condition:
@@ -188,8 +203,10 @@ class FrameWorker:
 
     def _process(self, job: Job) -> None:
         """Never raises."""
-        publishers = self._outputs.publishers
         try:
+            if self._changes:
+                self._make_changes()
+            publishers = self._outputs.publishers
             listened = {name for name, publisher in publishers.items() if publisher.get_subscription_count()}
             rested, self._wanted = not self._wanted, bool(listened)
             if rested and self._wanted:
@@ -261,7 +278,7 @@ class FrameWorker:
         result.moments["encode"] = time.perf_counter()
         if publishers:  # not closed meanwhile
             publishers["image"].publish(message)
-            info, problem = self._infos.outgoing(message)
+            info, problem = self._infos.outgoing(message, self._pipeline.scaler.options.turns)
             if info:
                 publishers["camera_info"].publish(info)
             if problem:
@@ -272,6 +289,11 @@ class FrameWorker:
                 if result.weight is not None:
                     valid[result.weight == 0] = 0
                 publishers["valid_mask"].publish(fill_image(Image(header=header), valid, "mono8"))
+            if "overlay" in listened and result.registered.size:
+                from mmcfusion_ros.fusion.overlay import thermal_edges
+
+                overlay = thermal_edges(result.visible, result.registered, result.weight)
+                publishers["overlay"].publish(fill_image(Image(header=header), overlay, "rgb8"))
             if "compressed" in publishers:
                 jpeg = fill_compressed(CompressedImage(header=header), result.image, quality=outputs.jpeg_quality)
                 publishers["compressed"].publish(jpeg)

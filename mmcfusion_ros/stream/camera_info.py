@@ -68,11 +68,10 @@ class CameraInfos:
     camera_info before one has come (``seen``); None while neither is known.
 
     All images that go out are on that grid. Thermal images from a time when it is not known are as their camera has
-    taken them, or ``turned``: then its camera_info is of other images.
+    taken them.
     """
 
-    def __init__(self, turned: bool = False) -> None:
-        self._turned = turned
+    def __init__(self) -> None:
         self._last: dict[Stream, Any] = {}
         self.grid: Grid | None = None
         self.seen = False
@@ -88,13 +87,13 @@ class CameraInfos:
         """An RGB image of that shape (height, width) came."""
         self.grid, self.seen = Grid(shape[1], shape[0], frame_id), True
 
-    def outgoing(self, image: Any) -> tuple[Any, str]:
+    def outgoing(self, image: Any, turned: bool = False) -> tuple[Any, str]:
         """What :func:`outgoing_info` makes of the last one for an image message; the same message, as long as that one
-        and the size of the images stay."""
+        and the size of the images stay. The thermal camera's is not for images that were ``turned``."""
         last, size = self._last.get("rgb" if self.grid else "thermal"), (image.width, image.height)
         if last is None:
             return None, ""
-        if not self.grid and self._turned:
+        if not self.grid and turned:
             return None, "of the thermal camera is of the image before thermal.rotate and thermal.flip"
         if self._ready[0] is not last or self._ready[1] != size:
             self._ready = last, size, *outgoing_info(last, image.header, size)

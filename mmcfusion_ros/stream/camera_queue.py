@@ -52,6 +52,14 @@ class CameraQueue(Generic[Item]):
     lateness_ns: deque[int] = field(default_factory=lambda: deque(maxlen=ARRIVALS_KEPT))  # steady arrival minus time
     behind_ns: deque[int] = field(default_factory=lambda: deque(maxlen=ARRIVALS_KEPT))  # clock on arrival minus stamp
 
+    def shift(self, by_ns: int) -> None:
+        """Moves all its times, as after a change of its offset."""
+        for frame in self.queue:
+            frame.time_ns += by_ns
+        for name in ("newest_ns", "decided_ns", "backward_ns", "ceiling_ns", "next_ns"):
+            setattr(self, name, getattr(self, name) + by_ns)
+        self.lateness_ns = deque((late - by_ns for late in self.lateness_ns), maxlen=ARRIVALS_KEPT)
+
     def due_ns(self, time_ns: int) -> float:
         """When, by the steady clock, all frames up to this time have come: later than any of the last ones by as much
         as those differ. Infinite while too few are known."""

@@ -128,6 +128,12 @@ class Pairer(Generic[Item]):
         self._rgb: CameraQueue[Item] = CameraQueue("rgb")
         self._clock_ns: float = -math.inf
 
+    def use(self, options: PairingOptions) -> None:
+        """Goes on with other limits. What is known of the thermal camera moves along with its offset."""
+        if shift_ns := options.thermal_offset_ns - self.options.thermal_offset_ns:
+            self._thermal.shift(shift_ns)
+        self.options = options
+
     def add(
         self, stream: Stream, stamp_ns: int, item: Item, arrival_ns: int, clock_ns: int | None = None
     ) -> list[Pair[Item]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from mmcfusion_ros.alignment import REFINEMENT_MODES
@@ -59,14 +59,25 @@ def _thermal(option: str, description: str) -> Parameter:
     return Parameter(f"thermal.{option}", getattr(ThermalOptions, option), description, low=low, high=high)
 
 
+THERMAL = {  # parameter: of ThermalOptions
+    "thermal.scaling" if field.name == "mode" else f"thermal.{field.name}": field.name
+    for field in fields(ThermalOptions)
+}
 READ_ONLY = ("autostart", "trace_file")  # no peer on the network may have the node write a file
+LIVE = (  # also of a configured or active node
+    *("denoise", "output_encoding", "publish_compressed", "jpeg_quality", "rgb.min_rate", "thermal.min_rate"),
+    *THERMAL,
+    *("registration.file", "pairing.slop", "pairing.thermal_offset", "pairing.max_wait", "pairing.max_age"),
+)
 TRANSPORTS = ("raw", "compressed", "ffmpeg", "foxglove")
 TRANSPORT = "subscribe to {0}/image_raw, or to {0}/image_raw/compressed (JPEG, PNG, video), /ffmpeg, /foxglove (video)"
 LOSS_POLICIES = ("pass_through", "hold")
 RELIABILITIES = ("best_effort", "reliable")
 
 PARAMETERS = (
-    Parameter("autostart", True, "configure and activate at start; false: a lifecycle manager does it"),
+    Parameter(
+        "autostart", True, "configure and activate at start, or end with an error; false: a lifecycle manager does it"
+    ),
     Parameter(
         "output.purpose",
         "detection",
@@ -302,9 +313,12 @@ def parameters_yaml() -> str:
 
 def parameters_markdown() -> str:
     """The table of ``docs/parameters.md``."""
-    rows = ["| parameter | type | default | values | what it does |", "|---|---|---|---|---|"]
+    rows = ["| parameter | type | default | values | live | what it does |", "|---|---|---|---|---|---|"]
     for p in PARAMETERS:
-        rows.append(f"| `{p.name}` | {p.type_name} | `{_yaml(p.default)}` | {p.range_text} | {p.description} |")
+        live = "yes" if p.name in LIVE else ""
+        rows.append(
+            f"| `{p.name}` | {p.type_name} | `{_yaml(p.default)}` | {p.range_text} | {live} | {p.description} |"
+        )
     return "\n".join(rows) + "\n"
 
 

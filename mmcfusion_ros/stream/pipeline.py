@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.blindness import Blindness
+from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.conditions import (
     FROZEN_POLICIES,
     FrozenDetector,
@@ -109,6 +110,7 @@ class FusionPipeline:
         self._exchanged = False
         self._seen: Counter[str] = Counter()
         self._conditions: dict[Stream, str] = {}
+        self._camera_infos: dict[Stream, Any] = {}
 
     def fuse(self, pair: Pair[Any], wanted: bool = True) -> Result:
         """A pair of messages to the fused image; if it is not ``wanted``, the images are only looked at.
@@ -224,9 +226,18 @@ class FusionPipeline:
 
     def take_camera_info(self, message: Any, camera: Stream) -> None:
         """A ``camera_info`` message: completes the calibration with a lens that it lacks."""
+        self._camera_infos[camera] = message
         if camera in self.lenses.cameras:
             self.lenses.take(message, camera)
             self.use(self.lenses.registration)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Goes on with another calibration, completed by the last ``camera_info`` messages."""
+        self.calibration, self.lenses = calibration, CameraInfoRegistration(calibration)
+        for camera in self.lenses.cameras:
+            if camera in self._camera_infos:
+                self.lenses.take(self._camera_infos[camera], camera)
+        self.use(self.lenses.registration)
 
     def use(self, registration: Registration) -> None:
         """Registers what comes with this registration; where it is another one, a refiner begins again."""
@@ -245,6 +256,7 @@ class FusionPipeline:
         self._rgb_frozen, self._depth = FrozenDetector(), BitDepth()
         self._seen.clear()
         self._conditions.clear()
+        self._camera_infos.clear()
         if self.lenses.cameras:
             self.lenses = CameraInfoRegistration(self.calibration)
             self.registration = self.lenses.registration

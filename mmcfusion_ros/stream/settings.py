@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.steadiness import Steadiness
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.stream.pairing import PairingOptions, Stream
-from mmcfusion_ros.stream.parameters import Value
+from mmcfusion_ros.stream.parameters import PARAMETERS, THERMAL, Value
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.trace import FrameTrace
 
@@ -29,11 +29,20 @@ if TYPE_CHECKING:
     from mmcfusion_ros.fusion.motion import CameraMotion
 
 
+CALIBRATION = ("registration.file", "thermal.rotate", "thermal.flip")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Validated parameter values."""
 
     values: Mapping[str, Value]
+
+    def with_values(self, changes: Mapping[str, Value]) -> Settings:
+        """The same with other values of some parameters; ``ValueError`` naming one that is wrong."""
+        return Settings(
+            {p.name: p.check(changes[p.name]) if p.name in changes else self.values[p.name] for p in PARAMETERS}
+        )
 
     def text(self, name: str) -> str:
         """A string parameter."""
@@ -72,9 +81,8 @@ class Settings:
 
     def thermal(self) -> ThermalOptions:
         """How thermal frames become grey values; ``ValueError`` if the values make no sense together."""
-        names = [field.name for field in fields(ThermalOptions) if field.name != "mode"]
-        values: dict[str, Any] = {name: self.values[f"thermal.{name}"] for name in names}
-        return ThermalOptions(mode=self.text("thermal.scaling"), **values)
+        values: dict[str, Any] = {option: self.values[name] for name, option in THERMAL.items()}
+        return ThermalOptions(**values)
 
     def network(self) -> Network:
         """What runs the network, loaded; errors say which parameter or file is wrong.
@@ -100,6 +108,19 @@ class Settings:
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
         Fuser(network)(blank, blank)
         return pipeline
+
+    def change(self, pipeline: FusionPipeline, names: Collection[str]) -> Callable[[], None]:
+        """What makes a pipeline go on with these settings, of which the parameters ``names`` are new. All that can fail
+        is done before: errors say which parameter or file is wrong, and the pipeline is as it was."""
+        scaler = ThermalScaler(self.thermal()) if any(name in names for name in THERMAL) else pipeline.scaler
+        calibration = self._calibration() if any(name in names for name in CALIBRATION) else None
+
+        def change() -> None:
+            pipeline.scaler, pipeline.fuser.denoises = scaler, bool(self.values["denoise"])
+            if calibration:
+                pipeline.calibrate(calibration)
+
+        return change
 
     def display_fuser(self) -> Fuser:
         """That of display/image_raw, loaded: on one processor, so that it is not in the way of the fused image's."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,10 +71,33 @@ def examine(patient: Patient, seconds: float) -> list[Finding]:
 
 def _absent(patient: Patient) -> Finding:
     names = sorted(f"{space.rstrip('/')}/{name}" for name, space in patient.node.get_node_names_and_namespaces())
-    problem = f"there is no node {patient.full_name} in domain {patient.node.context.get_domain_id()}"
+    domain = patient.node.context.get_domain_id()
+    problem = f"there is no node {patient.full_name} in domain {domain}"
     if namesakes := [name for name in names if name.endswith("/mmcfusion")]:
         return Finding(problem, f"there is {', '.join(namesakes)}: give its --namespace and --name")
-    return Finding(problem, "start it: ros2 launch mmcfusion_ros fusion.launch.py; or set ROS_DOMAIN_ID to its domain")
+    fix = "start it: ros2 launch mmcfusion_ros fusion.launch.py; or set ROS_DOMAIN_ID to its domain"
+    others = sorted(domains_of_fusion_nodes() - {domain})
+    return Finding(problem, f"{fix} (on this machine: {', '.join(map(str, others))})" if others else fix)
+
+
+def domains_of_fusion_nodes() -> set[int]:
+    """As the processes on this machine say in their environment, as far as this user may read it."""
+    domains = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if re.search(rb"fusion_(node|process)\0", (process / "cmdline").read_bytes()):
+                found = re.search(rb"(?:^|\0)ROS_DOMAIN_ID=(\d+)", (process / "environ").read_bytes())
+                domains.add(int(found[1]) if found else 0)
+    return domains
+
+
+def owners_of_shared_memory(folder: Path = Path("/dev/shm")) -> set[str]:
+    """The users whose processes have shared memory of Fast DDS: they must be one, or images are lost."""
+    owners = set()
+    for file in folder.glob("fast*"):
+        with suppress(OSError, KeyError):  # gone meanwhile; a user without a name
+            owners.add(file.owner())
+    return owners
 
 
 def _not_active(patient: Patient, state: str) -> Finding:
@@ -115,6 +141,8 @@ def _input_findings(patient: Patient, stream: Stream) -> list[Finding]:
         fix = (
             f"see whether {', '.join(map(_who, publishers))} sends; large images need config/fastdds.xml on both sides"
         )
+        if len(owners := owners_of_shared_memory()) > 1:
+            fix += f"; run driver and node as one user, not as {' and '.join(sorted(owners))}"
         return [Finding(f"no message comes on {heard.topic}, though it has a publisher", fix)]
     if heard.problem:
         fix = "have the camera send an encoding that the README lists"
