@@ -1,1 +1,1 @@
-REFINEMENT_MODES = ("off", "monitor", "correct")  # here, since the node loads the rest only where one is asked for
+REFINEMENT_MODES = ("off", "monitor", "correct", "dense")  # here: the node loads the rest only where it is asked for

@@ -32,15 +32,17 @@ class Alignment:
 
     ``homography`` (3x3, float64) takes thermal pixels to RGB pixels, ``(x, y)`` from 0 at the centre of the top left
     one. ``deviation_px`` is its standard deviation at the corners of the RGB image, in pixels of 640 across, from the
-    scatter of the evidence over the image. ``correlation`` (-1 to 1) is that of the edges. ``problem`` says why the
-    estimate is lost, or is empty. ``shifts`` (frames x rows x columns x 2, RGB pixels) is what each part of each frame
-    would still move by, NaN without evidence; ``frames`` are the correlations of each.
+    scatter of the evidence over the image and the frames. ``correlation`` (-1 to 1) is that of the edges. ``problem``
+    says why the estimate is not to be used, or is empty; it is ``lost`` where a simpler model would not do better: the
+    images have no one place where they fit. ``shifts`` (frames x rows x columns x 2, RGB pixels) is what each part of
+    each frame would still move by, NaN without evidence; ``frames`` are the correlations of each.
     """
 
     homography: np.ndarray
     correlation: float = 0.0
     deviation_px: float = np.inf
     problem: str = ""
+    lost: bool = False
     shifts: np.ndarray = field(default_factory=lambda: np.empty((0, 3, 4, 2)))
     frames: np.ndarray = field(default_factory=lambda: np.empty(0))
 
@@ -73,13 +75,14 @@ def align(
     thermal, rgb = pairs[0]
     start = same_view(thermal.shape, rgb.shape) if start is None else np.asarray(start, np.float64)
     if problem := _too_flat(pairs):
-        return Alignment(start, problem=problem)
+        return Alignment(start, problem=problem, lost=True)
     parameters = MODELS[model]
     places, problem = _coarse(Level(pairs[:: (len(pairs) + 1) // 2], COARSE, valid), start, search, parameters)
     expected = places[0] if search == "wide" else start
     middle = Level(pairs, MIDDLE, valid)
     result, rivalry = best_place(middle, places, expected, parameters)
     problem = problem or rivalry
+    lost = bool(problem)
     if search != "none":
         result, unsettled = settled(middle, result, expected, parameters)
         problem = problem or unsettled
@@ -88,9 +91,8 @@ def align(
         problem = problem or drift
     scale = 640 / rgb.shape[1]
     problem = problem or _problem(result, thermal.shape, rgb.shape)
-    return Alignment(
-        result.homography, result.correlation, result.deviation * scale, problem, result.shifts, result.frames
-    )
+    deviation_px = result.deviation * scale
+    return Alignment(result.homography, result.correlation, deviation_px, problem, lost, result.shifts, result.frames)
 
 
 def corners(shape: tuple[int, ...]) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from mmcfusion_ros.alignment.edges import REACH, edge_channels
 
 ImagePair = tuple[np.ndarray, np.ndarray]
+Products = dict[str, np.ndarray]
 
 MODELS = {"translation": 2, "similarity": 4, "affine": 6, "homography": 8}
 ITERATIONS = 10
@@ -21,7 +22,8 @@ CLOSE_ENOUGH = 0.02  # pixels
 RAMP = 4.0  # pixels over which images must agree to have a say
 REGIONS, CELLS = (3, 4), (6, 8)
 WHOLE = slice(None)
-SCATTER = 2.0  # how much more estimates scatter than cells of the image do on their own, measured on real pairs
+LEAST_FRAMES = 4  # whose scatter tells anything
+SCATTER = 2.0  # how much more estimates scatter than the evidence in one Newton step does, measured on real pairs
 
 # What two cameras side by side may differ by beyond shift, turn and scale, in pixels of 640 at the edge of the image,
 # and the area in pixels over which their disagreement hangs together: without evidence for more, less is believed.
@@ -47,7 +49,8 @@ GENERATORS = np.array(
 @dataclass(frozen=True, eq=False)
 class Fit:
     """``homography`` from thermal to RGB pixels, ``correlation`` of edges under it and of each of the ``frames``,
-    ``overlap`` as a share of the RGB image, ``deviation`` at the corners and ``shifts`` of regions in RGB pixels."""
+    ``overlap`` as a share of the RGB image, ``deviation`` at the corners, by the scatter over cells of the image and by
+    that over frames, whichever is larger, and ``shifts`` of regions, both in RGB pixels."""
 
     homography: np.ndarray
     correlation: float = 0.0
@@ -147,16 +150,14 @@ def fit(level: Level, homography: np.ndarray, expected: np.ndarray, parameters: 
     return _judged(level, found / found[2, 2], maps, velocities, before @ residual)
 
 
-def _all_maps(
-    level: Level, warped: list[tuple[np.ndarray, np.ndarray]], residual: np.ndarray
-) -> Iterator[dict[str, np.ndarray]]:
+def _all_maps(level: Level, warped: list[tuple[np.ndarray, np.ndarray]], residual: np.ndarray) -> Iterator[Products]:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for (edges, valid), reference in zip(warped, level.rgb_edges, strict=True):
         moved = cv2.warpPerspective(edges, residual, level.size, flags=flags)
-        yield _maps(moved, cv2.warpPerspective(valid, residual, level.size, flags=flags), reference)
+        yield products(moved, cv2.warpPerspective(valid, residual, level.size, flags=flags), reference)
 
 
-def _maps(thermal: np.ndarray, valid: np.ndarray, rgb: np.ndarray) -> dict[str, np.ndarray]:
+def products(thermal: np.ndarray, valid: np.ndarray, rgb: np.ndarray) -> Products:
     """The products of gradients and edges of one pair, summed over channels and weighted: ``H x W`` each."""
 
     def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -168,15 +169,13 @@ def _maps(thermal: np.ndarray, valid: np.ndarray, rgb: np.ndarray) -> dict[str, 
     total_t, total_r = float((weight * tt).sum()), float((weight * rr).sum())
     mean = (thermal + (total_t / (total_r + 1e-9)) ** 0.5 * rgb) / 2
     gx, gy = cv2.Sobel(mean, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(mean, cv2.CV_32F, 0, 1, scale=1 / 8)
-    products = {"xx": dot(gx, gx), "xy": dot(gx, gy), "yy": dot(gy, gy), "tt": tt, "tr": tr, "rr": rr}
-    products |= {"xt": dot(gx, thermal), "yt": dot(gy, thermal), "xr": dot(gx, rgb), "yr": dot(gy, rgb)}
+    found = {"xx": dot(gx, gx), "xy": dot(gx, gy), "yy": dot(gy, gy), "tt": tt, "tr": tr, "rr": rr}
+    found |= {"xt": dot(gx, thermal), "yt": dot(gy, thermal), "xr": dot(gx, rgb), "yr": dot(gy, rgb)}
     whole = {"valid": valid, "all_tt": valid * tt, "all_tr": valid * tr, "all_rr": valid * rr}
-    return whole | {name: product * weight for name, product in products.items()}
+    return whole | {name: product * weight for name, product in found.items()}
 
 
-def _gram(
-    maps: dict[str, np.ndarray], velocities: np.ndarray, rows: slice = WHOLE, columns: slice = WHOLE
-) -> np.ndarray:
+def _gram(maps: Products, velocities: np.ndarray, rows: slice = WHOLE, columns: slice = WHOLE) -> np.ndarray:
     """The inner products of the generators' effects, the thermal and the RGB edges over a part of the image.
 
     ``(k + 3) x (k + 3)``; the last diagonal entry is the number of valid pixels.
@@ -218,9 +217,13 @@ def _shape_of(total: np.ndarray) -> np.ndarray:
 
 
 def _judged(
-    level: Level, homography: np.ndarray, maps: list[dict[str, np.ndarray]], velocities: np.ndarray, total: np.ndarray
+    level: Level, homography: np.ndarray, maps: list[Products], velocities: np.ndarray, total: np.ndarray
 ) -> Fit:
-    """The fit with its deviation (sandwich estimator over cells of the image) and the shift of each region."""
+    """The fit with its deviation and the shift of each region.
+
+    Deviation: the sandwich estimator over cells of the image, and the jackknife over frames, each left out in turn by
+    one Newton step, since what a frame says of one cell hangs together with what it says of the others.
+    """
     count = len(velocities)
     cells = np.array([[_gram(one, velocities, *cell) for cell in _parts(level, CELLS)] for one in maps])
     gram = cells.sum(axis=(0, 1))
@@ -230,16 +233,22 @@ def _judged(
     covariance = SCATTER**2 * inverse @ np.einsum("fci,fcj->ij", scores, scores) @ inverse
     aspect = level.height / level.width
     moves = velocities_at(np.array([-1.0, 1, 1, -1]), aspect * np.array([-1.0, -1, 1, 1]))[:count]
-    variance = np.einsum("iak,ij,jak->k", moves, covariance, moves)
+    variance = np.einsum("iak,ij,jak->k", moves, covariance, moves).mean()
+    frames = len(maps)
+    if frames >= LEAST_FRAMES:
+        parts = hessian - cells[..., :count, :count].sum(axis=1)
+        left_out = -np.linalg.solve(parts, scores.sum(axis=1)[..., None])[..., 0]
+        left_out = np.einsum("fi,iak->fak", left_out - left_out.mean(axis=0), moves)
+        variance = max(variance, SCATTER**2 * (frames - 1) / frames * (left_out**2).sum(axis=(0, 1)).mean())
     rgb_pixels = level.width / 2 / level.to_level[0, 0]
     sums = np.array([[one[name].sum() for name in ("all_tt", "all_tr", "all_rr")] for one in maps], np.float64)
     tt, tr, rr = sums.sum(axis=0)
     return Fit(
         homography,
         correlation=float(tr / (tt * rr + 1e-9) ** 0.5),
-        overlap=float(gram[-1, -1]) / (len(maps) * level.width * level.height),
-        deviation=float(variance.mean() ** 0.5) * rgb_pixels,
-        shifts=_shifts(cells, gain).reshape(len(maps), *REGIONS, 2) * rgb_pixels,
+        overlap=float(gram[-1, -1]) / (frames * level.width * level.height),
+        deviation=float(variance**0.5) * rgb_pixels,
+        shifts=_shifts(cells, gain).reshape(frames, *REGIONS, 2) * rgb_pixels,
         frames=sums[:, 1] / (sums[:, 0] * sums[:, 2] + 1e-9) ** 0.5,
     )
 

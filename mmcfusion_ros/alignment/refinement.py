@@ -26,6 +26,14 @@ class ThermalToRgb(Protocol):
     def corrected(self, correction: np.ndarray) -> ThermalToRgb:
         """This registration followed by a homography (3x3) from RGB pixels to RGB pixels."""
 
+    def displaced(self, shift: np.ndarray) -> ThermalToRgb:
+        """This registration, with each cell of the RGB image seen elsewhere (rows x columns x 2, in its widths)."""
+
+    def parallax(
+        self, cells: tuple[int, int], thermal_shape: tuple[int, ...], rgb_shape: tuple[int, ...], inverse_depth: float
+    ) -> np.ndarray | None:
+        """The shift that is right for things at a distance, in ``cells`` (rows, columns); None without extrinsics."""
+
 
 @dataclass(frozen=True)
 class RefinementOptions:
@@ -106,7 +114,7 @@ class Refiner:
     def restarted(self, registration: ThermalToRgb) -> Refiner:
         """Stops this one; another with its options, which begins with that registration."""
         self.stop()
-        return Refiner(registration, self.options)
+        return type(self)(registration, self.options)
 
     def stop(self) -> None:
         """For good: its thread ends after the estimate at work, for which this does not wait."""
@@ -136,6 +144,17 @@ class Refiner:
 
     def step(self, thermal: np.ndarray, luminance: np.ndarray) -> RefinementState:
         """One estimate on one pair, and what follows from it."""
+        warped, seen = self._calibrated_view(thermal, luminance)
+        start = self.correction()
+        estimate = align([(warped, luminance)], start, "similarity", "none", MIDDLE, seen)
+        measured = None if estimate.problem else transformed(estimate.homography, self._corners) - self._corners
+        self._measured.append(measured)
+        self._estimates += 1
+        self.status = self._follow(thermal, luminance, estimate.problem)
+        return self.status
+
+    def _calibrated_view(self, thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The thermal image by the calibration, and where it shows anything (0 or 1); new sizes begin anew."""
         with self._lock:
             if self._rebased:
                 self._calibrated, self._rebased = self._rebased, None
@@ -144,15 +163,8 @@ class Refiner:
             self._forget()
             self.registration = self._calibrated
             self._shapes, self._corners = (thermal.shape, luminance.shape), corners(luminance.shape)
-        warped, valid = self._calibrated.warp(thermal, luminance.shape)
-        start = self.correction()
-        seen = None if valid is None else (valid == valid.max()).astype(np.uint8)
-        estimate = align([(warped, luminance)], start, "similarity", "none", MIDDLE, seen)
-        measured = None if estimate.problem else transformed(estimate.homography, self._corners) - self._corners
-        self._measured.append(measured)
-        self._estimates += 1
-        self.status = self._follow(thermal, luminance, estimate.problem)
-        return self.status
+        warped, weight = self._calibrated.warp(thermal, luminance.shape)
+        return warped, None if weight is None else (weight == weight.max()).astype(np.uint8)
 
     def _follow(self, thermal: np.ndarray, luminance: np.ndarray, problem: str) -> RefinementState:
         options, scale = self.options, 640 / luminance.shape[1]
@@ -180,11 +192,10 @@ class Refiner:
         if not self._following:
             return status("steady", "", residual)
         self._moved = self._moved + missing * min(options.gain, options.largest_step_px / residual)
-        self._use(thermal, luminance)
+        self._use(self._calibrated.corrected(self.correction()), thermal, luminance)
         return status("following", "", residual)
 
-    def _use(self, thermal: np.ndarray, luminance: np.ndarray) -> None:
-        registration = self._calibrated.corrected(self.correction())
+    def _use(self, registration: ThermalToRgb, thermal: np.ndarray, luminance: np.ndarray) -> None:
         registration.warp(thermal, luminance.shape)  # builds its maps here, not at the next frame
         with self._lock:
             if not self._rebased:

@@ -7,23 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmcfusion_ros.alignment.find import Alignment, ImagePair, Search, align, corners, same_view, transformed
+from mmcfusion_ros.alignment.find import Alignment, ImagePair, Search, align, same_view
 from mmcfusion_ros.calibration.mounting import mounting
 
 LARGEST_DEVIATION = 3.0
-LARGEST_DISAGREEMENT = 4.0
 LEAST_SHARE = 0.6  # of the median correlation
+SIMPLER = {"homography": "affine", "affine": "similarity"}
 
 
 @dataclass(frozen=True, eq=False)
 class ImageCalibration:
-    """``alignment`` of the frames ``used`` (indices), ``start`` where the search began, and how far (pixels of 640 at
-    the corners) the homographies of two halves of the frames are apart, NaN for fewer than four frames."""
+    """``alignment`` of the frames ``used`` (indices) by ``model``, and ``start`` where the search began. ``simplified``
+    says why it is not the model that was asked for, or is empty."""
 
     alignment: Alignment
     start: np.ndarray
     used: list[int]
-    disagreement_px: float
+    model: str
+    simplified: str = ""
 
 
 def calibrate_from_images(
@@ -31,32 +32,41 @@ def calibrate_from_images(
 ) -> ImageCalibration:
     """The homography of a rig from some pairs of thermal and RGB luminance, as :func:`align` takes them.
 
-    Frames that do not agree with the others are left out. ``ValueError`` with the reason where the result would not
-    be good enough to be used.
+    Frames that do not agree with the others are left out. One estimate has the evidence of all the others; how far it
+    would go without one of them, or by the scatter over the image, says how far to trust it. A homography that this
+    does not carry falls back to an affine map, that to a similarity. ``ValueError`` with the reason where the result
+    would not be good enough to be used.
     """
     thermal, rgb = pairs[0]
     start = same_view(thermal.shape, rgb.shape) if start is None else start
+    simplified = ""
+    while True:
+        found, used = _estimate(pairs, model, search, start)
+        problem = found.problem
+        if not problem and found.deviation_px > LARGEST_DEVIATION:
+            problem = (
+                f"it would be uncertain by {found.deviation_px:.1f} pixels of 640 at the corners; record more edges"
+            )
+        if not problem:
+            return ImageCalibration(found, start, used, model, simplified)
+        simplified = simplified or problem
+        if found.lost or model not in SIMPLER:
+            break
+        model = SIMPLER[model]
+    if search == "wide" and (settings := mounting(pairs)):
+        simplified += f". The thermal images fit with --set {settings}: set that for the node too"
+    raise ValueError(f"no calibration: {simplified}")
+
+
+def _estimate(pairs: Sequence[ImagePair], model: str, search: Search, start: np.ndarray) -> tuple[Alignment, list[int]]:
+    """Of the frames whose edges correlate nearly as well as those of the others, and their indices."""
     first = align(pairs, start, model, search)
-    if first.problem and search == "wide" and (settings := mounting(pairs)):
-        _refuse(f"{first.problem}. The thermal images fit with --set {settings}: set that for the node too")
-    _refuse(first.problem)
-    scale = 640 / rgb.shape[1]
-    used = _agreeing(first)
-    if len(used) < max(1, len(pairs) // 2):
+    used = [int(i) for i in np.flatnonzero(first.frames > LEAST_SHARE * np.median(first.frames))]
+    if first.problem or len(used) == len(pairs):
+        return first, used
+    if 2 * len(used) <= len(pairs):
         raise ValueError(f"no calibration: {len(pairs) - len(used)} of {len(pairs)} frames disagree with the others")
-    kept = [pairs[i] for i in used]
-    final = first if len(used) == len(pairs) else align(kept, first.homography, model, "none")
-    _refuse(final.problem)
-    if final.deviation_px > LARGEST_DEVIATION:
-        _refuse(f"it would be uncertain by {final.deviation_px:.1f} pixels of 640 at the corners; record more edges")
-    disagreement = np.nan
-    if len(kept) >= 4:
-        halves = [align(kept[i::2], final.homography, model, "none").homography for i in (0, 1)]
-        points = [transformed(half, corners(thermal.shape)) for half in halves]
-        disagreement = float(np.linalg.norm(points[0] - points[1], axis=1).mean()) * scale
-        if disagreement > LARGEST_DISAGREEMENT:
-            _refuse(f"two halves of the frames disagree by {disagreement:.1f} pixels of 640; use more frames")
-    return ImageCalibration(final, start, used, disagreement)
+    return align([pairs[i] for i in used], first.homography, model, "none"), used
 
 
 def region_markdown(alignment: Alignment) -> str:
@@ -77,13 +87,3 @@ def _cell(shifts: np.ndarray) -> str:
     median = np.median(shifts, axis=0)
     spread = np.median(np.linalg.norm(shifts - median, axis=1))
     return f"{median[0]:+.1f}, {median[1]:+.1f} ± {spread:.1f}"
-
-
-def _agreeing(alignment: Alignment) -> list[int]:
-    """The frames whose edges correlate nearly as well as those of the others."""
-    return [int(i) for i in np.flatnonzero(alignment.frames > LEAST_SHARE * np.median(alignment.frames))]
-
-
-def _refuse(problem: str) -> None:
-    if problem:
-        raise ValueError(f"no calibration: {problem}")

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.alignment.find import ImagePair, same_view
+from mmcfusion_ros.alignment.fit import LEAST_FRAMES
 from mmcfusion_ros.calibration.board_homography import homography_from_boards
 from mmcfusion_ros.calibration.board_rig import rig_from_boards
 from mmcfusion_ros.calibration.boards import Board, rms
@@ -66,10 +67,10 @@ def _from_scene(pairs: Sequence[ImagePair], model: str) -> Found:
     summary = f"{len(found.used)} of {len(pairs)} frames used\n"
     summary += f"correlation of edges: {alignment.correlation:.2f}\n"
     summary += f"expected error at the corners: {alignment.deviation_px:.2f} pixels of 640\n"
-    if np.isfinite(found.disagreement_px):
-        summary += f"two halves of the frames agree within {found.disagreement_px:.2f} pixels of 640\n"
-    else:
+    if len(found.used) < LEAST_FRAMES:
         summary += "few frames: the result cannot be checked against itself; look at the picture\n"
+    if found.simplified:
+        summary += f"model {found.model} instead of {model}: {found.simplified}\n"
     summary += "\n" + region_markdown(alignment)
     return _homography(alignment.homography, pairs), summary, found.used[len(found.used) // 2]
 

@@ -34,6 +34,7 @@ class Registration:
         self.calibration = calibration
         self._correction: np.ndarray | None = None
         self._corrected_size: tuple[int, int] | None = None
+        self._shift: np.ndarray | None = None
         self._same_view = calibration.kind == "identity"
         self._maps = lru_cache(maxsize=2)(self._build_maps)
 
@@ -48,6 +49,34 @@ class Registration:
         registration._corrected_size = self._corrected_size
         registration._same_view = False
         return registration
+
+    def displaced(self, shift: np.ndarray) -> Registration:
+        """This registration, with each part of the RGB image seen from another place of it.
+
+        ``shift`` (rows x columns x 2) is of cells over the RGB image, in widths of it, and interpolated between them.
+        """
+        registration = Registration(self.calibration)
+        registration._correction, registration._corrected_size = self._correction, self._corrected_size
+        registration._shift = shift.astype(np.float32)
+        registration._same_view = False
+        return registration
+
+    def parallax(self, cells: Shape, thermal_shape: Shape, rgb_shape: Shape, inverse_depth: float) -> np.ndarray | None:
+        """The shift (see :meth:`displaced`) that is right for things at 1 / ``inverse_depth`` metres.
+
+        Along the RGB camera's optical axis, in ``cells`` (rows, columns), for images of these shapes (height, width);
+        None without extrinsics.
+        """
+        if self.calibration.kind != "calibrated":
+            return None
+        geometry = Geometry(self.calibration, thermal_shape[::-1], rgb_shape[::-1])
+        down, across = (
+            (np.arange(count) + 0.5) * side / count - 0.5 for count, side in zip(cells, rgb_shape, strict=True)
+        )
+        points = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
+        depth_m = 1 / inverse_depth if inverse_depth else np.inf
+        shift = geometry.rgb_pixels(geometry.thermal_pixels(points, depth_m)) - points
+        return np.nan_to_num(shift).reshape(*cells, 2) / rgb_shape[1]
 
     def prepare(self, thermal_shape: Shape, rgb_shape: Shape) -> None:
         """Builds what :meth:`warp` needs for images of these shapes (height, width), ahead of the first one."""
@@ -134,6 +163,12 @@ class Registration:
         height, width = rgb_shape
         columns, rows = (np.arange(0, side + GRID_STEP - 1, GRID_STEP, dtype=np.float64) for side in (width, height))
         points = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+        if self._shift is not None:
+            cells = self._shift.shape[1::-1]
+            places = ((points + 0.5) * cells / (width, height) - 0.5).reshape(len(rows), len(columns), 2)
+            places = places.astype(np.float32)
+            shift = cv2.remap(self._shift, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            points = points + shift.reshape(-1, 2) * width
         if self._correction is not None and self._corrected_size is not None:
             scaled = resizing(self._corrected_size, rgb_shape[::-1], "rgb")
             inverse = scaled @ np.linalg.inv(self._correction) @ np.linalg.inv(scaled)

@@ -187,4 +187,9 @@ class Settings:
         from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
 
         period_s, warn_px = self.number("registration.refine_period"), self.number("registration.refine_warn")
-        return Refiner(registration, RefinementOptions(mode, period_s, warn_px=warn_px))
+        options = RefinementOptions(mode, period_s, warn_px=warn_px)
+        if mode == "dense":
+            from mmcfusion_ros.alignment.dense_refinement import DenseRefiner
+
+            return DenseRefiner(registration, options)
+        return Refiner(registration, options)
