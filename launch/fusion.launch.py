@@ -26,6 +26,9 @@ TOPICS = {
     **IMAGES,
     "thermal_camera_info": ("thermal/camera_info", "camera_info topic of the thermal camera, for a calibrated rig"),
     "rgb_camera_info": ("rgb/camera_info", "camera_info topic of the RGB camera"),
+    "depth_image": ("depth/image_raw", "depth image topic, for registration.type depth"),
+    "depth_camera_info": ("depth/camera_info", "camera_info topic of the depth camera"),
+    "depth_points": ("depth/points", "point cloud topic of a lidar, for registration.type depth"),
     "fused_camera_info": ("fused/camera_info", "camera_info topic of the fused image"),
     "display_image": ("display/image_raw", "topic of the image fused for eyes"),
 }

@@ -190,10 +190,26 @@ PARAMETERS = (
     Parameter(
         "registration.type",
         "identity",
-        "identity: both cameras see the same field of view; homography, calibrated: as in registration.file",
-        choices=get_args(Kind),
+        "identity: both cameras see the same field of view; homography, calibrated: as in registration.file; depth: "
+        "calibrated, and each pixel by its distance, from depth/image_raw or depth/points",
+        choices=(*get_args(Kind), "depth"),
     ),
     Parameter("registration.file", "", "path of the calibration, a YAML file as config/calibration.example.yaml"),
+    Parameter(
+        "registration.depth_slop",
+        0.1,
+        "largest stamp difference of a depth image and the RGB image, in s; beyond it the plane is used",
+        low=0,
+        high=10,
+    ),
+    Parameter(
+        "registration.depth_wait",
+        0.1,
+        "longest wait for the depth image of the time of a pair, in s; 0: the newest that is there, moved along with "
+        "the image",
+        low=0,
+        high=1,
+    ),
     Parameter(
         "registration.refine",
         "off",

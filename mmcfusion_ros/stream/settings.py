@@ -25,6 +25,7 @@ from mmcfusion_ros.stream.trace import FrameTrace
 
 if TYPE_CHECKING:
     from mmcfusion_ros.alignment.refinement import Refiner
+    from mmcfusion_ros.stream.depth import DepthInput
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Settings:
             FrozenDetector(self.number("thermal.frozen_after")),
             self.text("thermal.frozen_policy"),
             self._refiner(registration),
+            self._depth(),
         )
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
         fuser(blank, blank)
@@ -120,10 +122,10 @@ class Settings:
         if not file:
             raise ValueError(f"registration.type is {kind} but registration.file is empty; name the YAML file")
         calibration = load_calibration(file)
-        if calibration.kind != kind:
+        if calibration.kind != ("calibrated" if kind == "depth" else kind):
             raise ValueError(f"registration.type is {kind}, but {file} is of type {calibration.kind}; correct one")
         turned = self.whole("thermal.rotate") or self.text("thermal.flip") != "none"
-        if turned and kind == "calibrated" and calibration.thermal is None:
+        if turned and calibration.kind == "calibrated" and calibration.thermal is None:
             raise ValueError(
                 f"thermal.rotate or thermal.flip turns the image, but {file} leaves the thermal intrinsics to "
                 "thermal/camera_info, which is of the unturned one; put those of the turned image into the file"
@@ -145,6 +147,18 @@ class Settings:
         """The cameras whose images go out alone when the other one is lost."""
         policies: dict[Stream, str] = {"rgb": "on_thermal_loss", "thermal": "on_rgb_loss"}
         return [stream for stream, policy in policies.items() if self.text(policy) == "pass_through"]
+
+    def _depth(self) -> DepthInput | None:
+        if self.text("registration.type") != "depth":
+            return None
+        if self.text("registration.refine") != "off":
+            raise ValueError(
+                f"registration.type is depth, but registration.refine is {self.text('registration.refine')}, which "
+                "follows a plane; set one of them"
+            )
+        from mmcfusion_ros.stream.depth import DepthInput
+
+        return DepthInput(self.nanoseconds("registration.depth_slop"), self.nanoseconds("registration.depth_wait"))
 
     def _refiner(self, registration: Registration) -> Refiner | None:
         mode = self.text("registration.refine")
