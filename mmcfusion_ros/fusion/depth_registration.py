@@ -24,12 +24,13 @@ EDGE_WINDOW = (7, 7)  # in coarse pixels
 WINDOW, SPLIT_WINDOW, HOLE_WINDOW, FAR_WINDOW = (7, 7), (15, 15), (5, 5), (31, 31)  # in two of them
 ENOUGH = 0.4
 INFINITE = 1e3
+RIMS = (1, (3, 3)), (4, (5, 5))  # what is left out beside a step of so many edges
 LUMINANCE_NOISE = 12.0
 CELL = 1.3  # of the z-buffer, in steps of the coarse grid, so that a surface leaves none empty
 TABLE_STEP, TABLE_MARGIN = 4, 0.5
 OUTSIDE = -1e5
 NEAREST = 1e-3
-DENSITY = 1.2  # depth pixels for a coarse one, along a side
+DENSITY = 1.0  # depth pixels for a coarse one, along a side
 
 
 class DepthRegistration:
@@ -158,7 +159,7 @@ class DepthRegistration:
         return [cv2.resize(a, self._shape[::-1]) for a in (slope, offset, *depths)]
 
     def _hidden(self, x: np.ndarray, y: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
-        """Where the thermal camera sees something nearer than what the RGB camera sees, or just beside: 255, else 0."""
+        """Where the thermal camera sees something nearer than what the RGB camera sees, or just beside: 1, else 0."""
         height, width = (round(2 * side / self._cell_px) for side in self._thermal_shape)
         scale = 1 / self._cell_px
         column, row = x * scale + width / 4, y * scale + height / 4
@@ -166,16 +167,20 @@ class DepthRegistration:
         window = np.ones((3, 3), np.uint8)
         nearest = cv2.morphologyEx(buffer, cv2.MORPH_CLOSE, window).ravel()[cell]
         nearest = cv2.max(nearest, cv2.dilate(inverse_depth, window))
-        return cv2.compare(nearest, inverse_depth + np.float32(self._edge), cv2.CMP_GT)
+        step = cv2.subtract(nearest, inverse_depth)
+        edges = ((step > times * self._edge).astype(np.uint8) for times, _ in RIMS)
+        rims = [cv2.dilate(edge, np.ones(rim, np.uint8)) for edge, (_, rim) in zip(edges, RIMS, strict=True)]
+        return cv2.max(*rims)
 
     def _weight(self, x: np.ndarray, y: np.ndarray, hidden: np.ndarray) -> np.ndarray:
         """0 where thermal sees nothing of a pixel, rising to 255 over a seam: short at things, long at the border."""
         height, width = self._thermal_shape
         seen = ((x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)).astype(np.uint8)
-        distance = cv2.distanceTransform(seen, cv2.DIST_L2, 3)  # huge where all is seen
-        border = np.ceil(np.minimum(distance / (SEAM * seen.shape[1] + 1), 1) * 255)
-        clear = cv2.blur(cv2.bitwise_not(cv2.dilate(hidden, np.ones((3, 3), np.uint8))), (3, 3))
-        return np.minimum(border.astype(np.uint8), clear)
+        half = np.ascontiguousarray(seen[::2, ::2])
+        distance = cv2.distanceTransform(half, cv2.DIST_L2, 3)  # huge where all is seen
+        border = np.ceil(np.minimum((distance + 1) / (SEAM * half.shape[1] + 1), 1) * 255).astype(np.uint8)
+        clear = cv2.blur(255 * (1 - hidden), (3, 3)) * seen
+        return cv2.min(cv2.resize(border, self._shape[::-1]), clear)
 
     def _seen(self, x: np.ndarray, y: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
         """The nearest at each coarse pixel of the points at RGB pixels ``x``, ``y``; 0 where there is none."""
@@ -298,5 +303,7 @@ def _divided(shape: Shape, by: float) -> Shape:
 
 def _inverse(depth: np.ndarray, metres: float) -> np.ndarray:
     """1 / metres, float32; 0 where there is no depth."""
-    values = np.nan_to_num(depth.astype(np.float32) * np.float32(metres), nan=0.0, posinf=0.0, neginf=0.0)
-    return np.divide(1, values, out=np.zeros_like(values), where=values > NEAREST)
+    values = depth.astype(np.float32)
+    if depth.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.divide(1 / metres, values, out=np.zeros_like(values), where=values > NEAREST / metres)

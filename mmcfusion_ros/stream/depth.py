@@ -23,7 +23,7 @@ STILL_NS = 5_000_000  # what moves within this does not matter
 NEAREST_M, FARTHEST_M = 0.1, 150.0  # of a scene's median: beyond it the unit is wrong
 LEAST_KNOWN = 0.005
 SAME_LENS = 0.03  # of the focal length, and of the width for the centre
-CHECK_NS, CHECKS, WORSE = 1_000_000_000, 10, 0.02
+CHECK_NS, CHECKS, WORSE = 1_000_000_000, 10, 4.0  # the last in deviations of a correlation by chance
 LARGE_STEP_PX = 3.0
 
 
@@ -61,7 +61,7 @@ class DepthInput:
         self._by_depth = self._by_plane = 0
         self._age_ms, self._known = float("nan"), 0.0
         self._error_px = np.full((3, 3), np.nan)
-        self._gains: deque[float] = deque(maxlen=CHECKS)
+        self._losses: deque[float] = deque(maxlen=CHECKS)
         self._next_check_ns = 0
 
     def take(self, message: Any) -> None:
@@ -81,8 +81,12 @@ class DepthInput:
         period_ns = min((b - a for a, b in pairwise(stamps)), default=0)
         return bool(stamps) and rgb_stamp_ns - stamps[-1] <= period_ns / 2
 
+    def has_waited(self, rgb_stamp_ns: int, waited_ns: int) -> bool:
+        """Whether an RGB frame of that stamp, which has waited for so long, is to wait no longer."""
+        return waited_ns >= self._wait_ns or self.is_ready(rgb_stamp_ns)
+
     def wait(self, rgb_stamp_ns: int) -> None:
-        """Until that, ``wait_ns`` at most; not for a camera that has fallen silent."""
+        """Until :meth:`is_ready`, ``wait_ns`` at most; not for a camera that has fallen silent."""
         end_s = time.monotonic() + self._wait_ns / 1e9
         with self._arrived:
             while not self.is_ready(rgb_stamp_ns):
@@ -133,7 +137,7 @@ class DepthInput:
         known = self._registration
         if not known or known[0] is not registration or known[1].shapes != (thermal_shape, rgb_shape):
             known = self._registration = registration, DepthRegistration(registration, thermal_shape, rgb_shape)
-            self._gains.clear()
+            self._losses.clear()
         return known[1]
 
     def _nearest(self, registration: DepthRegistration, rgb_stamp_ns: int) -> tuple[np.ndarray, int]:
@@ -202,7 +206,7 @@ class DepthInput:
         inverse_depth: np.ndarray,
         luminance: np.ndarray,
         warped: np.ndarray,
-        by_plane: np.ndarray,
+        warped_by_plane: np.ndarray,
     ) -> None:
         """How noisy depth is, and whether edges agree with it better than with the plane."""
         shape = inverse_depth.shape
@@ -213,15 +217,15 @@ class DepthInput:
                 known = inverse_depth[part] > 0
                 noise = 1.48 * np.median(rough[part][known]) if known.mean() > 0.1 else np.nan
                 self._error_px[row, column] = noise * registration.parallax_rgb_px
-        sees, depth, plane = (
-            cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA) for image in (luminance, warped, by_plane)
-        )
+        images = (luminance, warped, warped_by_plane)
+        coarse = [cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA) for image in images]
         moved = registration.parallax_rgb_px * np.abs(inverse_depth - registration.plane) > LARGE_STEP_PX
         region = cv2.dilate((moved & (inverse_depth > 0)).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
         if region.mean() > 0.02:
-            edges = [_gradient(image)[region] for image in (sees, depth, plane)]
-            self._gains.append(np.corrcoef(edges)[0, 1] - np.corrcoef(edges)[0, 2])
-        worse = len(self._gains) >= CHECKS // 2 and -np.median(self._gains) > WORSE
+            edges = [_gradient(image)[region] for image in coarse]
+            by_depth, by_plane = np.corrcoef(edges)[0, 1:]
+            self._losses.append((by_plane - by_depth) * np.sqrt(region.sum()))
+        worse = len(self._losses) >= CHECKS // 2 and np.median(self._losses) > WORSE
         self._warning = (
             "thermal edges agree less with RGB by depth than by the plane: are extrinsics the wrong way round, or is "
             "depth of another camera?"
