@@ -86,6 +86,19 @@ class TestCameraInfo:
         rig.take(info(), "thermal")
         assert rig.registration is before
 
+    def test_the_plane_moves_and_the_lenses_stay(self):
+        rig = CameraInfoRegistration(Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0])))
+        for camera in CAMERAS:
+            rig.take(info(d=()), camera)
+        plane = Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), plane_distance=1.0)
+        before = rig.registration
+        rig.calibrate(plane)
+        thermal = np.tile(np.arange(WIDTH, dtype=np.uint8), (HEIGHT, 1))
+        moved = (
+            before.warp(thermal, thermal.shape)[0][24, 40] - rig.registration.warp(thermal, thermal.shape)[0][24, 40]
+        )
+        assert moved == 6  # 60 px * 0.1 m / 1 m
+
     def test_a_file_with_intrinsics_needs_none(self):
         lens = intrinsics_from_message(info())
         rig = CameraInfoRegistration(Calibration(rotation=np.eye(3), translation=np.zeros(3), thermal=lens, rgb=lens))

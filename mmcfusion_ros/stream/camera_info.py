@@ -46,8 +46,13 @@ class CameraInfoRegistration:
             self._intrinsics[camera] = intrinsics_from_message(message)
         except ValueError as error:
             self._wrong[camera] = f"{camera}/camera_info: {error}"
-        completed = self._calibration.with_intrinsics(self._intrinsics.get("thermal"), self._intrinsics.get("rgb"))
-        self.registration = Registration(completed)
+        self.calibrate(self._calibration)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Another calibration, completed by what has come: for the same cameras, with another plane."""
+        self._calibration = calibration
+        lenses = self._intrinsics.get("thermal"), self._intrinsics.get("rgb")
+        self.registration = Registration(calibration.with_intrinsics(*lenses))
 
     def problems(self) -> list[str]:
         """Which camera_info is missing or wrong, in words."""

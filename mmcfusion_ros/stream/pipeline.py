@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -221,6 +221,15 @@ class FusionPipeline:
         if camera in self.lenses.cameras:
             self.lenses.take(message, camera)
             self.use(self.lenses.registration)
+
+    def move_plane(self, distance_m: float) -> None:
+        """The plane of a calibrated rig to another distance, in metres, from the next pair on; by any thread.
+
+        ``ValueError`` for one that is not before both cameras.
+        """
+        self.calibration = replace(self.calibration, plane_distance=distance_m)
+        self.lenses.calibrate(self.calibration)
+        self.use(self.lenses.registration)
 
     def use(self, registration: Registration) -> None:
         """Registers what comes with this registration; where it is another one, a refiner begins again."""
