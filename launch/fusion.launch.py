@@ -42,12 +42,15 @@ PARAMETERS = {
 IMAGES = {
     "thermal_image": ("thermal/image_raw", "thermal image topic"),
     "rgb_image": ("rgb/image_raw", "RGB image topic"),
+    "depth_image": ("depth/image_raw", "depth image topic, for registration.type depth"),
+    "depth_points": ("depth/points", "point cloud topic of a lidar, for registration.type depth"),
     "fused_image": ("fused/image_raw", "fused image topic; camera_info and the compressed images go with it"),
     "display_image": ("display/image_raw", "topic of the image fused for eyes"),
 }
 INFOS = {
     "thermal_camera_info": ("thermal/camera_info", "camera_info topic of the thermal camera"),
     "rgb_camera_info": ("rgb/camera_info", "camera_info topic of the RGB camera"),
+    "depth_camera_info": ("depth/camera_info", "camera_info topic of the depth camera"),
 }
 DECLARATIONS = (
     *ARGUMENTS,
@@ -68,7 +71,7 @@ def remappings(value: dict[str, str]) -> list[tuple[str, str]]:
     pairs = []
     for name, (topic, _) in IMAGES.items():
         pairs += [(topic, value[name]), (f"{topic}/compressed", f"{value[name]}/compressed")]
-    for camera in ("thermal", "rgb", "fused"):
+    for camera in ("thermal", "rgb", "depth", "fused"):
         beside = posixpath.join(posixpath.dirname(value[f"{camera}_image"]), "camera_info")
         pairs.append((f"{camera}/camera_info", value.get(f"{camera}_camera_info") or beside))
     return pairs

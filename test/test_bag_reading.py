@@ -27,7 +27,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from mmcfusion_ros.bags.bag_files import is_bag
 from mmcfusion_ros.bags.reading import TYPES, Bag, read_message
-from mmcfusion_ros.bags.topics import COMPRESSED, IMAGE, Topic, find_cameras
+from mmcfusion_ros.bags.topics import CAMERA_INFO, COMPRESSED, IMAGE, POINTS, Topic, find_cameras, find_depth
 
 MESSAGES = drive(8)
 WRITERS = {
@@ -333,3 +333,22 @@ class TestTopics:
             find_cameras(bag, **given)
         for word in words:
             assert word in str(caught.value)
+
+
+def test_topics_of_depth_are_found_by_their_names():
+    def found(*names, name="", aligned=True, kind=IMAGE):
+        topics = {topic: Topic(topic, CAMERA_INFO if topic.endswith("info") else kind, 9) for topic in names}
+        return [topic.name for topic in find_depth(topics, name, aligned)]
+
+    own, aligned = "/camera/depth/image_rect_raw", "/camera/aligned_depth_to_color/image_raw"
+    info = "/camera/depth/camera_info"
+    assert found("/rgb/image_raw") == []
+    assert found("/rgb/image_raw", own, info) == [own, info]
+    assert found(own, aligned) == [aligned]
+    assert found(own, aligned, info, aligned=False) == [own, info]
+    assert found("/points", kind=POINTS) == ["/points"]
+    assert found(own, aligned, name=own) == [own]
+    with pytest.raises(ValueError, match="several topics that may be depth"):
+        found(own, "/other/depth/image_raw")
+    with pytest.raises(ValueError, match="no topic /depth of type"):
+        found(own, name="/depth")

@@ -45,7 +45,7 @@ from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused
 from mmcfusion_ros.evaluation.bags.measures import METRICS, registration_residual
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.bags.records import COLUMNS, ReportFrames
-from mmcfusion_ros.evaluation.bags.writing import header_message, ros_type
+from mmcfusion_ros.evaluation.bags.writing import header_message, image_message, ros_type
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.registration import Registration
@@ -107,6 +107,35 @@ class TestResult:
         one = evaluate_bag(write_bag(tmp_path / "one", drive(6)), calibrated, None, PLAIN)
         assert one.summary["dropped"] == {"bad_pair": 6}
         assert "registration waits for thermal/camera_info" in one.summary["problems"]
+
+    def test_depth_of_a_bag_registers_as_in_the_node(self, values, tmp_path):
+        """It comes 50 ms after its pair, which waits for it: 100 ms as in the node, or not at all."""
+        file = tmp_path / "rig.yaml"
+        lens = Intrinsics(WIDTH, HEIGHT, np.array([[50.0, 0, 31.5], [0, 51, 23.5], [0, 0, 1]]))
+        save_calibration(
+            Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), thermal=lens, rgb=lens), file
+        )
+        distance = np.full((HEIGHT, WIDTH), 2000, np.uint16)
+        depths = [image_message(distance, "16UC1", header_message(START + i * NS // 10, "rgb")) for i in range(6)]
+        late = [Message("/depth/image_raw", START + i * NS // 10 + NS // 20, depth) for i, depth in enumerate(depths)]
+        bag = write_bag(tmp_path / "bag", sorted([*drive(6), *late], key=lambda message: message.time_ns))
+        by_depth = {**values, "registration.type": "depth", "registration.file": str(file)}
+        summary = evaluate_bag(bag, by_depth, tmp_path / "out", PLAIN).summary
+        assert (summary["counts"]["fused"], summary["problems"]) == (6, [])
+        assert "/depth/image_raw" in summary["topics"]
+        settings = Settings(values)
+        pipeline = settings.pipeline(settings.network())
+        at_2_m = Calibration(
+            rotation=np.eye(3), translation=np.array([0.1, 0, 0]), thermal=lens, rgb=lens, plane_distance=2.0
+        )
+        pipeline.use(Registration(at_2_m))
+        for i, (_, message) in enumerate(fused_messages(tmp_path / "out")):
+            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image.astype(int)
+            assert np.abs(message.data.reshape(expected.shape)[:, 8:-8] - expected[:, 8:-8]).mean() < 3
+        lost = write_bag(tmp_path / "lost", sorted([*drive(6), *late[:4]], key=lambda message: message.time_ns))
+        summary = evaluate_bag(lost, by_depth, None, PLAIN).summary
+        assert summary["counts"]["fused"] == 6
+        assert "the nearest depth is 0.20 s older than the RGB image" in summary["problems"][0]
 
     def test_exchanged_cameras_are_doubted_as_in_the_node(self, values, tmp_path):
         """The same words as in ``test_fusion_node_inputs.py``."""

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,8 @@ from safetensors.torch import load_file
 
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
 from mmcfusion_ros.fusion import backends
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
 from mmcfusion_ros.fusion.fuser import Fuser, merge_luminance, split_luminance
 from mmcfusion_ros.fusion.models import find_model
@@ -449,6 +452,16 @@ class TestPipeline:
         thermal, rgb = scene(80, 96)
         fused = self.pipeline(fuser=openvino_fuser)(thermal, rgb).image
         np.testing.assert_array_equal(fused, openvino_fuser(thermal, rgb))
+
+    def test_the_plane_moves_between_two_pairs(self):
+        lens = Intrinsics(96, 80, np.array([[100.0, 0, 47.5], [0, 100, 39.5], [0, 0, 1]]))
+        rig = Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), thermal=lens, rgb=lens)
+        pipeline = FusionPipeline(Fuser(Recorder()), ThermalScaler(ThermalOptions()), Registration(rig))
+        thermal, rgb = scene(80, 96)
+        far = pipeline(thermal, rgb).registered
+        pipeline.calibrate(replace(rig, plane_distance=1.0))
+        near = pipeline(thermal, rgb).registered
+        np.testing.assert_array_equal(near[:, 30:-10], far[:, 20:-20])  # 100 px * 0.1 m / 1 m
 
     def test_16_bit_thermal_is_scaled_first(self):
         thermal, rgb = scene(80, 96)

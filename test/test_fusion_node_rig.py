@@ -86,6 +86,19 @@ class TestCameraInfo:
         rig.take(info(), "thermal")
         assert rig.registration is before
 
+    def test_the_plane_moves_and_the_lenses_stay(self):
+        rig = CameraInfoRegistration(Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0])))
+        for camera in CAMERAS:
+            rig.take(info(d=()), camera)
+        plane = Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), plane_distance=1.0)
+        before = rig.registration
+        rig.calibrate(plane)
+        thermal = np.tile(np.arange(WIDTH, dtype=np.uint8), (HEIGHT, 1))
+        moved = (
+            before.warp(thermal, thermal.shape)[0][24, 40] - rig.registration.warp(thermal, thermal.shape)[0][24, 40]
+        )
+        assert moved == 6  # 60 px * 0.1 m / 1 m
+
     def test_a_file_with_intrinsics_needs_none(self):
         lens = intrinsics_from_message(info())
         rig = CameraInfoRegistration(Calibration(rotation=np.eye(3), translation=np.zeros(3), thermal=lens, rgb=lens))
@@ -251,6 +264,52 @@ def test_the_valid_mask_says_where_the_image_shows_what_thermal_sees(tmp_path):
         assert mask.encoding == "mono8"
         rig.wait(lambda: mask.header in [fused.header for fused in rig.fused])
         assert {stamp_ns(fused) for fused in rig.fused} >= {stamp_ns(mask) for mask in masks[:-1]}
+
+
+@pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
+def test_depth_registers_while_it_comes_and_else_the_plane(encoding, tmp_path):
+    """A block at 1 m before a wall at the plane's 3 m: left of it, 60 px * 0.1 m * (1 - 1/3) are hidden."""
+    lens = intrinsics_from_message(info(d=()))
+    file = str(tmp_path / "rig.yaml")
+    rig_at = Calibration(
+        rotation=np.eye(3), translation=np.array([0.1, 0, 0]), thermal=lens, rgb=lens, plane_distance=3.0
+    )
+    save_calibration(rig_at, file)
+    distance = np.full((HEIGHT, WIDTH), 3.0, np.float32)
+    distance[12:36, 30:46] = 1.0
+    depth = (1000 * distance).astype(np.uint16) if encoding == "16UC1" else distance
+    picture = image(np.repeat((ramp() // 4 + 120 * (distance < 2)).astype(np.uint8)[..., None], 3, axis=2), "rgb8")
+    with Bench(registration__type="depth", registration__file=file, registration__depth_wait=0.3) as bench:
+        rig, masks = bench.rig, []
+        camera = rig.node.create_publisher(Image, "depth/image_raw", 10)
+        rig.node.create_subscription(Image, f"{rig.full_name}/debug/valid_mask", masks.append, 50)
+        rig.start()
+        rig.wait(lambda: rig.inputs() >= {"depth/image_raw", "depth/camera_info", "depth/points"})
+
+        def without() -> None:
+            rig.publish_info()
+            rig.publish(rgb=unfrozen(picture))
+
+        def publish() -> None:
+            rig.publish_info()
+            message = image(depth, encoding)
+            message.header = header(rig.publish(rgb=unfrozen(picture)), "rgb_frame")
+            camera.publish(message)
+
+        def beside_the_block() -> np.ndarray:
+            return pixels_of(masks[-1])[18:30, 27:30]
+
+        rig.wait(lambda: "by the plane, not by depth: no message on depth/image_raw" in rig.problem(), without)
+        assert beside_the_block().all()
+        for _ in range(2):
+            rig.wait(lambda: rig.values().get("registration") == "depth" and rig.problem() == "fusing", publish)
+            rig.wait(lambda: not beside_the_block().any(), publish)
+            assert pixels_of(masks[-1])[18:30, 34:42].all()
+            rig.wait(lambda: rig.values()["registration"] == "plane", without)
+            assert "older than the RGB image" in rig.problem()
+            rig.wait(lambda: beside_the_block().all(), without)
+        assert int(rig.values()["depth.frames"]) > 0
+        assert rig.modes[-1] == "FUSED"
 
 
 @pytest.mark.parametrize("policy", ["drop", "pass_through"])

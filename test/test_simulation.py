@@ -12,6 +12,7 @@ from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.simulation import rig
 from mmcfusion_ros.simulation.canvas import CAMERA, FOCAL_PX, PITCH_UP
+from mmcfusion_ros.simulation.depth_camera import DepthCamera
 from mmcfusion_ros.simulation.optics import THERMAL_SIZE, THERMAL_TO_RGB, Optics
 from mmcfusion_ros.simulation.playback import folder_frames
 from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames
@@ -45,6 +46,10 @@ class EvenScene:
     def celsius(self, time_s):
         self.times.append(time_s)
         return np.full((480, 640), 20.0, np.float32)
+
+    def inverse_depth(self, time_s):
+        self.times.append(time_s)
+        return np.full((480, 640), 0.5, np.float32)
 
 
 @pytest.fixture
@@ -207,6 +212,44 @@ def test_inverse_depth_is_that_of_what_is_seen(scene):
     warm = scene.celsius(CROSSING_TIME_S) > 32
     warm[:, :500] = False
     assert 0.15 < np.median(inverse_depth[warm]) < 0.5
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_depth_camera_has_the_noise_of_a_d435_and_holes_at_edges(scene, aligned):
+    """In inverse depth 0.08 / (424 px * 0.05 m) everywhere."""
+    optics, truth = Optics(0.1), scene.inverse_depth(CROSSING_TIME_S)
+    image = DepthCamera(scene, optics, aligned, 30.0, seed=0).image(round(30 * CROSSING_TIME_S))
+    assert image.dtype == np.uint16
+    assert image.shape == ((480, 640) if aligned else (480, 848))
+    truth = truth if aligned else optics.depth_view(truth)
+    known = image > 0
+    error = 1000 / image[known] - truth[known]
+    assert np.std(error) == pytest.approx(0.08 / (424 * 0.05), rel=0.1)
+    assert abs(np.mean(error)) < 0.0005
+    assert not known[truth < 1 / 15].any()
+    near = truth > 1 / 9
+    edge = cv2.dilate(truth, np.ones((5, 5))) - cv2.erode(truth, np.ones((5, 5))) > 0.02
+    assert known[near & ~edge].mean() > 0.9
+    assert 0.2 < known[near & edge].mean() < 0.7
+
+
+def test_depth_frames_come_at_their_rate_after_their_latency(even_scene):
+    options = RigOptions(depth="own", depth_rate_hz=15.0, depth_latency_s=0.06)
+    frames = of("depth", takewhile(lambda frame: frame.stamp_ns < 1e9, rig_frames(options)))
+    assert len(frames) == 15
+    assert {frame.delivery_ns - frame.stamp_ns for frame in frames} == {60_000_000}
+    image = frames[3].image
+    np.testing.assert_allclose(np.median(image[image > 0]), 2000, atol=2)
+    assert rig_calibration(options).depth_translation is not None
+    assert rig_calibration(RigOptions(depth="aligned")).depth_translation is None
+
+
+def test_people_pass_at_the_distances_that_are_asked_for():
+    scene = StreetScene(2, False, (1.5, 4.0))
+    seen = np.concatenate([1 / scene.inverse_depth(t)[100:400:4, ::4].ravel().clip(0.01) for t in (2.0, 5.0, 8.0)])
+    nearest = seen[seen < 1.7]
+    assert len(nearest) > 500
+    np.testing.assert_allclose(np.median(nearest), 1.5, atol=0.15)
 
 
 def test_the_shutter_freezes_the_image_but_not_the_telemetry(even_scene):

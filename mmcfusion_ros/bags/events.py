@@ -41,7 +41,18 @@ class Dropped:
     text: str = ""
 
 
-Event = Arrived | Paired | Dropped
+@dataclass(frozen=True)
+class DepthArrived:
+    """A message for registration by depth came: an image, points, or the ``camera_info`` of the images."""
+
+    message: Any
+    time_ns: int
+
+
+Event = Arrived | Paired | Dropped | DepthArrived
+
+
+INFO_NAMES: dict[Stream, str] = {"rgb": "camera_info", "thermal": "thermal_info"}
 
 
 class CameraEvents:
@@ -53,6 +64,7 @@ class CameraEvents:
         self._streams: dict[str, Stream] = {cameras.thermal.name: "thermal", cameras.rgb.name: "rgb"}
         self._pairer: Pairer[Any] = Pairer(options, self._on_drop)
         self._videos = {name: VideoDecoder(stream) for name, stream in self._streams.items()}
+        self._depth_topics = {topic.name for topic in cameras.depth}
         self._watches = {name: _Watch(name, bag.start_ns) for name in self._streams}
         self._events: list[Event] = []
         infos: dict[Stream, Topic | None] = {"thermal": cameras.thermal_camera_info, "rgb": cameras.rgb_camera_info}
@@ -77,14 +89,17 @@ class CameraEvents:
         yield from self._flush()
 
     def _take(self, recorded: Recorded) -> None:
-        stream = self._streams.get(recorded.topic)
-        name = stream or ("camera_info" if self._info_streams[recorded.topic] == "rgb" else "thermal_info")
+        stream, is_depth = self._streams.get(recorded.topic), recorded.topic in self._depth_topics
+        name = stream or ("depth" if is_depth else INFO_NAMES[self._info_streams[recorded.topic]])
         self._events.append(Arrived(f"{name}_in", self._now_ns))
         try:
             message = read_message(recorded.data, self._types[recorded.topic])
         except ValueError as error:
             text = f"{recorded.topic}: {error}"
             self._events.append(Dropped(f"bad_message_{name}", name, 0, self._now_ns, text))
+            return
+        if is_depth:
+            self._events.append(DepthArrived(message, self._now_ns))
             return
         if stream is None:
             self._camera_infos[self._info_streams[recorded.topic]] = message

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from mmcfusion_ros.stream.encodings import kind_of, seem_exchanged
 from mmcfusion_ros.stream.pairing import Stream
 
-IMAGE, COMPRESSED, CAMERA_INFO = (
+IMAGE, COMPRESSED, CAMERA_INFO, POINTS = (
     "sensor_msgs/msg/Image",
     "sensor_msgs/msg/CompressedImage",
     "sensor_msgs/msg/CameraInfo",
+    "sensor_msgs/msg/PointCloud2",
 )
 THERMAL_WORDS = {"thermal", "ir", "lwir", "infrared", "boson", "lepton", "seek", "optris", "tau"}  # flir: Blackfly too
 RGB_WORDS = {"rgb", "color", "colour", "visible", "vis", "eo"}
 ENCODED: dict[str, Stream] = {"counts": "thermal", "colour": "rgb"}
+ALIGNED_WORDS = {"aligned", "registered"}
 OTHER_WORDS = {"depth", "aligned", "fused", "debug", "mask", "disparity", "compresseddepth"}
 
 
@@ -32,16 +34,18 @@ class Topic:
 
 @dataclass(frozen=True)
 class CameraTopics:
-    """The image topics of both cameras and their ``camera_info``, ``None`` where the bag has none."""
+    """The image topics of both cameras and their ``camera_info``, ``None`` where the bag has none; and those of depth,
+    if it is used."""
 
     thermal: Topic
     rgb: Topic
     rgb_camera_info: Topic | None
     thermal_camera_info: Topic | None
+    depth: tuple[Topic, ...] = ()
 
     def all(self) -> list[Topic]:
         """Those that are there."""
-        topics = (self.thermal, self.rgb, self.rgb_camera_info, self.thermal_camera_info)
+        topics = (self.thermal, self.rgb, self.rgb_camera_info, self.thermal_camera_info, *self.depth)
         return [topic for topic in topics if topic]
 
 
@@ -69,6 +73,28 @@ def find_cameras(
             f"encodings ({', '.join(encodings)}) it is the other way round; name them with --thermal-topic, --rgb-topic"
         )
     return CameraTopics(thermal_topic, rgb_topic, _camera_info(rgb_topic, topics), _camera_info(thermal_topic, topics))
+
+
+def find_depth(topics: Mapping[str, Topic], name: str = "", aligned: bool = True) -> tuple[Topic, ...]:
+    """The topic named, or the only one of depth images, or of points; and the ``camera_info`` beside it.
+
+    Of several, those whose name says that they are ``aligned``, or that does not say it. ``ValueError`` naming them
+    where it is not sure which; nothing if there are none.
+    """
+    if name:
+        named = topics.get(name) or topics.get(f"/{name}")
+        if named is None or named.type not in (IMAGE, POINTS):
+            raise ValueError(f"the bag has no topic {name} of type {IMAGE} or {POINTS}")
+        found = [named]
+    else:
+        found = [topic for topic in topics.values() if topic.type == IMAGE and "depth" in _words(topic.name)]
+        likely = [topic for topic in found if bool(_words(topic.name) & ALIGNED_WORDS) == aligned]
+        found = likely or found or [topic for topic in topics.values() if topic.type == POINTS]
+    if len(found) > 1:
+        listed = ", ".join(topic.name for topic in found)
+        raise ValueError(f"the bag has several topics that may be depth ({listed}); name it with --depth-topic")
+    infos = [info for topic in found if (info := _camera_info(topic, topics))]
+    return (*found, *infos)
 
 
 def _camera_info(image: Topic, topics: Mapping[str, Topic]) -> Topic | None:

@@ -117,6 +117,7 @@ def _record_demo(options: argparse.Namespace) -> None:
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--thermal-topic", default="", help="found by type and name if not given")
     parser.add_argument("--rgb-topic", default="", help="found by type and name if not given")
+    parser.add_argument("--depth-topic", default="", help="likewise, with registration.type depth")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each n-th pair")
     parser.add_argument("--start", type=float, default=0.0, help="s after the start of the bag")
     parser.add_argument("--end", type=float, help="s after the start of the bag")
@@ -128,6 +129,7 @@ def _bag_options(options: argparse.Namespace) -> BagOptions:
     return BagOptions(
         thermal_topic=options.thermal_topic,
         rgb_topic=options.rgb_topic,
+        depth_topic=options.depth_topic,
         every=options.every,
         start_s=options.start,
         end_s=options.end,

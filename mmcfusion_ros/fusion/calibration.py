@@ -31,6 +31,8 @@ class Calibration:
       translation``, in optical frames (x right, y down, z forward). ``thermal`` and ``rgb`` are the intrinsics, None
       where camera_info will bring them. The overlay is exact on the plane ``plane_normal @ X_rgb = plane_distance``
       (metres; infinity: for things far away).
+    - ``depth_rotation`` and ``depth_translation`` are those of a depth camera or lidar in the RGB camera's frame, as
+      ``X_rgb = depth_rotation @ X_depth + depth_translation``; None if its images are aligned to the RGB camera's.
 
     ``ValueError`` naming the first value that is wrong.
     """
@@ -44,6 +46,8 @@ class Calibration:
     rgb: Intrinsics | None = None
     plane_distance: float = np.inf
     plane_normal: np.ndarray | tuple[float, float, float] = (0.0, 0.0, 1.0)
+    depth_rotation: np.ndarray | None = None
+    depth_translation: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.homography is not None:
@@ -54,6 +58,13 @@ class Calibration:
             raise ValueError(CONTRADICTION)
         if self.rotation is not None:
             self._set(rotation=as_rotation(self.rotation), translation=as_translation(self.translation))
+        if (self.depth_rotation is None) != (self.depth_translation is None):
+            raise ValueError("depth_extrinsics need both a rotation and a translation")
+        if self.depth_rotation is not None:
+            self._set(
+                depth_rotation=as_rotation(self.depth_rotation, "depth_extrinsics"),
+                depth_translation=as_translation(self.depth_translation, "depth_extrinsics"),
+            )
         if not self.plane_distance > 0:
             raise ValueError(
                 f"plane.distance is {self.plane_distance}; it must be positive, in metres (.inf: far away)"
@@ -120,10 +131,11 @@ def save_calibration(calibration: Calibration, path: str | Path, comment: str = 
         if intrinsics is not None:
             lines += [f"{name}:", *("  " + line for line in _intrinsics_lines(intrinsics))]
     if calibration.rotation is not None and calibration.translation is not None:
-        lines += ["extrinsics:", *("  " + line for line in _matrix_lines("rotation", calibration.rotation))]
-        lines.append(f"  translation: {_row(calibration.translation)}")
+        lines += _extrinsics_lines("extrinsics", calibration.rotation, calibration.translation)
         distance = ".inf" if np.isinf(calibration.plane_distance) else repr(float(calibration.plane_distance))
         lines += ["plane:", f"  distance: {distance}", f"  normal: {_row(np.asarray(calibration.plane_normal))}"]
+    if calibration.depth_rotation is not None and calibration.depth_translation is not None:
+        lines += _extrinsics_lines("depth_extrinsics", calibration.depth_rotation, calibration.depth_translation)
     write_file(Path(path), "\n".join(lines) + "\n")
 
 
@@ -138,35 +150,35 @@ def as_homography(values: object) -> np.ndarray:
     return matrix
 
 
-def as_rotation(values: object) -> np.ndarray:
+def as_rotation(values: object, name: str = "extrinsics") -> np.ndarray:
     """A rotation matrix as nine numbers, row by row, or a quaternion [x, y, z, w]; ``ValueError`` if it is none."""
     if np.size(np.array(values, dtype=object)) == 4:
-        return _from_quaternion(numbers("extrinsics.quaternion", values, (4,)))
-    matrix = numbers("extrinsics.rotation", values, (3, 3))
+        return _from_quaternion(numbers(f"{name}.quaternion", values, (4,)), name)
+    matrix = numbers(f"{name}.rotation", values, (3, 3))
     error = np.abs(matrix @ matrix.T - np.eye(3)).max()
     if not error < ROTATION_TOLERANCE:
-        raise ValueError(f"extrinsics.rotation is no rotation: its rows are off by {error:.2g} from unit and square")
+        raise ValueError(f"{name}.rotation is no rotation: its rows are off by {error:.2g} from unit and square")
     if np.linalg.det(matrix) < 0:
-        raise ValueError("extrinsics.rotation mirrors (its determinant is -1); two of its rows may be exchanged")
+        raise ValueError(f"{name}.rotation mirrors (its determinant is -1); two of its rows may be exchanged")
     u, _, vt = np.linalg.svd(matrix)
     return u @ vt
 
 
-def as_translation(values: object) -> np.ndarray:
+def as_translation(values: object, name: str = "extrinsics") -> np.ndarray:
     """Three numbers in metres; ``ValueError`` if they are none, or longer than a rig can be."""
-    translation = numbers("extrinsics.translation", values, (3,))
+    translation = numbers(f"{name}.translation", values, (3,))
     if np.linalg.norm(translation) > LONGEST_BASELINE_M:
         raise ValueError(
-            f"extrinsics.translation is {translation.tolist()}, {np.linalg.norm(translation):.3g} m long; "
+            f"{name}.translation is {translation.tolist()}, {np.linalg.norm(translation):.3g} m long; "
             "it must be in metres"
         )
     return translation
 
 
-def _from_quaternion(quaternion: np.ndarray) -> np.ndarray:
+def _from_quaternion(quaternion: np.ndarray, name: str) -> np.ndarray:
     norm = np.linalg.norm(quaternion)
     if not abs(norm - 1) < ROTATION_TOLERANCE:
-        raise ValueError(f"extrinsics.quaternion has length {norm:.4g}; it must be 1: [x, y, z, w]")
+        raise ValueError(f"{name}.quaternion has length {norm:.4g}; it must be 1: [x, y, z, w]")
     x, y, z, w = quaternion / norm
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + 2 * w * cross + 2 * cross @ cross
@@ -199,25 +211,33 @@ def calibration_from_content(content: object) -> Calibration:
         raise ValueError(CONTRADICTION)
     plain = "homography" in content
     required = ("homography", "thermal_size", "rgb_size") if plain else ("extrinsics",)
-    check_keys("the file", content, required, () if plain else ("thermal", "rgb", "plane"))
+    check_keys("the file", content, required, () if plain else ("thermal", "rgb", "plane", "depth_extrinsics"))
     if plain:
         thermal_size, rgb_size = (size_from_content(name, content[name]) for name in ("thermal_size", "rgb_size"))
         return Calibration(as_homography(content["homography"]), thermal_size, rgb_size)
     thermal, rgb = (
         intrinsics_from_content(name, content[name]) if name in content else None for name in ("thermal", "rgb")
     )
-    extrinsics = content["extrinsics"]
-    turn = "quaternion" if isinstance(extrinsics, dict) and "quaternion" in extrinsics else "rotation"
-    extrinsics = check_keys("extrinsics", extrinsics, (turn, "translation"))
+    rotation, translation = _pose("extrinsics", content["extrinsics"])
+    depth = _pose("depth_extrinsics", content["depth_extrinsics"]) if "depth_extrinsics" in content else (None, None)
     plane = check_keys("plane", content.get("plane", {}), optional=("distance", "normal"))
     return Calibration(
-        rotation=as_rotation(extrinsics[turn]),
-        translation=as_translation(extrinsics["translation"]),
+        rotation=rotation,
+        translation=translation,
+        depth_rotation=depth[0],
+        depth_translation=depth[1],
         plane_distance=_distance(plane.get("distance", np.inf)),
         plane_normal=plane.get("normal", (0.0, 0.0, 1.0)),
         thermal=thermal,
         rgb=rgb,
     )
+
+
+def _pose(name: str, content: object) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation and translation of a file's key."""
+    turn = "quaternion" if isinstance(content, dict) and "quaternion" in content else "rotation"
+    extrinsics = check_keys(name, content, (turn, "translation"))
+    return as_rotation(extrinsics[turn], name), as_translation(extrinsics["translation"], name)
 
 
 def _distance(value: object) -> float:
@@ -291,6 +311,11 @@ def _intrinsics_lines(camera: Intrinsics) -> list[str]:
         f"distortion_model: {camera.distortion_model}",
         f"distortion_coefficients: {_row(np.array(camera.distortion_coefficients))}",
     ]
+
+
+def _extrinsics_lines(name: str, rotation: np.ndarray, translation: np.ndarray) -> list[str]:
+    indented = ("  " + line for line in _matrix_lines("rotation", rotation))
+    return [f"{name}:", *indented, f"  translation: {_row(translation)}"]
 
 
 def _matrix_lines(name: str, matrix: np.ndarray) -> list[str]:

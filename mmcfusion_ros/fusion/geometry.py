@@ -20,8 +20,8 @@ class Geometry:
     def __init__(self, calibration: Calibration, thermal_size: Size, rgb_size: Size) -> None:
         self._calibrated = calibration.kind == "calibrated"
         if self._calibrated:
-            self._thermal = _intrinsics("thermal", calibration.thermal, thermal_size)
-            self._rgb = _intrinsics("rgb", calibration.rgb, rgb_size)
+            self.thermal = _intrinsics("thermal", calibration.thermal, thermal_size)
+            self.rgb = _intrinsics("rgb", calibration.rgb, rgb_size)
             self._rotation = np.asarray(calibration.rotation)
             self._translation = np.asarray(calibration.translation)
             self._distance, self._normal = calibration.plane_distance, np.asarray(calibration.plane_normal)
@@ -38,23 +38,29 @@ class Geometry:
         """
         if not self._calibrated:
             return apply_homography(np.linalg.inv(self._homography), rgb_pixels)
-        rays = _homogeneous(self._rgb.rays(rgb_pixels))
-        if depth_m is None:
-            inverse_depth = np.maximum(rays @ self._normal, 0) / self._distance
-        else:
-            inverse_depth = np.full(len(rays), 1 / depth_m)
-        # X_thermal = R^T (X_rgb - t), divided by the depth: it stays finite for things at infinity.
-        points = (rays - inverse_depth[:, None] * self._translation) @ self._rotation
-        return self._thermal.pixels(_divide(points))
+        far, move, on_plane = self.thermal_points(rgb_pixels)
+        inverse_depth = on_plane if depth_m is None else np.full(len(far), 1 / depth_m)
+        return self.thermal.pixels(_divide(far + inverse_depth[:, None] * move))
+
+    def thermal_points(self, rgb_pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of a calibrated rig, where what these RGB pixels see lies in the thermal camera's frame, up to scale.
+
+        It is ``far + inverse_depth * move`` (``N x 3`` and 3), with the inverse depth (1 / metres) along the RGB
+        camera's optical axis; the third result is that of the plane (``N``). It is finite for things at infinity.
+        """
+        rays = _homogeneous(self.rgb.rays(rgb_pixels))
+        # X_thermal = R^T (X_rgb - t), divided by the depth.
+        on_plane = np.maximum(rays @ self._normal, 0) / self._distance
+        return rays @ self._rotation, -self._translation @ self._rotation, on_plane
 
     def rgb_pixels(self, thermal_pixels: np.ndarray) -> np.ndarray:
         """Where the overlay draws these thermal pixels: the RGB pixels of their points on the plane."""
         if not self._calibrated:
             return apply_homography(self._homography, thermal_pixels)
         # n (s R ray + t) = d, where s is the depth from the thermal camera.
-        rays = _homogeneous(self._thermal.rays(thermal_pixels)) @ self._rotation.T
+        rays = _homogeneous(self.thermal.rays(thermal_pixels)) @ self._rotation.T
         inverse_depth = np.maximum(rays @ self._normal, 0) / (self._distance - self._normal @ self._translation)
-        return self._rgb.pixels(_divide(rays + inverse_depth[:, None] * self._translation))
+        return self.rgb.pixels(_divide(rays + inverse_depth[:, None] * self._translation))
 
 
 def _intrinsics(name: str, camera: Intrinsics | None, size: Size) -> Intrinsics:

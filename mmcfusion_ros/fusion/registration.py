@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -155,27 +156,23 @@ class Registration:
         )
 
     def _positions(self, thermal_shape: Shape, rgb_shape: Shape) -> tuple[np.ndarray, np.ndarray]:
-        """For every RGB pixel the thermal pixel (x, y), ``H x W`` float32 each; NaN where there is none.
-
-        Calculated on every fourth pixel and interpolated: a lens bends less than 0.01 pixels between them.
-        """
+        """For every RGB pixel the thermal pixel (x, y), ``H x W`` float32 each; NaN where there is none."""
         geometry = Geometry(self.calibration, thermal_shape[::-1], rgb_shape[::-1])
         height, width = rgb_shape
-        columns, rows = (np.arange(0, side + GRID_STEP - 1, GRID_STEP, dtype=np.float64) for side in (width, height))
-        points = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-        if self._shift is not None:
-            cells = self._shift.shape[1::-1]
-            places = ((points + 0.5) * cells / (width, height) - 0.5).reshape(len(rows), len(columns), 2)
-            places = places.astype(np.float32)
-            shift = cv2.remap(self._shift, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            points = points + shift.reshape(-1, 2) * width
-        if self._correction is not None and self._corrected_size is not None:
-            scaled = resizing(self._corrected_size, rgb_shape[::-1], "rgb")
-            inverse = scaled @ np.linalg.inv(self._correction) @ np.linalg.inv(scaled)
-            points = apply_homography(inverse * np.sign(inverse[2] @ (width / 2, height / 2, 1)), points)
-        nodes = geometry.thermal_pixels(points).reshape(len(rows), len(columns), 2).astype(np.float32)
-        across, down = np.meshgrid(*(np.arange(side, dtype=np.float32) / GRID_STEP for side in (width, height)))
-        x, y = (cv2.remap(np.ascontiguousarray(nodes[..., i]), across, down, cv2.INTER_LINEAR) for i in (0, 1))
+
+        def positions(points: np.ndarray) -> np.ndarray:
+            if self._shift is not None:
+                cells, in_a_row = self._shift.shape[1::-1], np.count_nonzero(points[:, 1] == points[0, 1])
+                places = ((points + 0.5) * cells / (width, height) - 0.5).astype(np.float32).reshape(-1, in_a_row, 2)
+                shift = cv2.remap(self._shift, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                points = points + shift.reshape(-1, 2) * width
+            if self._correction is not None and self._corrected_size is not None:
+                scaled = resizing(self._corrected_size, rgb_shape[::-1], "rgb")
+                inverse = scaled @ np.linalg.inv(self._correction) @ np.linalg.inv(scaled)
+                points = apply_homography(inverse * np.sign(inverse[2] @ (width / 2, height / 2, 1)), points)
+            return geometry.thermal_pixels(points)
+
+        x, y = on_grid(positions, rgb_shape, rgb_shape)
         return x, y
 
 
@@ -188,6 +185,21 @@ class _Maps:
     border: tuple[int, int, int, int]
     weight: np.ndarray | None
     doubts: list[str]
+
+
+def on_grid(function: Callable[[np.ndarray], np.ndarray], shape: Shape, image_shape: Shape) -> list[np.ndarray]:
+    """A function of an image's pixels (``N x 2`` to ``N x C``) on a grid of ``shape`` over it: ``C`` times float32.
+
+    Calculated at every fourth place and interpolated: a lens bends less than 0.01 pixels between them.
+    """
+    step = np.array([image_shape[1] / shape[1], image_shape[0] / shape[0]])
+    columns, rows = (np.arange(0, side + GRID_STEP - 1, GRID_STEP, dtype=np.float64) for side in reversed(shape))
+    places = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    nodes = function((places + 0.5) * step - 0.5).reshape(len(rows), len(columns), -1).astype(np.float32)
+    across, down = np.meshgrid(*(np.arange(side, dtype=np.float32) / GRID_STEP for side in reversed(shape)))
+    return [
+        cv2.remap(np.ascontiguousarray(values), across, down, cv2.INTER_LINEAR) for values in np.moveaxis(nodes, 2, 0)
+    ]
 
 
 def blend(image: np.ndarray, luminance: np.ndarray, weight: np.ndarray) -> np.ndarray:

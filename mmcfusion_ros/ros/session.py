@@ -8,7 +8,7 @@ from functools import partial
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.ros.camera_info_subscription import CameraInfoSubscription
@@ -136,7 +136,7 @@ class Session:
         ]
 
     def _subscribe(self) -> None:
-        """To the images and ``camera_info`` of both cameras."""
+        """To the images and ``camera_info`` of both cameras, and to depth if the registration is by it."""
         for stream in STREAMS:
             topic = image_topic(self._settings, stream)
             self._images.append(Subscriber(self._node, message_type(topic), topic, qos_profile=self._qos))
@@ -148,6 +148,11 @@ class Session:
                 self._images[-1].registerCallback(self._worker.take_encoded, stream, VideoDecoder(stream))
             take_info = partial(self._take_camera_info, stream=stream)
             self._infos.append(CameraInfoSubscription(self._node, f"{stream}/camera_info", take_info, self._qos))
+        if depth := self._pipeline.depth:
+            for kind, topic in ((Image, "depth/image_raw"), (PointCloud2, "depth/points")):
+                self._images.append(Subscriber(self._node, kind, topic, qos_profile=self._qos))
+                self._images[-1].registerCallback(depth.take)
+            self._infos.append(CameraInfoSubscription(self._node, "depth/camera_info", depth.take, self._qos))
 
     def _unsubscribe(self) -> None:
         while self._infos:

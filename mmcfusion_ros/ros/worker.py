@@ -216,6 +216,8 @@ class FrameWorker:
                 result = self._pipeline.alone(job, (grid.width, grid.height) if grid else None)
                 self._modes.note(good=[job.stream])
             else:
+                if self._pipeline.depth:
+                    self._pipeline.depth.wait(job.rgb_stamp_ns)
                 result = self._pipeline.fuse(job, self._wanted)
                 if result.source == "pair":
                     self._modes.note(good=["rgb", "thermal", "pair"])

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-Camera = Literal["thermal", "rgb"]
+Camera = Literal["thermal", "rgb", "depth"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Frame:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """Thermal: ``H x W``, uint8, uint16 or float32; RGB: ``H x W x 3`` uint8, red first.
+        """Thermal: ``H x W``, uint8, uint16 or float32; RGB: ``H x W x 3`` uint8, red first; depth: ``H x W`` uint16.
 
         Raises what making it raises.
         """

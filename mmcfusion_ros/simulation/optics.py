@@ -20,6 +20,8 @@ NARROWER = np.diag([1.15, 1.15, 1.0])  # a lens that bends must not look beyond 
 THERMAL_DISTORTION = (-0.30, 0.10, 0.001, -0.001, 0.0)
 RGB_DISTORTION = (-0.20, 0.05, -0.0005, 0.0005, 0.0)
 PARALLAX_ITERATIONS = 4
+DEPTH = Intrinsics(848, 480, np.array([[424.0, 0.0, 423.5], [0.0, 424.0, 239.5], [0.0, 0.0, 1.0]]))  # a D435's
+DEPTH_X_M = -0.015  # its place beside the RGB camera
 
 
 def _thermal_to_rgb() -> np.ndarray:
@@ -49,21 +51,23 @@ class Optics:
         )
         self._baseline_m, self._distorted = baseline_m, distorted
 
-    def calibration(self, plane_distance: float = np.inf) -> Calibration:
-        """The truth, with a plane across the street at a distance in metres."""
+    def calibration(self, plane_distance: float = np.inf, own_depth: bool = False) -> Calibration:
+        """The truth, with a plane across the street at a distance in metres, and with the place of the depth camera."""
         return Calibration(
             rotation=_rotation(),
             translation=np.array([self._baseline_m, 0.0, 0.0]),
             thermal=self.thermal,
             rgb=self.rgb,
             plane_distance=plane_distance,
+            depth_rotation=np.eye(3) if own_depth else None,
+            depth_translation=np.array([DEPTH_X_M, 0.0, 0.0]) if own_depth else None,
         )
 
-    def rgb_view(self, picture: np.ndarray) -> np.ndarray:
+    def rgb_view(self, picture: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
         """The drawn picture, ``480 x 640 [x 3]``, as the RGB camera sees it."""
         if not self._distorted:
             return picture
-        return cv2.remap(picture, *self._rgb_places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(picture, *self._rgb_places, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
     def thermal_view(self, picture: np.ndarray, inverse_depth: np.ndarray | None) -> np.ndarray:
         """The drawn picture, ``480 x 640``, as the thermal camera sees it, ``512 x 640``.
@@ -73,23 +77,38 @@ class Optics:
         """
         x, y = self._thermal_places
         if self._baseline_m and inverse_depth is not None:
-            # A point at inverse depth w is drawn at x + w * shift: begin with the nearest that may come here.
-            shift = np.float32(canvas.FOCAL_PX * self._baseline_m)
-            reach = 2 * int(np.ceil(shift * inverse_depth.max())) + 1
-            nearest = cv2.dilate(inverse_depth, np.ones((1, reach), np.uint8))
-            shifted = x + shift * cv2.remap(nearest, x, y, cv2.INTER_NEAREST)
-            for _ in range(PARALLAX_ITERATIONS):
-                shifted = x + shift * cv2.remap(inverse_depth, shifted, y, cv2.INTER_LINEAR)
-            x = shifted
+            x = _shifted(x, y, self._baseline_m, inverse_depth)
         return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def depth_view(self, inverse_depth: np.ndarray) -> np.ndarray:
+        """The inverse depth (1 / metres) of the picture as the depth camera has it, ``480 x 848``; 0 beside it."""
+        x, y = self._depth_places
+        x = _shifted(x, y, DEPTH_X_M, inverse_depth)
+        return cv2.remap(inverse_depth, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
 
     @cached_property
     def _thermal_places(self) -> tuple[np.ndarray, np.ndarray]:
         return _places(self.thermal, _rotation())
 
     @cached_property
+    def _depth_places(self) -> tuple[np.ndarray, np.ndarray]:
+        return _places(DEPTH, np.eye(3))
+
+    @cached_property
     def _rgb_places(self) -> tuple[np.ndarray, np.ndarray]:
         return _places(self.rgb, np.eye(3))
+
+
+def _shifted(x: np.ndarray, y: np.ndarray, right_m: float, inverse_depth: np.ndarray) -> np.ndarray:
+    """Where in the picture (x) a camera looks that stands so far to the right, and would look at x, y without that."""
+    # A point at inverse depth w is drawn at x + w * shift: begin with the nearest that may come here.
+    shift = np.float32(canvas.FOCAL_PX * right_m)
+    reach = 2 * int(np.ceil(abs(shift) * inverse_depth.max())) + 1
+    nearest = cv2.dilate(inverse_depth, np.ones((1, reach), np.uint8))
+    shifted = x + shift * cv2.remap(nearest, x, y, cv2.INTER_NEAREST)
+    for _ in range(PARALLAX_ITERATIONS):
+        shifted = x + shift * cv2.remap(inverse_depth, shifted, y, cv2.INTER_LINEAR)
+    return shifted
 
 
 def _places(camera: Intrinsics, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

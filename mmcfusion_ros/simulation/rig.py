@@ -11,6 +11,7 @@ import numpy as np
 
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.palette import PALETTES, Palette
+from mmcfusion_ros.simulation.depth_camera import DepthCamera
 from mmcfusion_ros.simulation.frame import Camera, Frame, check_range, in_order_of_delivery
 from mmcfusion_ros.simulation.optics import RGB_SIZE, THERMAL_SIZE, Optics
 from mmcfusion_ros.simulation.scene import StreetScene
@@ -21,6 +22,7 @@ RGB_NOISE_LEVELS = {False: 1.3, True: 4.0}
 RATE_LIMITS_HZ = (0.1, 240.0)
 SHUTTER_CELSIUS = 38.0
 ENCODINGS = ("16UC1", "mono8", "32FC1")
+DEPTH_IMAGES = ("none", "aligned", "own")
 PALETTE_COUNTS = {False: (28815, 31115), True: (27615, 31115)}
 
 
@@ -38,6 +40,9 @@ class RigOptions:
     dead or stuck. With a ``warm_shutter`` it sends that, 38 degrees Celsius and noise, instead of repeating a frame.
     Every ``gain_switch_s`` seconds (0: never) it changes between counts of 0.01 and of 0.1 K. ``thermal_encoding`` is
     16UC1 (counts), mono8 (their upper 8 bits, as of a simulator: a scene has few levels) or 32FC1 (kelvin).
+
+    ``depth``: a depth camera too, aligned to the RGB camera or with its own lens and place. Somebody walks to and fro
+    at each distance of ``passers_z``, in metres.
     """
 
     seed: int = 0
@@ -60,12 +65,18 @@ class RigOptions:
     warm_shutter: bool = False
     gain_switch_s: float = 0.0
     thermal_encoding: str = "16UC1"
+    depth: str = "none"
+    depth_rate_hz: float = 30.0
+    depth_latency_s: float = 0.0
+    passers_z: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name, low, high in (
             ("seed", 0, 2**32 - 1),
             ("thermal_rate_hz", *RATE_LIMITS_HZ),
             ("rgb_rate_hz", *RATE_LIMITS_HZ),
+            ("depth_rate_hz", *RATE_LIMITS_HZ),
+            ("depth_latency_s", 0.0, 10.0),
             ("stamp_jitter_s", 0.0, 0.99 / max(self.thermal_rate_hz, self.rgb_rate_hz, 1e-9)),
             ("thermal_latency_s", 0.0, 10.0),
             ("rgb_latency_s", 0.0, 10.0),
@@ -82,6 +93,8 @@ class RigOptions:
             check_range(name, getattr(self, name), low, high)
         if self.palette not in ("", *PALETTES):
             raise ValueError(f"palette is {self.palette!r}; it must be one of {', '.join(PALETTES)}, or empty")
+        if self.depth not in DEPTH_IMAGES:
+            raise ValueError(f"depth is {self.depth!r}; it must be one of {', '.join(DEPTH_IMAGES)}")
         if self.palette and self.telemetry_rows:
             raise ValueError(f"telemetry_rows is {self.telemetry_rows}; a camera with a palette must have 0")
         if self.thermal_encoding not in ENCODINGS:
@@ -95,28 +108,33 @@ def rig_frames(options: RigOptions) -> Iterator[Frame]:
 
     Thermal: ``512 x 640`` uint16, centikelvin, 100 * (degrees Celsius + 273.15), below the rows of telemetry, or what
     the options make of that; or ``512 x 640 x 3`` uint8, red first, in the colours of the palette. RGB: ``480 x 640 x
-    3`` uint8. The scene is built in this call, which takes some seconds.
+    3`` uint8. Depth: ``480 x 640``, or ``480 x 848`` with its own lens, uint16 millimetres, 0: none. The scene is built
+    in this call, which takes some seconds.
     """
-    scene = StreetScene(options.seed, options.night)
+    scene = StreetScene(options.seed, options.night, options.passers_z)
     optics = Optics(options.baseline_m, options.distorted)
-    return in_order_of_delivery(
+    streams = [
         _stream("thermal", _ThermalCamera(scene, optics, options), options),
         _stream("rgb", _RgbCamera(scene, optics, options), options),
-    )
+    ]
+    if options.depth != "none":
+        source = DepthCamera(scene, optics, options.depth == "aligned", options.depth_rate_hz, options.seed)
+        streams.append(_stream("depth", source, options))
+    return in_order_of_delivery(*streams)
 
 
 def rig_calibration(options: RigOptions, plane_distance: float = np.inf) -> Calibration:
     """The true geometry of the rig, exact at a distance in metres."""
-    return Optics(options.baseline_m, options.distorted).calibration(plane_distance)
+    return Optics(options.baseline_m, options.distorted).calibration(plane_distance, options.depth == "own")
 
 
-def _stream(camera: Camera, source: _ThermalCamera | _RgbCamera, options: RigOptions) -> Iterator[Frame]:
+def _stream(camera: Camera, source: _ThermalCamera | _RgbCamera | DepthCamera, options: RigOptions) -> Iterator[Frame]:
     thermal = camera == "thermal"
-    rate_hz = options.thermal_rate_hz if thermal else options.rgb_rate_hz
-    latency_ns = round(1e9 * (options.thermal_latency_s if thermal else options.rgb_latency_s))
+    rate_hz = getattr(options, f"{camera}_rate_hz")
+    latency_ns = round(1e9 * getattr(options, f"{camera}_latency_s"))
     index = 0
     while True:
-        rng = np.random.default_rng([options.seed, not thermal, index])
+        rng = np.random.default_rng([options.seed, ("thermal", "rgb", "depth").index(camera), index])
         lost, late = rng.random() < options.loss_probability, rng.random() * options.stamp_jitter_s
         if not lost:
             stamp_ns = clock_ns = round((index / rate_hz + late) * 1e9)

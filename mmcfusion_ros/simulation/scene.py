@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -35,16 +37,17 @@ _INVERSE_DEPTH_AT_Z_1 = _inverse_depth_at_z_1()
 
 
 class StreetScene:
-    """A function of seed, day or night, and time: the same arguments give the same pixels.
+    """A function of seed, day or night, and time: the same arguments give the same pixels; ``passers_z`` are distances
+    in metres at which somebody walks to and fro.
 
     What stands still is drawn once, here (some seconds); a view then draws only what moves.
     """
 
-    def __init__(self, seed: int = 0, night: bool = False) -> None:
+    def __init__(self, seed: int = 0, night: bool = False, passers_z: Sequence[float] = ()) -> None:
         rng = np.random.default_rng([seed, 0])
         walls = (build_wall(LEFT_WALL_X, rng), build_wall(RIGHT_WALL_X, rng))
         self._light, self._air = Light(walls[1], night), AIR_CELSIUS[night]
-        self._traffic = Traffic(seed)
+        self._traffic = Traffic(seed, passers_z)
         backdrop = cast_street(walls, self._light, seed)
         levels = (backdrop.celsius - COLDEST_CELSIUS) * STEPS_PER_KELVIN
         pixels = np.dstack([backdrop.rgb, np.clip(levels, 0, 255)]).round().astype(np.uint8)
@@ -94,15 +97,16 @@ class StreetScene:
             box = clipped_box(project(mover.extent), margin=2)
             if box is None:
                 continue
-            before = canvas.pixels[box][..., 3].copy()
+            if inverse_depth is not None:
+                canvas.pixels[box][..., 3] = 0  # colder than anything: what is drawn shows
             if isinstance(mover, Person):
                 draw_person(canvas, mover, gain, veil)
             else:
                 draw_car(canvas, mover, gain, veil, self._air)
                 if self._light.night:
                     draw_lights(canvas, mover, self._air)
-            nearer = (self._distance[box] < mover.z).astype(np.uint8)
-            cv2.copyTo(self._still[box], nearer, canvas.pixels[box])
+            nearer = self._distance[box] < mover.z
             if inverse_depth is not None:
-                warmed = canvas.pixels[box][..., 3] != before
-                inverse_depth[box][warmed] = _INVERSE_DEPTH_AT_Z_1[box][warmed] / mover.z
+                drawn = (canvas.pixels[box][..., 3] > 0) & ~nearer
+                inverse_depth[box][drawn] = _INVERSE_DEPTH_AT_Z_1[box][drawn] / mover.z
+            cv2.copyTo(self._still[box], nearer.astype(np.uint8), canvas.pixels[box])

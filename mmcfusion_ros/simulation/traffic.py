@@ -5,6 +5,8 @@ Every ``CYCLE_S`` seconds people cross for the first ``CROSSING_S`` while oncomi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mmcfusion_ros.simulation.cars import Car, random_car_look
@@ -19,21 +21,23 @@ SIDEWALKS = ((1.3, 4.0, 3.2, 62.0, 9), (-12.0, -10.6, 14.0, 76.0, 7))
 
 
 class Traffic:
-    """The schedule of one street, a function of time alone."""
+    """The schedule of one street, a function of time alone; somebody walks to and fro at each of ``passers_z``."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, passers_z: Sequence[float] = ()) -> None:
         self._seed = seed
         rng = np.random.default_rng([seed, 2])
         self._walkers = [
             _Walker(rng, (low, high), (near, far)) for low, high, near, far, count in SIDEWALKS for _ in range(count)
         ]
+        self._passers = [_Passer(np.random.default_rng([seed, 5, i]), z) for i, z in enumerate(passers_z)]
 
     def people(self, time_s: float) -> list[Person]:
         """Everybody on foot."""
         cycle = int(time_s // CYCLE_S)
         rng = np.random.default_rng([self._seed, 3, cycle])
         crossing = [_crossing_person(rng, i, time_s - cycle * CYCLE_S) for i in range(5)]
-        return [walker.at(time_s) for walker in self._walkers] + [person for person in crossing if person]
+        passers = [passer.at(time_s) for passer in self._passers]
+        return [walker.at(time_s) for walker in self._walkers] + passers + [person for person in crossing if person]
 
     def cars(self, time_s: float) -> list[Car]:
         """All cars that drive or wait."""
@@ -61,6 +65,22 @@ class _Walker:
         walked = self._start + self._speed * time_s
         heading = (0.0, 1.0 if self._speed > 0 else -1.0)
         return Person(self._x, self._near + walked % self._length, heading, abs(walked), *self._look)
+
+
+class _Passer:
+    """Walks to and fro before the camera, at one distance."""
+
+    def __init__(self, rng: np.random.Generator, z: float) -> None:
+        self._look, self._z = _random_look(rng), z
+        self._middle, self._length = -0.08 * z, 1.1 * z + 0.6
+        self._speed, self._start = float(rng.uniform(1.05, 1.5)), float(rng.uniform(0, 2 * self._length))
+
+    def at(self, time_s: float) -> Person:
+        walked = self._start + self._speed * time_s
+        place = walked % (2 * self._length)
+        outward = place < self._length
+        x = self._middle - 0.5 * self._length + (place if outward else 2 * self._length - place)
+        return Person(x, self._z, (1.0 if outward else -1.0, 0.0), walked, *self._look)
 
 
 def _random_look(rng: np.random.Generator) -> tuple[float, np.ndarray, bool]:

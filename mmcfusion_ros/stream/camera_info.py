@@ -37,7 +37,7 @@ class CameraInfoRegistration:
     def take(self, message: Any, camera: Stream) -> None:
         """A message of one of :attr:`cameras`; only a new content changes something."""
         before = self._messages.get(camera)
-        if before is not None and _content(before) == _content(message):
+        if before is not None and camera_content(before) == camera_content(message):
             return
         self._messages[camera] = message
         self._intrinsics.pop(camera, None)
@@ -156,7 +156,8 @@ def intrinsics_from_message(message: Any) -> Intrinsics:
     return Intrinsics(*sent_size(message), bin_ @ cut @ matrix, model, distortion)
 
 
-def _content(message: Any) -> tuple[object, ...]:
+def camera_content(message: Any) -> tuple[object, ...]:
+    """What a ``CameraInfo`` says of the lens."""
     roi = message.roi
     return (
         (message.width, message.height, message.distortion_model, tuple(message.d), tuple(message.k)),

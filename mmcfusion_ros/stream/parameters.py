@@ -67,7 +67,8 @@ READ_ONLY = ("autostart", "trace_file")  # no peer on the network may have the n
 LIVE = (  # also of a configured or active node
     *("denoise", "output_encoding", "publish_compressed", "jpeg_quality", "rgb.min_rate", "thermal.min_rate"),
     *THERMAL,
-    *("registration.file", "pairing.slop", "pairing.thermal_offset", "pairing.max_wait", "pairing.max_age"),
+    *("output.steady", "registration.file", "registration.plane_distance"),
+    *("pairing.slop", "pairing.thermal_offset", "pairing.max_wait", "pairing.max_age"),
 )
 TRANSPORTS = ("raw", "compressed", "ffmpeg", "foxglove")
 TRANSPORT = "subscribe to {0}/image_raw, or to {0}/image_raw/compressed (JPEG, PNG, video), /ffmpeg, /foxglove (video)"
@@ -207,10 +208,33 @@ PARAMETERS = (
     Parameter(
         "registration.type",
         "identity",
-        "identity: both cameras see the same field of view; homography, calibrated: as in registration.file",
-        choices=get_args(Kind),
+        "identity: both cameras see the same field of view; homography, calibrated: as in registration.file; depth: "
+        "calibrated, and each pixel by its distance, from depth/image_raw or depth/points",
+        choices=(*get_args(Kind), "depth"),
     ),
     Parameter("registration.file", "", "path of the calibration, a YAML file as config/calibration.example.yaml"),
+    Parameter(
+        "registration.plane_distance",
+        0.0,
+        "distance at which a calibrated rig is registered exactly, in m; 0: plane.distance of the file",
+        low=0,
+        high=1000,
+    ),
+    Parameter(
+        "registration.depth_slop",
+        0.1,
+        "largest stamp difference of a depth image and the RGB image, in s; beyond it the plane is used",
+        low=0,
+        high=10,
+    ),
+    Parameter(
+        "registration.depth_wait",
+        0.1,
+        "longest wait for the depth image of the time of a pair, in s; 0: the newest that is there, moved along with "
+        "the image",
+        low=0,
+        high=1,
+    ),
     Parameter(
         "registration.refine",
         "off",

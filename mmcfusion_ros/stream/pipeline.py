@@ -31,9 +31,10 @@ from mmcfusion_ros.stream.messages import BitDepth, rgb_from_message, thermal_fr
 from mmcfusion_ros.stream.mode import Source
 from mmcfusion_ros.stream.pairing import LoneFrame, Pair, Stream
 
-if TYPE_CHECKING:  # loaded only where a refiner is asked for
+if TYPE_CHECKING:  # loaded only where they are asked for
     from mmcfusion_ros.alignment.refinement import Refiner
     from mmcfusion_ros.fusion.motion import CameraMotion
+    from mmcfusion_ros.stream.depth import DepthInput
 
 NOTHING = np.zeros((0, 0), np.uint8)
 
@@ -82,7 +83,7 @@ class FusionPipeline:
     the visible image as it is, fuse goes on, drop raises ``UnusableThermalError``. Where a thermal frame shows nothing,
     by ``blindness``, there is the visible image. ``refiner`` watches the registration and, if it may, follows the
     cameras. ``motion`` moves thermal images that are used again. ``lenses`` complete the calibration by what the
-    cameras say of themselves.
+    cameras say of themselves. ``depth`` registers pairs whose distance is known, pixel by pixel.
     """
 
     def __init__(
@@ -94,10 +95,12 @@ class FusionPipeline:
         frozen_policy: str = "pass_through",
         refiner: Refiner | None = None,
         motion: CameraMotion | None = None,
+        depth: DepthInput | None = None,
     ) -> None:
         if frozen_policy not in FROZEN_POLICIES:
             raise ValueError(f"frozen_policy is {frozen_policy!r}; it must be one of {', '.join(FROZEN_POLICIES)}")
-        self.fuser, self.scaler, self.refiner, self.motion = fuser, scaler, refiner, motion
+        self.fuser, self.scaler = fuser, scaler
+        self.refiner, self.motion, self.depth = refiner, motion, depth
         self.registration, self.calibration = registration, registration.calibration
         self.lenses = CameraInfoRegistration(self.calibration)
         self.frozen = frozen or FrozenDetector()
@@ -182,7 +185,8 @@ class FusionPipeline:
         if self.refiner:
             self.refiner.offer(thermal, clean)
         registration = (self.refiner or self).registration
-        warped, weight = registration.warp(thermal, clean.shape)
+        by_depth = self.depth and self.depth.warp(self.registration, thermal, clean, stamps_ns.get("rgb", 0))
+        warped, weight = by_depth or registration.warp(thermal, clean.shape)
         if self.blindness.weight is not None:
             seen, _ = registration.warp(self.blindness.weight, clean.shape)
             weight = seen if weight is None else cv2.multiply(weight, seen, scale=1 / 255)
@@ -262,6 +266,8 @@ class FusionPipeline:
             self.registration = self.lenses.registration
         if self.refiner:
             self.refiner = self.refiner.restarted(self.registration)
+        if self.depth:
+            self.depth.reset()
 
     def problems(self) -> list[str]:
         """What looks wrong with the cameras or their calibration, in words."""
@@ -269,7 +275,7 @@ class FusionPipeline:
         if self.frozen.is_frozen and self._frozen_policy != "fuse":
             problems.append(f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s")
         problems += [EXCHANGED] if self._exchanged else []
-        problems += self.blindness.problems() + self.scaler.problems()
+        problems += self.blindness.problems() + self.scaler.problems() + (self.depth.problems() if self.depth else [])
         if self._registered:
             registration, thermal_shape, rgb_shape = self._registered
             problems += registration.doubts(thermal_shape, rgb_shape)
@@ -302,6 +308,7 @@ class FusionPipeline:
         values["thermal_blind_frames"] = str(self.blindness.frames)
         values["thermal_partly_blind_frames"] = str(self.blindness.parts)
         values["thermal_bad_pixels"] = str(self.scaler.bad_pixels.count)
+        values |= self.depth.report() if self.depth else {}
         return values | (self.refiner.report() if self.refiner else {})
 
     def _let_go(self) -> None:

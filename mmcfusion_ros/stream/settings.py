@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,9 @@ from mmcfusion_ros.stream.trace import FrameTrace
 if TYPE_CHECKING:
     from mmcfusion_ros.alignment.refinement import Refiner
     from mmcfusion_ros.fusion.motion import CameraMotion
+    from mmcfusion_ros.stream.depth import DepthInput
 
-
-CALIBRATION = ("registration.file", "thermal.rotate", "thermal.flip")
+CALIBRATION = ("registration.file", "registration.plane_distance", "thermal.rotate", "thermal.flip")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ class Settings:
             self.text("thermal.frozen_policy"),
             self._refiner(registration),
             self._motion(),
+            self._depth(),
         )
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
         Fuser(network)(blank, blank)
@@ -114,8 +115,10 @@ class Settings:
         is done before: errors say which parameter or file is wrong, and the pipeline is as it was."""
         scaler = ThermalScaler(self.thermal()) if any(name in names for name in THERMAL) else pipeline.scaler
         calibration = self._calibration() if any(name in names for name in CALIBRATION) else None
+        steadiness = self._steadiness() if "output.steady" in names else pipeline.fuser.steadiness
 
         def change() -> None:
+            pipeline.fuser.steadiness = steadiness
             pipeline.scaler, pipeline.fuser.denoises = scaler, bool(self.values["denoise"])
             if calibration:
                 pipeline.calibrate(calibration)
@@ -155,13 +158,15 @@ class Settings:
         if not file:
             raise ValueError(f"registration.type is {kind} but registration.file is empty; name the YAML file")
         calibration = load_calibration(file)
-        if calibration.kind != kind:
+        if calibration.kind != ("calibrated" if kind == "depth" else kind):
             raise ValueError(f"registration.type is {kind}, but {file} is of type {calibration.kind}; correct one")
-        if self.thermal().turns and kind == "calibrated" and calibration.thermal is None:
+        if self.thermal().turns and calibration.kind == "calibrated" and calibration.thermal is None:
             raise ValueError(
                 f"thermal.rotate or thermal.flip turns the image, but {file} leaves the thermal intrinsics to "
                 "thermal/camera_info, which is of the unturned one; put those of the turned image into the file"
             )
+        if (distance_m := self.number("registration.plane_distance")) and calibration.kind == "calibrated":
+            return replace(calibration, plane_distance=distance_m)
         return calibration
 
     def _backend_makers(self) -> list[Maker]:
@@ -179,6 +184,18 @@ class Settings:
         """The cameras whose images go out alone when the other one is lost."""
         policies: dict[Stream, str] = {"rgb": "on_thermal_loss", "thermal": "on_rgb_loss"}
         return [stream for stream, policy in policies.items() if self.text(policy) == "pass_through"]
+
+    def _depth(self) -> DepthInput | None:
+        if self.text("registration.type") != "depth":
+            return None
+        if self.text("registration.refine") != "off":
+            raise ValueError(
+                f"registration.type is depth, but registration.refine is {self.text('registration.refine')}, which "
+                "follows a plane; set one of them"
+            )
+        from mmcfusion_ros.stream.depth import DepthInput
+
+        return DepthInput(self.nanoseconds("registration.depth_slop"), self.nanoseconds("registration.depth_wait"))
 
     def _refiner(self, registration: Registration) -> Refiner | None:
         mode = self.text("registration.refine")

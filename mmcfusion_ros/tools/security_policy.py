@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.ros.fusion_node import FusionNode
 
-# Together they open every topic that the node can have.
+# Together they open every topic that the node can have; depth is read with a calibration of its own.
 CONFIGURATIONS: tuple[dict[str, Any], ...] = (
     {},
     {
@@ -23,6 +27,7 @@ CONFIGURATIONS: tuple[dict[str, Any], ...] = (
         "thermal.transport": "compressed",
         "use_sim_time": True,
     },
+    {"registration.type": "depth"},
 )
 Interface = dict[tuple[str, str], set[str]]
 
@@ -42,20 +47,28 @@ def interface_of(node: Node, name: str, namespace: str) -> Interface:
 def node_interface(namespace: str = "/") -> Interface:
     """All that a fusion node opens in any of ``CONFIGURATIONS``. Loads the model."""
     union: Interface = {}
-    for parameters in CONFIGURATIONS:
-        context = Context()
-        rclpy.init(args=[], context=context, domain_id=random.randint(1, 100))
-        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        node = FusionNode(context=context, namespace=namespace, parameter_overrides=overrides)
-        try:
-            node.trigger_configure()
-            node.trigger_activate()
-            for rule, names in interface_of(node, node.get_name(), node.get_namespace()).items():
+    with TemporaryDirectory() as folder:
+        rig = Path(folder) / "rig.yaml"
+        save_calibration(Calibration(rotation=np.eye(3), translation=np.zeros(3)), rig)
+        for parameters in CONFIGURATIONS:
+            file = {"registration.file": str(rig)} if "registration.type" in parameters else {}
+            for rule, names in _interface_with({**parameters, **file}, namespace).items():
                 union.setdefault(rule, set()).update(names)
-        finally:
-            node.destroy_node()
-            rclpy.shutdown(context=context)
     return union
+
+
+def _interface_with(parameters: Mapping[str, Any], namespace: str) -> Interface:
+    context = Context()
+    rclpy.init(args=[], context=context, domain_id=random.randint(1, 100))
+    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+    node = FusionNode(context=context, namespace=namespace, parameter_overrides=overrides)
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        return interface_of(node, node.get_name(), node.get_namespace())
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
 
 
 def policy_xml(interface: Mapping[tuple[str, str], set[str]], namespace: str = "/") -> str:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mmcfusion_ros.bags.ahead import ahead
 from mmcfusion_ros.bags.events import Arrived, CameraEvents
 from mmcfusion_ros.bags.reading import Bag
-from mmcfusion_ros.bags.topics import CameraTopics, find_cameras
+from mmcfusion_ros.bags.topics import CameraTopics, find_cameras, find_depth
 from mmcfusion_ros.evaluation.bags.fusing import Fused, Outcome, fuse
 from mmcfusion_ros.evaluation.bags.measures import frame_metrics, frame_times
 from mmcfusion_ros.evaluation.bags.options import BagOptions
@@ -72,6 +72,9 @@ def evaluate_bag(
         pipeline = settings.pipeline(settings.network())
         if "thermal" not in pipeline.lenses.cameras:
             cameras = replace(cameras, thermal_camera_info=None)  # it has no lens to give
+        if pipeline.depth:
+            aligned = pipeline.calibration.depth_rotation is None
+            cameras = replace(cameras, depth=find_depth(bag.topics, options.depth_topic, aligned))
         events = CameraEvents(bag, cameras, settings.pairing())
         pipeline.refiner = None  # it works by the wall clock: the same bag would not give the same images
         about = configuration(bag, cameras, values, pipeline, options)

@@ -18,6 +18,7 @@ class BagOptions:
 
     thermal_topic: str = ""
     rgb_topic: str = ""
+    depth_topic: str = ""
     every: int = 1
     start_s: float = 0.0
     end_s: float | None = None
