@@ -170,7 +170,6 @@ class TestWrongInput:
             (["export", "{tmp}/no.safetensors", "{tmp}/a.xml"], ["{tmp}/no.safetensors", "does not exist"]),
             (["export", "{tmp}/junk.safetensors", "{tmp}/a.xml"], ["{tmp}/junk.safetensors", "not a safetensors file"]),
             (["export", "{weights}", "{tmp}/no/a.xml"], ["{tmp}/no", "not a folder"]),
-            (["export", "{weights}", "{tmp}/a.onnx"], [".onnx", "--size"]),
             (["export", "{weights}", "{tmp}/a.onnx", "--size", "63x64"], ["63x64", "multiples of 4"]),
             (["export", "{weights}", "{tmp}/a.txt"], [".xml", ".onnx"]),
             (["convert-checkpoint", "{tmp}/no.pth", "{tmp}/a.safetensors"], ["{tmp}/no.pth", "does not exist"]),
