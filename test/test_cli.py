@@ -59,10 +59,13 @@ class TestTools:
         network = MMCFusion(get_variant("b1"))
         tensors = {authors_key(name): tensor for name, tensor in network.state_dict().items()}
         torch.save(tensors, tmp_path / "theirs.pth")
-        assert exit_of("convert-checkpoint", tmp_path / "theirs.pth", tmp_path / "ours.safetensors") == 0
+        words = ("convert-checkpoint", tmp_path / "theirs.pth", tmp_path / "ours.safetensors")
+        assert exit_of(*words) == 0
         assert capsys.readouterr().out.strip() == str(tmp_path / "ours.safetensors")
         converted = load_network(tmp_path / "ours.safetensors").state_dict()
         assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
+        assert "ours.safetensors exists already" in exit_of(*words)
+        assert exit_of(*words, "--force") == 0
 
     def test_version(self, capsys):
         assert exit_of("--version") == 0
