@@ -59,10 +59,13 @@ class TestTools:
         network = MMCFusion(get_variant("b1"))
         tensors = {authors_key(name): tensor for name, tensor in network.state_dict().items()}
         torch.save(tensors, tmp_path / "theirs.pth")
-        assert exit_of("convert-checkpoint", tmp_path / "theirs.pth", tmp_path / "ours.safetensors") == 0
+        words = ("convert-checkpoint", tmp_path / "theirs.pth", tmp_path / "ours.safetensors")
+        assert exit_of(*words) == 0
         assert capsys.readouterr().out.strip() == str(tmp_path / "ours.safetensors")
         converted = load_network(tmp_path / "ours.safetensors").state_dict()
         assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
+        assert "ours.safetensors exists already" in exit_of(*words)
+        assert exit_of(*words, "--force") == 0
 
     def test_version(self, capsys):
         assert exit_of("--version") == 0
@@ -170,7 +173,6 @@ class TestWrongInput:
             (["export", "{tmp}/no.safetensors", "{tmp}/a.xml"], ["{tmp}/no.safetensors", "does not exist"]),
             (["export", "{tmp}/junk.safetensors", "{tmp}/a.xml"], ["{tmp}/junk.safetensors", "not a safetensors file"]),
             (["export", "{weights}", "{tmp}/no/a.xml"], ["{tmp}/no", "not a folder"]),
-            (["export", "{weights}", "{tmp}/a.onnx"], [".onnx", "--size"]),
             (["export", "{weights}", "{tmp}/a.onnx", "--size", "63x64"], ["63x64", "multiples of 4"]),
             (["export", "{weights}", "{tmp}/a.txt"], [".xml", ".onnx"]),
             (["convert-checkpoint", "{tmp}/no.pth", "{tmp}/a.safetensors"], ["{tmp}/no.pth", "does not exist"]),

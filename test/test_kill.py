@@ -58,10 +58,12 @@ def rerun(words: list[str], log: Path, out: Path, retry: list[str]) -> None:
         assert "exists already" in said or "--resume" in said, said
         if "--force" in words or "remove it" in said or not retry:
             shutil.rmtree(out)
+            out.mkdir()
         assert start([*words, *retry], log).wait(300) == 0, log.read_text()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60 + 240 * KILLS)
 @pytest.mark.parametrize("command", ["train", "evaluate", "evaluate-bag", "calibrate", "export", "record-demo"])
 def test_nothing_that_was_finished_is_lost(command, tmp_path, random_lite, random_lite_graph):
     out, log = tmp_path / "out", tmp_path / "log"

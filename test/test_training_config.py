@@ -41,6 +41,11 @@ def test_overrides_win_over_the_file_and_folders_over_both(tmp_path):
     assert load_config(path, ["data=[{path: y}]"], ["z"]).data == [Folder("z")]
 
 
+def test_folders_to_validate_on_are_a_list():
+    config = load_config("lite", ["hold_out=false", "validate_on=[a/test, b]"], ["x"])
+    assert (config.hold_out, config.validate_on) == (False, ["a/test", "b"])
+
+
 def test_saved_configuration_loads_as_it_was(tmp_path):
     config = load_config("b1", ["degradations.fog=0.3", "teacher=lite", "loss_weights.gradient=2"], ["a b", "c"])
     save_config(config, tmp_path / "config.yaml")

@@ -109,6 +109,7 @@ class Run:
         for folder in config["data"]:
             folder["path"] = last_parts(folder["path"])
         config |= {key: last_parts(config[key]) for key in ("init", "teacher")}
+        config["validate_on"] = [*map(last_parts, config["validate_on"])]
         metadata = {
             "thermal_polarity": learner.config.thermal_polarity,
             "training_data": ", ".join(folder["path"] for folder in config["data"]),
