@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from rig_pairs import luminance_pairs, rig_pairs
 
-from mmcfusion_ros.alignment.find import corners, transformed
+from mmcfusion_ros.alignment.find import MIDDLE, Alignment, align, corners, transformed
+from mmcfusion_ros.calibration import images
 from mmcfusion_ros.calibration.board_homography import homography_from_boards
 from mmcfusion_ros.calibration.boards import Board, find_board, rms
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
 from mmcfusion_ros.calibration.mounting import mounting
 from mmcfusion_ros.calibration.recording import FolderRecording, spread
 from mmcfusion_ros.cli import main
+from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
 from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.fuser import split_luminance
 from mmcfusion_ros.fusion.palette import Palette
 from mmcfusion_ros.fusion.thermal import ThermalOptions
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
@@ -32,9 +35,9 @@ def distance(found, truth, shape):
 
 
 def write_folder(folder, pairs):
-    for part, images in zip(("ir", "vi"), zip(*pairs, strict=True), strict=True):
+    for part, frames in zip(("ir", "vi"), zip(*pairs, strict=True), strict=True):
         (folder / part).mkdir(parents=True)
-        for i, image in enumerate(images):
+        for i, image in enumerate(frames):
             cv2.imwrite(str(folder / part / f"{i}.png"), image[..., ::-1] if image.ndim == 3 else image)
     return folder
 
@@ -142,8 +145,72 @@ def test_frames_that_disagree_are_left_out():
     found = calibrate_from_images(pairs, "similarity", "none", THERMAL_TO_RGB)
     assert found.used == [0, 2, 3]
     assert distance(found.alignment.homography, THERMAL_TO_RGB, (512, 640)) < 1
-    assert np.isnan(found.disagreement_px)
+    assert (found.model, found.simplified) == ("similarity", "")
     assert "over 3 frames" in region_markdown(found.alignment)
+
+
+def test_frames_that_contradict_each_other_make_the_estimate_uncertain():
+    pairs = luminance_pairs(4)
+    aside = [(np.roll(thermal, 6 * (i % 2), axis=1), rgb) for i, (thermal, rgb) in enumerate(pairs)]
+    sure, unsure = (align(some, THERMAL_TO_RGB, "similarity", "none", MIDDLE) for some in (pairs, aside))
+    assert not sure.problem
+    assert unsure.deviation_px > 2 * sure.deviation_px
+
+
+@pytest.mark.parametrize(
+    ("doubts", "model"),
+    [
+        ({"homography": Alignment(THERMAL_TO_RGB, problem="two scales disagree")}, "affine"),
+        ({"homography": Alignment(THERMAL_TO_RGB, deviation_px=3.5, frames=np.ones(2))}, "affine"),
+        (
+            dict.fromkeys(("homography", "affine"), Alignment(THERMAL_TO_RGB, problem="two scales disagree")),
+            "similarity",
+        ),
+    ],
+)
+def test_a_homography_that_the_evidence_does_not_carry_falls_back(monkeypatch, doubts, model):
+    sure = Alignment(THERMAL_TO_RGB, deviation_px=1.0, frames=np.ones(2))
+    monkeypatch.setattr(images, "align", lambda pairs, start, model, search: doubts.get(model, sure))
+    found = calibrate_from_images(luminance_pairs(2))
+    assert found.alignment is sure
+    assert found.model == model
+    assert "two scales disagree" in found.simplified or "uncertain by 3.5 pixels" in found.simplified
+
+
+def test_where_the_images_fit_nowhere_a_simpler_model_does_not_help(monkeypatch):
+    models = []
+
+    def lost(pairs, start, model, search):
+        models.append(model)
+        return Alignment(THERMAL_TO_RGB, problem="another place fits nearly as well", lost=True)
+
+    monkeypatch.setattr(images, "align", lost)
+    with pytest.raises(ValueError, match="no calibration: another place fits nearly as well"):
+        calibrate_from_images(luminance_pairs(2), search="near")
+    assert models == ["homography"]
+
+
+def test_half_of_the_frames_are_not_enough(monkeypatch):
+    monkeypatch.setattr(images, "align", lambda *_: Alignment(THERMAL_TO_RGB, frames=np.array([0.3, 0.3, 0.01, 0.02])))
+    with pytest.raises(ValueError, match="2 of 4 frames disagree with the others"):
+        calibrate_from_images(luminance_pairs(4))
+
+
+@pytest.mark.parametrize("wrong", ["exchanged", "mirrored", "of another camera each"])
+def test_real_pairs_that_do_not_belong_together_are_refused(shared_data, wrong):
+    pairs = [
+        [cv2.resize(split_luminance(image)[0], (320, 240)) for image in read_pair(files)]
+        for files in find_pairs(shared_data / "roadscene/test")[:6]
+    ]
+    thermal, rgb = zip(*pairs, strict=True)
+    if wrong == "exchanged":
+        thermal = (*thermal[1:], thermal[0])
+    elif wrong == "mirrored":
+        thermal = [cv2.flip(image, 1) for image in thermal]
+    else:
+        thermal = [np.roll(image, 25 * i, axis=i % 2) for i, image in enumerate(thermal)]
+    with pytest.raises(ValueError, match="no calibration: "):
+        calibrate_from_images(list(zip(thermal, rgb, strict=True)), search="near")
 
 
 def test_spread():

@@ -167,7 +167,8 @@ class Registration:
             cells = self._shift.shape[1::-1]
             places = ((points + 0.5) * cells / (width, height) - 0.5).reshape(len(rows), len(columns), 2)
             places = places.astype(np.float32)
-            shift = cv2.remap(self._shift, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            x, y = places[..., 0], places[..., 1]
+            shift = cv2.remap(self._shift, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             points = points + shift.reshape(-1, 2) * width
         if self._correction is not None and self._corrected_size is not None:
             scaled = resizing(self._corrected_size, rgb_shape[::-1], "rgb")
