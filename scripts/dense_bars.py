@@ -70,23 +70,21 @@ def near(frames: int) -> None:
     calibration = rig_calibration(options, PLANE_M)
     street, optics = scene.StreetScene(options.seed), Optics(0.1, True)
     geometry = Geometry(calibration, THERMAL_SIZE, RGB_SIZE)
-    points = np.stack(np.meshgrid(*(np.arange(0, side, STRIDE) for side in RGB_SIZE)), -1).reshape(-1, 2).astype(float)
-    x, y = points.astype(int).T
+    x, y = np.mgrid[: RGB_SIZE[0] : STRIDE, : RGB_SIZE[1] : STRIDE].reshape(2, -1)
+    points = np.column_stack([x, y]).astype(np.float64)
     rows = []
     for i, (thermal, luminance) in enumerate(rig_pairs(options, frames)):
         registration = Registration(calibration)
         refiner = DenseRefiner(registration, RefinementOptions("dense"))
         refiner.step(thermal, luminance)
         distance = 1 / np.maximum(optics.rgb_view(street.inverse_depth(PERIOD_S * i))[y, x], 1e-4)
-        shown = geometry.rgb_pixels(geometry.thermal_pixels(points, distance))  # type: ignore[arg-type]
+        shown = geometry.rgb_pixels(geometry.thermal_pixels(points, distance))
         weight = registration.warp(thermal, luminance.shape)[1]
         seen = np.isfinite(shown).all(axis=1) & ((weight is None) or weight[y, x] > 0)
+        assert refiner.shift is not None
         shift = cv2.resize(refiner.shift.astype(np.float32), RGB_SIZE)[y, x]
-        rows.append(
-            np.column_stack([distance, *(np.linalg.norm(points + one - shown, axis=1) for one in (0 * shift, shift))])[
-                seen
-            ]
-        )
+        errors = [np.linalg.norm(points + one - shown, axis=1) for one in (0 * shift, shift)]
+        rows.append(np.column_stack([distance, *errors])[seen])
     distance, plane, dense = np.concatenate(rows).T
     print("| metres | pixels | plane: median | 95 % | dense: median | 95 % | worse |\n" + "|---" * 7 + "|")
     for low, high in (*RANGES_M, (0, np.inf)):
@@ -107,7 +105,8 @@ def misaligned(data: Path) -> None:
         rgb, name = read_thermal(files.rgb), files.rgb.stem
         thermal = read_thermal(folder / "ir_warp" / files.thermal.name)
         flow = np.load(folder / "flow" / f"{name}.npz")["flow"].astype(np.float32)
-        truth = ((cv2.resize(flow, thermal.shape[::-1]) + 1) * np.float32(thermal.shape[::-1]) - 1) / 2
+        height, width = thermal.shape
+        truth = ((cv2.resize(flow, (width, height)) + 1) * np.array([width, height], np.float32) - 1) / 2
         homography = align([(thermal, rgb)], model="affine").homography
         warped, weight = Registration(homography).warp(thermal, rgb.shape)
         valid = None if weight is None else (weight == weight.max()).astype(np.uint8)
@@ -130,7 +129,8 @@ def end_point_error(homography: np.ndarray, shift: np.ndarray, truth: np.ndarray
     grid = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in shape[::-1])), axis=-1)
     places = transformed(np.linalg.inv(homography), (grid + shift).reshape(-1, 2).astype(np.float64))
     inside = ((places >= 0) & (places <= np.array(shape[::-1]) - 1)).all(axis=1).reshape(shape)
-    shown = cv2.remap(truth, *(places.T.reshape(2, *shape).astype(np.float32)), cv2.INTER_LINEAR)
+    x, y = places.T.reshape(2, *shape).astype(np.float32)
+    shown = cv2.remap(truth, x, y, cv2.INTER_LINEAR)
     return float(np.linalg.norm(shown - grid - belongs, axis=2)[inside].mean())
 
 

@@ -65,8 +65,10 @@ def calibrate_from_images(
 def _estimate(pairs: Sequence[ImagePair], model: str, search: Search, start: np.ndarray) -> tuple[Alignment, list[int]]:
     """Of the frames whose edges correlate nearly as well as those of the others, and their indices."""
     first = align(pairs, start, model, search)
+    if first.problem:
+        return first, []
     used = [int(i) for i in np.flatnonzero(first.frames > LEAST_SHARE * np.median(first.frames))]
-    if first.problem or len(used) == len(pairs):
+    if len(used) == len(pairs):
         return first, used
     if 2 * len(used) <= len(pairs):
         raise ValueError(f"no calibration: {len(pairs) - len(used)} of {len(pairs)} frames disagree with the others")

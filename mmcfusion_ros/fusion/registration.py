@@ -164,11 +164,9 @@ class Registration:
         columns, rows = (np.arange(0, side + GRID_STEP - 1, GRID_STEP, dtype=np.float64) for side in (width, height))
         points = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
         if self._shift is not None:
-            cells = self._shift.shape[1::-1]
-            places = ((points + 0.5) * cells / (width, height) - 0.5).reshape(len(rows), len(columns), 2)
-            places = places.astype(np.float32)
-            x, y = places[..., 0], places[..., 1]
-            shift = cv2.remap(self._shift, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            cells = (points + 0.5) * self._shift.shape[1::-1] / (width, height) - 0.5
+            places = cells.T.reshape(2, len(rows), len(columns)).astype(np.float32)
+            shift = cv2.remap(self._shift, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             points = points + shift.reshape(-1, 2) * width
         if self._correction is not None and self._corrected_size is not None:
             scaled = resizing(self._corrected_size, rgb_shape[::-1], "rgb")
