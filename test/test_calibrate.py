@@ -190,6 +190,26 @@ def test_where_the_images_fit_nowhere_a_simpler_model_does_not_help(monkeypatch)
     assert models == ["homography"]
 
 
+@pytest.mark.parametrize(("apart_px", "deviation_px"), [(5, 2.5), (20, None)])
+def test_halves_that_differ_by_more_than_the_joint_evidence_explains_are_refused(monkeypatch, apart_px, deviation_px):
+    """Ten real pairs were refused for 4.1 to 4.9 px; frames of different cameras differ by more, whatever the model."""
+    models = []
+
+    def half_aside(pairs, start, model, search):
+        models.append(model)
+        aside = apart_px * (len(models) == 2)
+        moved = np.array([[1, 0, aside], [0, 1, 0], [0, 0, 1]]) @ THERMAL_TO_RGB
+        return Alignment(moved, deviation_px=1.0, frames=np.ones(len(pairs)))
+
+    monkeypatch.setattr(images, "align", half_aside)
+    if deviation_px:
+        assert calibrate_from_images(luminance_pairs(4)).deviation_px == pytest.approx(deviation_px)
+        return
+    with pytest.raises(ValueError, match=r"no calibration: it would be uncertain by 10\.0 pixels of 640"):
+        calibrate_from_images(luminance_pairs(4), search="near")
+    assert set(models) == {"homography"}
+
+
 def test_half_of_the_frames_are_not_enough(monkeypatch):
     monkeypatch.setattr(images, "align", lambda *_: Alignment(THERMAL_TO_RGB, frames=np.array([0.3, 0.3, 0.01, 0.02])))
     with pytest.raises(ValueError, match="2 of 4 frames disagree with the others"):
