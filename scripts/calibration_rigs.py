@@ -60,9 +60,9 @@ def seen(scene: np.ndarray, homography: np.ndarray) -> np.ndarray:
 def spoiled(scenes: list[ImagePair], wrong: str, truth: np.ndarray, rng: np.random.Generator) -> list[ImagePair]:
     """The images of a rig that nothing can be made of."""
     homographies = [truth] * len(scenes)
-    thermal, rgb = zip(*scenes, strict=True)
+    thermal, rgb = [list(images) for images in zip(*scenes, strict=True)]
     if wrong == "unrelated":
-        thermal = (*thermal[3:], *thermal[:3])
+        thermal = thermal[3:] + thermal[:3]
     elif wrong == "mirrored":
         thermal = [cv2.flip(scene, 1) for scene in thermal]
     elif wrong.startswith("half"):
@@ -82,7 +82,10 @@ def main() -> None:
     parser.add_argument("--search", choices=("none", "near", "wide"), default="wide")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    folders = [[tuple(map(four_by_three, pair)) for pair in luminance_pairs(options.data / f, 24)] for f in FOLDERS]
+    folders = [
+        [(four_by_three(thermal), four_by_three(rgb)) for thermal, rgb in luminance_pairs(options.data / name, 24)]
+        for name in FOLDERS
+    ]
     moved = np.array([[1, 0, 6], [0, 1, -4], [0, 0, 1]])
     errors, refused = [], 0
     for rig in range(options.first, options.first + options.rigs):
@@ -99,7 +102,7 @@ def main() -> None:
             continue
         unmoved = align(scenes, search="none", finest=MIDDLE).homography
         errors.append(distance(found.alignment.homography, unmoved @ truth, THERMAL))
-        told = f"{len(found.used)} frames, {found.model}, deviation {found.alignment.deviation_px:.2f}"
+        told = f"{len(found.used)} frames, {found.model}, deviation {found.deviation_px:.2f}"
         print(f"| {rig} | {wrong} | off by {errors[-1]:.2f} px ({told}) |", flush=True)
     over, median = sum(error > BAR for error in errors), np.median(errors or [np.nan])
     print(f"{options.rigs} rigs: {refused} refused, {over} off by over {BAR:g} px, median {median:.2f} px")

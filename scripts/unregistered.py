@@ -26,7 +26,7 @@ def result(pairs: list[PairFiles], model: str, out: Path) -> str:
         report = calibrate([(read_thermal(p.thermal), read_rgb(p.rgb)) for p in pairs], model, None, out, out.stem)
     except ValueError as error:
         return f"refused: {error}"
-    return ", ".join(re.findall(r"^(?:correlation|expected error|two halves).*", report, re.MULTILINE))
+    return ", ".join(re.findall(r"^(?:correlation|expected error|few frames|model ).*", report, re.MULTILINE))
 
 
 def corner_error(file: Path, published: Path) -> float:

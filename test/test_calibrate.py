@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from rig_pairs import luminance_pairs, rig_pairs
 
-from mmcfusion_ros.alignment.find import corners, transformed
+from mmcfusion_ros.alignment.find import MIDDLE, Alignment, align, corners, transformed
+from mmcfusion_ros.calibration import images
 from mmcfusion_ros.calibration.board_homography import homography_from_boards
 from mmcfusion_ros.calibration.boards import Board, find_board, rms
 from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
@@ -33,9 +34,9 @@ def distance(found, truth, shape):
 
 
 def write_folder(folder, pairs):
-    for part, images in zip(("ir", "vi"), zip(*pairs, strict=True), strict=True):
+    for part, frames in zip(("ir", "vi"), zip(*pairs, strict=True), strict=True):
         (folder / part).mkdir(parents=True)
-        for i, image in enumerate(images):
+        for i, image in enumerate(frames):
             cv2.imwrite(str(folder / part / f"{i}.png"), image[..., ::-1] if image.ndim == 3 else image)
     return folder
 
@@ -154,8 +155,77 @@ def test_frames_that_disagree_are_left_out():
     found = calibrate_from_images(pairs, "similarity", "none", THERMAL_TO_RGB)
     assert found.used == [0, 2, 3]
     assert distance(found.alignment.homography, THERMAL_TO_RGB, (512, 640)) < 1
-    assert np.isnan(found.disagreement_px)
+    assert (found.model, found.simplified) == ("similarity", "")
     assert "over 3 frames" in region_markdown(found.alignment)
+
+
+def test_frames_that_contradict_each_other_make_the_estimate_uncertain():
+    pairs = luminance_pairs(4)
+    aside = [(np.roll(thermal, 6 * (i % 2), axis=1), rgb) for i, (thermal, rgb) in enumerate(pairs)]
+    sure, unsure = (align(some, THERMAL_TO_RGB, "similarity", "none", MIDDLE) for some in (pairs, aside))
+    assert not sure.problem
+    assert unsure.deviation_px > 2 * sure.deviation_px
+
+
+@pytest.mark.parametrize(
+    ("doubts", "model"),
+    [
+        ({"homography": Alignment(THERMAL_TO_RGB, deviation_px=1.0, problem="two scales disagree")}, "affine"),
+        ({"homography": Alignment(THERMAL_TO_RGB, deviation_px=3.5, frames=np.ones(2))}, "affine"),
+        (
+            dict.fromkeys(
+                ("homography", "affine"), Alignment(THERMAL_TO_RGB, deviation_px=1.0, problem="two scales disagree")
+            ),
+            "similarity",
+        ),
+    ],
+)
+def test_a_homography_that_the_evidence_does_not_carry_falls_back(monkeypatch, doubts, model):
+    sure = Alignment(THERMAL_TO_RGB, deviation_px=1.0, frames=np.ones(2))
+    monkeypatch.setattr(images, "align", lambda pairs, start, model, search: doubts.get(model, sure))
+    found = calibrate_from_images(luminance_pairs(2))
+    assert found.alignment is sure
+    assert found.model == model
+    assert "two scales disagree" in found.simplified or "uncertain by 3.5 pixels" in found.simplified
+
+
+def test_where_the_images_fit_nowhere_a_simpler_model_does_not_help(monkeypatch):
+    models = []
+
+    def lost(pairs, start, model, search):
+        models.append(model)
+        return Alignment(THERMAL_TO_RGB, problem="another place fits nearly as well", lost=True)
+
+    monkeypatch.setattr(images, "align", lost)
+    with pytest.raises(ValueError, match="no calibration: another place fits nearly as well"):
+        calibrate_from_images(luminance_pairs(2), search="near")
+    assert models == ["homography"]
+
+
+@pytest.mark.parametrize(("apart_px", "deviation_px"), [(5, 2.5), (20, None)])
+def test_halves_that_differ_by_more_than_the_joint_evidence_explains_are_refused(monkeypatch, apart_px, deviation_px):
+    """Ten real pairs were refused for 4.1 to 4.9 px; frames of different cameras differ by more, whatever the model."""
+    models = []
+
+    def half_aside(pairs, start, model, search):
+        models.append(model)
+        aside = apart_px * (len(models) == 2)
+        moved = np.array([[1, 0, aside], [0, 1, 0], [0, 0, 1]]) @ THERMAL_TO_RGB
+        return Alignment(moved, deviation_px=1.0, frames=np.ones(len(pairs)))
+
+    monkeypatch.setattr(images, "align", half_aside)
+    if deviation_px:
+        assert calibrate_from_images(luminance_pairs(4)).deviation_px == pytest.approx(deviation_px)
+        return
+    with pytest.raises(ValueError, match=r"no calibration: it would be uncertain by 10\.0 pixels of 640"):
+        calibrate_from_images(luminance_pairs(4), search="near")
+    assert set(models) == {"homography"}
+
+
+def test_half_of_the_frames_are_not_enough(monkeypatch):
+    monkeypatch.setattr(images, "align", lambda *_: Alignment(THERMAL_TO_RGB, frames=np.array([0.3, 0.3, 0.01, 0.02])))
+    with pytest.raises(ValueError, match="2 of 4 frames disagree with the others"):
+        calibrate_from_images(luminance_pairs(4))
 
 
 def test_spread():

@@ -60,8 +60,8 @@ def smooth_field(
         seen = cv2.resize(valid.astype(np.float32), size, interpolation=cv2.INTER_AREA)
         for _ in range(STEPS):
             places = _places(unit * shift.reshape(rows, columns, 2), size)
-            moved = cv2.remap(edges, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            maps = products(moved, cv2.remap(seen, places, None, cv2.INTER_LINEAR), reference)
+            moved = cv2.remap(edges, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            maps = products(moved, cv2.remap(seen, *places, cv2.INTER_LINEAR), reference)
             hessian, pull = _normal_equations(maps, unit)
             for axis in (0, 1):
                 own = slice(axis * rows * columns, (axis + 1) * rows * columns)
@@ -97,22 +97,21 @@ def _normal_equations(maps: Products, unit: float) -> tuple[np.ndarray, np.ndarr
 def _prior(rows: int, columns: int) -> np.ndarray:
     """The precision of one component of the field, ``K x K``, in pixels of 640."""
     cells = np.arange(rows * columns).reshape(rows, columns)
-    differences = [(np.eye(cells.size), EXPECTED)]
+    differences: list[tuple[np.ndarray, float]] = [(np.eye(cells.size), EXPECTED)]
     for axis in (0, 1):
         first = np.diff(np.eye(cells.size).reshape(rows, columns, -1), axis=axis)
         differences += [(first, SLOPE), (np.diff(first, axis=axis), BEND)]
         if axis == 0:
             differences.append((2**0.5 * np.diff(first, axis=1), BEND))
-    return sum((d.reshape(-1, cells.size).T @ d.reshape(-1, cells.size)) / size**2 for d, size in differences)
+    flat = [difference.reshape(-1, cells.size) / size for difference, size in differences]
+    return np.sum([one.T @ one for one in flat], axis=0)
 
 
-def _places(shift: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """For ``cv2.remap``: each pixel of an image of this size (width, height), moved; ``H x W x 2`` float32."""
-    places = cv2.resize(shift.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
+def _places(shift: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """For ``cv2.remap``: each pixel of an image of this size (width, height), moved; x and y, ``H x W`` float32."""
+    moves = cv2.resize(shift.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
     rows, columns = np.indices(size[::-1], dtype=np.float32)
-    places[..., 0] += columns
-    places[..., 1] += rows
-    return places
+    return columns + moves[..., 0], rows + moves[..., 1]
 
 
 def along_lines(
@@ -137,8 +136,8 @@ def along_lines(
     agreement = np.empty((len(candidates), *SWEPT), np.float32)
     for one, candidate in zip(agreement, candidates, strict=True):
         places = _places(scale * candidate, size)
-        moved = cv2.remap(edges, places, None, cv2.INTER_LINEAR)
-        there = cv2.resize(cv2.remap(seen, places, None, cv2.INTER_LINEAR), SWEPT[::-1], interpolation=cv2.INTER_AREA)
+        moved = cv2.remap(edges, *places, cv2.INTER_LINEAR)
+        there = cv2.resize(cv2.remap(seen, *places, cv2.INTER_LINEAR), SWEPT[::-1], interpolation=cv2.INTER_AREA)
         both = (_of_cells(moved, moved) + energy) / 2
         one[:] = sees_plane * there * _of_cells(moved, reference) / (both + FLOOR * both.mean())
     on_plane = np.linalg.norm(candidates, axis=-1).argmin(axis=0)[None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmcfusion_ros.alignment.dense import SWEPT, Shifts, along_lines, smooth_field
+from mmcfusion_ros.alignment.dense import FIELD, SWEPT, along_lines, smooth_field
 from mmcfusion_ros.alignment.refinement import RefinementState, Refiner
 
 LIMIT_PX = 24.0  # of 640
@@ -15,7 +15,10 @@ LEAST_CONFIDENCE = 0.05
 
 class DenseRefiner(Refiner):
     """Moves each cell of the image by itself. With extrinsics only along the epipolar lines, and anew at each estimate;
-    without them by a small and smooth field, averaged over time."""
+    without them by a small and smooth field, averaged over time. ``shift`` is that in use, as in :class:`Shifts`."""
+
+    shift: np.ndarray | None
+    _candidates: np.ndarray | None
 
     def problems(self) -> list[str]:
         """What a person should look at, in words."""
@@ -32,12 +35,14 @@ class DenseRefiner(Refiner):
             found = along_lines(warped, luminance, self._candidates, seen)
             shift = found.shift
         else:
-            found = smooth_field(warped, luminance, seen, self._shift)
-            shift = found.shift if self._shift is None else MEMORY * self._shift + (1 - MEMORY) * found.shift
-        self.status = self._judged(found, shift, luminance.shape[1])
+            found = smooth_field(warped, luminance, seen, self.shift)
+            shift = found.shift if self.shift is None else MEMORY * self.shift + (1 - MEMORY) * found.shift
+        self.status = self._judged(found.confidence, np.linalg.norm(shift, axis=2) * 640 / luminance.shape[1])
         if self.status.state == "following":
-            self._shift = shift
+            self.shift = shift
             self._use(self._calibrated.displaced(shift / luminance.shape[1]), thermal, luminance)
+        elif len(self._candidates):
+            self._use(self._calibrated, thermal, luminance)  # what was near may have gone
         return self.status
 
     def _swept(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
@@ -47,24 +52,20 @@ class DenseRefiner(Refiner):
         if far is None or near is None:
             return np.empty((0, *SWEPT, 2))
         count = 2 + int(640 / STEP_PX * np.median(np.linalg.norm(near - far, axis=2)))
-        shifts = [
-            self._calibrated.parallax(SWEPT, thermal.shape, luminance.shape, w)
-            for w in np.linspace(0, 1 / NEAREST_M, count)
-        ]
+        inverse_depths = np.linspace(0, 1 / NEAREST_M, count).tolist()
+        shifts = [self._calibrated.parallax(SWEPT, thermal.shape, luminance.shape, w) for w in inverse_depths]
         return width * np.array(shifts)
 
     def _forget(self) -> None:
         super()._forget()
-        self._shift: np.ndarray | None = None
-        self._candidates: np.ndarray | None = None
+        self.shift = self._candidates = None
 
-    def _judged(self, found: Shifts, shift: np.ndarray, width: int) -> RefinementState:
-        confidence = float(found.confidence.mean())
-        lengths = np.linalg.norm(shift, axis=2) * 640 / width
+    def _judged(self, confidences: np.ndarray, lengths: np.ndarray) -> RefinementState:
+        confidence, smooth = float(confidences.mean()), lengths.shape == FIELD
         state, reason = "following", ""
         if confidence < LEAST_CONFIDENCE:
             state, reason = "frozen", "the two images have too few edges in common"
-        elif not len(self._candidates) and lengths.max() > LIMIT_PX:
+        elif smooth and lengths.max() > LIMIT_PX:
             state, reason = "frozen", f"{lengths.max():.0f} px of 640 are no small error: calibrate again"
         return RefinementState(
             state, reason, float(np.median(lengths)), float(lengths.max()), confidence, self._estimates

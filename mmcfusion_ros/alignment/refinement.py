@@ -30,7 +30,7 @@ class ThermalToRgb(Protocol):
         """This registration, with each cell of the RGB image seen elsewhere (rows x columns x 2, in its widths)."""
 
     def parallax(
-        self, cells: tuple[int, int], thermal_shape: tuple[int, ...], rgb_shape: tuple[int, ...], inverse_depth: float
+        self, cells: tuple[int, int], thermal_shape: tuple[int, int], rgb_shape: tuple[int, int], inverse_depth: float
     ) -> np.ndarray | None:
         """The shift that is right for things at a distance, in ``cells`` (rows, columns); None without extrinsics."""
 

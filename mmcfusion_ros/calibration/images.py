@@ -7,22 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmcfusion_ros.alignment.find import Alignment, ImagePair, Search, align, same_view
+from mmcfusion_ros.alignment.find import Alignment, ImagePair, Search, align, corners, same_view, transformed
+from mmcfusion_ros.alignment.fit import LEAST_FRAMES
 from mmcfusion_ros.calibration.mounting import mounting
 
 LARGEST_DEVIATION = 3.0
+CONTRADICTION = 6.0  # more than this is no model with too much freedom
 LEAST_SHARE = 0.6  # of the median correlation
 SIMPLER = {"homography": "affine", "affine": "similarity"}
 
 
 @dataclass(frozen=True, eq=False)
 class ImageCalibration:
-    """``alignment`` of the frames ``used`` (indices) by ``model``, and ``start`` where the search began. ``simplified``
-    says why it is not the model that was asked for, or is empty."""
+    """``alignment`` of the frames ``used`` (indices) by ``model``, and ``start`` where the search began.
+
+    ``deviation_px`` is the alignment's, or by two halves of the frames if that is larger (pixels of 640 at the
+    corners). ``simplified`` says why it is not the model that was asked for, or is empty.
+    """
 
     alignment: Alignment
     start: np.ndarray
     used: list[int]
+    deviation_px: float
     model: str
     simplified: str = ""
 
@@ -32,25 +38,23 @@ def calibrate_from_images(
 ) -> ImageCalibration:
     """The homography of a rig from some pairs of thermal and RGB luminance, as :func:`align` takes them.
 
-    Frames that do not agree with the others are left out. One estimate has the evidence of all the others; how far it
-    would go without one of them, or by the scatter over the image, says how far to trust it. A homography that this
-    does not carry falls back to an affine map, that to a similarity. ``ValueError`` with the reason where the result
-    would not be good enough to be used.
+    Frames that do not agree with the others are left out. One estimate has the evidence of all the others; the scatter
+    over the image and over frames says how far to trust it. A homography that this does not carry falls back to an
+    affine map, that to a similarity. ``ValueError`` with the reason where the result would not be good enough.
     """
     thermal, rgb = pairs[0]
     start = same_view(thermal.shape, rgb.shape) if start is None else start
     simplified = ""
     while True:
         found, used = _estimate(pairs, model, search, start)
-        problem = found.problem
-        if not problem and found.deviation_px > LARGEST_DEVIATION:
-            problem = (
-                f"it would be uncertain by {found.deviation_px:.1f} pixels of 640 at the corners; record more edges"
-            )
+        problem, deviation = found.problem, found.deviation_px
         if not problem:
-            return ImageCalibration(found, start, used, model, simplified)
+            deviation = max(deviation, _by_halves([pairs[i] for i in used], found, model))
+            if deviation <= LARGEST_DEVIATION:
+                return ImageCalibration(found, start, used, deviation, model, simplified)
+            problem = f"it would be uncertain by {deviation:.1f} pixels of 640 at the corners; record more edges"
         simplified = simplified or problem
-        if found.lost or model not in SIMPLER:
+        if found.lost or deviation > CONTRADICTION or model not in SIMPLER:
             break
         model = SIMPLER[model]
     if search == "wide" and (settings := mounting(pairs)):
@@ -61,12 +65,24 @@ def calibrate_from_images(
 def _estimate(pairs: Sequence[ImagePair], model: str, search: Search, start: np.ndarray) -> tuple[Alignment, list[int]]:
     """Of the frames whose edges correlate nearly as well as those of the others, and their indices."""
     first = align(pairs, start, model, search)
+    if first.problem:
+        return first, []
     used = [int(i) for i in np.flatnonzero(first.frames > LEAST_SHARE * np.median(first.frames))]
-    if first.problem or len(used) == len(pairs):
+    if len(used) == len(pairs):
         return first, used
     if 2 * len(used) <= len(pairs):
         raise ValueError(f"no calibration: {len(pairs) - len(used)} of {len(pairs)} frames disagree with the others")
     return align([pairs[i] for i in used], first.homography, model, "none"), used
+
+
+def _by_halves(pairs: Sequence[ImagePair], found: Alignment, model: str) -> float:
+    """Deviation by two halves of four frames or more, which are twice as far apart as the estimate of all is off."""
+    if len(pairs) < LEAST_FRAMES:
+        return 0.0
+    (thermal, rgb), points = pairs[0], []
+    for half in (pairs[::2], pairs[1::2]):
+        points.append(transformed(align(half, found.homography, model, "none").homography, corners(thermal.shape)))
+    return float(np.linalg.norm(points[0] - points[1], axis=1).mean()) / 2 * 640 / rgb.shape[1]
 
 
 def region_markdown(alignment: Alignment) -> str:

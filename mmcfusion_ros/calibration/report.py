@@ -66,7 +66,7 @@ def _from_scene(pairs: Sequence[ImagePair], model: str) -> Found:
     alignment = found.alignment
     summary = f"{len(found.used)} of {len(pairs)} frames used\n"
     summary += f"correlation of edges: {alignment.correlation:.2f}\n"
-    summary += f"expected error at the corners: {alignment.deviation_px:.2f} pixels of 640\n"
+    summary += f"expected error at the corners: {found.deviation_px:.2f} pixels of 640\n"
     if len(found.used) < LEAST_FRAMES:
         summary += "few frames: the result cannot be checked against itself; look at the picture\n"
     if found.simplified:

@@ -163,8 +163,8 @@ class Registration:
         def positions(points: np.ndarray) -> np.ndarray:
             if self._shift is not None:
                 cells, in_a_row = self._shift.shape[1::-1], np.count_nonzero(points[:, 1] == points[0, 1])
-                places = ((points + 0.5) * cells / (width, height) - 0.5).astype(np.float32).reshape(-1, in_a_row, 2)
-                shift = cv2.remap(self._shift, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                places = ((points + 0.5) * cells / (width, height) - 0.5).T.reshape(2, -1, in_a_row).astype(np.float32)
+                shift = cv2.remap(self._shift, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
                 points = points + shift.reshape(-1, 2) * width
             if self._correction is not None and self._corrected_size is not None:
                 scaled = resizing(self._corrected_size, rgb_shape[::-1], "rgb")

@@ -238,7 +238,8 @@ PARAMETERS = (
     Parameter(
         "registration.refine",
         "off",
-        "monitor: report the misalignment of thermal to RGB; correct: also correct it slowly",
+        "monitor: report the misalignment of thermal to RGB; correct: also correct it slowly; dense: move "
+        "each part of the image by itself",
         choices=REFINEMENT_MODES,
     ),
     Parameter("registration.refine_period", 1.0, "time between two estimates, in s", low=0.1, high=60),

@@ -1,0 +1,164 @@
+"""What `registration.refine: dense` leaves: PYTHONPATH=. python scripts/dense_bars.py DATA WHAT, one of these.
+
+near: the synthetic rig (10 cm baseline, lenses that bend, plane at 8 m) with people at 1.5, 2, 3 and 5 m: error in
+pixels of 640 by the true distance, of the plane and of one estimate, where the thermal camera sees the plane; worse:
+share of the pixels that are off by over 0.5 px more.
+misaligned: end-point error in pixels of misaligned/roadscene, after align (affine) and with a smooth field. The pairs
+are off before they are deformed: the same also from where a field on the pair without the deformation puts things.
+aligned: mean shift in pixels of 640 that the field gives to frames of the rig without a baseline, which lie right.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmcfusion_ros.alignment.dense import smooth_field
+from mmcfusion_ros.alignment.dense_refinement import DenseRefiner
+from mmcfusion_ros.alignment.find import align, transformed
+from mmcfusion_ros.alignment.refinement import RefinementOptions
+from mmcfusion_ros.data.images import read_thermal
+from mmcfusion_ros.data.pair_folder import find_pairs
+from mmcfusion_ros.fusion.geometry import Geometry
+from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.fusion.thermal import ThermalScaler
+from mmcfusion_ros.simulation import scene
+from mmcfusion_ros.simulation.optics import RGB_SIZE, THERMAL_SIZE, THERMAL_TO_RGB, Optics
+from mmcfusion_ros.simulation.people import Person, random_clothes
+from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames
+from mmcfusion_ros.simulation.traffic import Traffic
+
+PLANE_M, PERIOD_S, STRIDE = 8.0, 2.0, 4
+RANGES_M = ((1.3, 2.3), (2.5, 4), (4, 7), (7, 12), (12, 30), (30, np.inf))
+
+
+class NearPeople(Traffic):
+    """The street, and two people who stand near."""
+
+    def people(self, time_s: float) -> list[Person]:
+        """Everybody on foot."""
+        rng = np.random.default_rng(19)
+        clothes = [random_clothes(rng) for _ in range(4)]
+        near = [
+            Person((z - 2.6) * 0.25 + 0.1 * np.sin(time_s + z), z, (1.0, 0.0), time_s, 1.75, worn, False)
+            for z, worn in zip((1.5, 2.0, 3.0, 5.0), clothes, strict=True)
+        ]
+        first = int(time_s / PERIOD_S) % 2
+        return super().people(time_s) + near[first::2]
+
+
+def rig_pairs(options: RigOptions, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """8-bit thermal and RGB luminance."""
+    scale = ThermalScaler()
+    images = {}
+    for frame in islice(rig_frames(options), 2 * count):
+        images[frame.camera] = frame.image
+        if len(images) == 2:
+            yield scale(images["thermal"]), cv2.cvtColor(images["rgb"], cv2.COLOR_RGB2GRAY)
+            images = {}
+
+
+def near(frames: int) -> None:
+    """Prints the errors by distance."""
+    setattr(scene, "Traffic", NearPeople)  # noqa: B010
+    options = RigOptions(seed=3, baseline_m=0.1, distorted=True, thermal_rate_hz=1 / PERIOD_S, rgb_rate_hz=1 / PERIOD_S)
+    calibration = rig_calibration(options, PLANE_M)
+    street, optics = scene.StreetScene(options.seed), Optics(0.1, True)
+    geometry = Geometry(calibration, THERMAL_SIZE, RGB_SIZE)
+    x, y = np.mgrid[: RGB_SIZE[0] : STRIDE, : RGB_SIZE[1] : STRIDE].reshape(2, -1)
+    points = np.column_stack([x, y]).astype(np.float64)
+    rows = []
+    for i, (thermal, luminance) in enumerate(rig_pairs(options, frames)):
+        registration = Registration(calibration)
+        refiner = DenseRefiner(registration, RefinementOptions("dense"))
+        refiner.step(thermal, luminance)
+        distance = 1 / np.maximum(optics.rgb_view(street.inverse_depth(PERIOD_S * i))[y, x], 1e-4)
+        shown = geometry.rgb_pixels(geometry.thermal_pixels(points, distance))
+        weight = registration.warp(thermal, luminance.shape)[1]
+        seen = np.isfinite(shown).all(axis=1) & ((weight is None) or weight[y, x] > 0)
+        assert refiner.shift is not None
+        shift = cv2.resize(refiner.shift.astype(np.float32), RGB_SIZE)[y, x]
+        errors = [np.linalg.norm(points + one - shown, axis=1) for one in (0 * shift, shift)]
+        rows.append(np.column_stack([distance, *errors])[seen])
+    distance, plane, dense = np.concatenate(rows).T
+    print("| metres | pixels | plane: median | 95 % | dense: median | 95 % | worse |\n" + "|---" * 7 + "|")
+    for low, high in (*RANGES_M, (0, np.inf)):
+        of = (distance > low) & (distance <= high)
+        figures = [np.percentile(errors[of], share) for errors in (plane, dense) for share in (50, 95)]
+        worse = 100 * (dense[of] > plane[of] + 0.5).mean()
+        print(
+            f"| {low:g} to {high:g} | {of.sum()} | " + " | ".join(f"{f:.1f}" for f in figures) + f" | {worse:.1f} % |"
+        )
+
+
+def misaligned(data: Path) -> None:
+    """Prints the end-point error of each pair."""
+    folder = data / "misaligned/roadscene"
+    print("| pair | affine | dense | affine, own truth | dense, own truth |\n|---|---|---|---|---|")
+    rows = []
+    for files in find_pairs(folder):
+        rgb, name = read_thermal(files.rgb), files.rgb.stem
+        thermal = read_thermal(folder / "ir_warp" / files.thermal.name)
+        flow = np.load(folder / "flow" / f"{name}.npz")["flow"].astype(np.float32)
+        height, width = thermal.shape
+        truth = ((cv2.resize(flow, (width, height)) + 1) * np.array([width, height], np.float32) - 1) / 2
+        homography = align([(thermal, rgb)], model="affine").homography
+        warped, weight = Registration(homography).warp(thermal, rgb.shape)
+        valid = None if weight is None else (weight == weight.max()).astype(np.uint8)
+        field = smooth_field(warped, rgb, valid).shift
+        own = smooth_field(read_thermal(files.thermal), rgb).shift
+        errors = [
+            end_point_error(homography, of, truth, belongs) for belongs in (0 * own, own) for of in (0 * field, field)
+        ]
+        rows.append(errors)
+        print(f"| {name} | " + " | ".join(f"{error:.2f}" for error in errors) + " |", flush=True)
+    print("| mean | " + " | ".join(f"{error:.2f}" for error in np.mean(rows, axis=0)) + " |")
+
+
+def end_point_error(homography: np.ndarray, shift: np.ndarray, truth: np.ndarray, belongs: np.ndarray) -> float:
+    """Mean over the RGB pixels at which thermal shows something: where that belongs, from there."""
+    shape = truth.shape[:2]
+    shift, belongs = (
+        cv2.resize(one.astype(np.float32), shape[::-1], interpolation=cv2.INTER_CUBIC) for one in (shift, belongs)
+    )
+    grid = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in shape[::-1])), axis=-1)
+    places = transformed(np.linalg.inv(homography), (grid + shift).reshape(-1, 2).astype(np.float64))
+    inside = ((places >= 0) & (places <= np.array(shape[::-1]) - 1)).all(axis=1).reshape(shape)
+    x, y = places.T.reshape(2, *shape).astype(np.float32)
+    shown = cv2.remap(truth, x, y, cv2.INTER_LINEAR)
+    return float(np.linalg.norm(shown - grid - belongs, axis=2)[inside].mean())
+
+
+def aligned(frames: int) -> None:
+    """Prints the mean and the largest shift of each frame."""
+    for thermal, luminance in rig_pairs(RigOptions(seed=3, thermal_rate_hz=0.5, rgb_rate_hz=0.5), frames):
+        lengths = np.linalg.norm(smooth_field(*_on_grid(thermal, luminance)).shift, axis=2)
+        print(f"mean {lengths.mean():.2f}, largest cell {lengths.max():.2f}", flush=True)
+
+
+def _on_grid(thermal: np.ndarray, luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    warped, weight = Registration(THERMAL_TO_RGB).warp(thermal, luminance.shape)
+    return warped, luminance, np.ones_like(luminance) if weight is None else (weight == 255).astype(np.uint8)
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("what", choices=("near", "misaligned", "aligned"))
+    parser.add_argument("--frames", type=int, default=6, help="of the rig")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    if options.what == "misaligned":
+        misaligned(options.data)
+    else:
+        {"near": near, "aligned": aligned}[options.what](options.frames)
+
+
+if __name__ == "__main__":
+    main()
