@@ -213,3 +213,10 @@ def test_cameras_begin_without_the_subscribers_in_the_end(monkeypatch):
     monkeypatch.setattr("mmcfusion_ros.tools.camera_publisher.PATIENCE_S", 0.2)
     counts = publish_frames(itertools.islice(pairs(), 4), "cameras", subscribers=1)
     assert counts["rgb"].published + counts["rgb"].skipped == 2
+
+
+def test_a_depth_camera_publishes_too_where_it_has_a_lens():
+    image = np.full((24, 32), 2000, np.uint16)
+    frames = (Frame("depth", i * 20_000_000, i * 20_000_000, lambda: image) for i in range(5))
+    counts = publish_frames(frames, "cameras", intrinsics={"depth": INTRINSICS["thermal"]})
+    assert counts == {"thermal": Count(), "rgb": Count(), "depth": Count(published=5)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -151,6 +152,29 @@ def test_a_picture_without_depth_gets_the_plane_and_a_hole_what_is_around():
     wall = np.full(RGB_SHAPE, 1 / WALL_M, np.float32)
     wall[100:130, 140:180] = 0
     np.testing.assert_allclose(registration.filled(wall, luminance), 1 / WALL_M, rtol=1e-3)
+
+
+@pytest.mark.parametrize("plane_m", [PLANE_M, np.inf])
+def test_a_thing_before_nothing_keeps_its_outline(plane_m):
+    registration = DepthRegistration(Registration(replace(rig(), plane_distance=plane_m)), THERMAL_SHAPE, RGB_SHAPE)
+    _, box = seen(RGB, HERE, NOWHERE)
+    filled = registration.filled(np.where(box, np.float32(1 / BOX_M), np.float32(0)), picture(box))
+    assert ((filled > 0.5) != box).mean() < 0.002
+    assert (np.abs(filled - 1 / plane_m)[filled < 0.5] < 2e-4).mean() > 0.998
+
+
+def test_the_lines_of_a_lidar_are_joined():
+    """Of 2.2 degrees between them, as of one with 16."""
+    calibration = rig(own_depth=True)
+    registration = DepthRegistration(Registration(calibration), THERMAL_SHAPE, RGB_SHAPE)
+    distance, _ = seen(DEPTH, calibration.depth_rotation, calibration.depth_translation)
+    rows, columns = (axis[4::8].ravel() for axis in np.mgrid[:240, :424])
+    rays = DEPTH.rays(np.column_stack([columns, rows]))
+    points = np.column_stack([rays, np.ones(len(rays))]) * distance[rows, columns][:, None]
+    _, box = seen(RGB, HERE, NOWHERE)
+    filled = registration.filled(registration.from_points(points), picture(box))
+    truth = np.where(box, 1 / BOX_M, 1 / WALL_M)
+    assert (np.abs(filled - truth) < 0.02)[20:-20, 20:-20].mean() > 0.97
 
 
 def test_millimetres_and_metres_say_the_same_and_no_number_is_a_hole():

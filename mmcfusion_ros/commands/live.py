@@ -44,6 +44,10 @@ def add_simulate(commands: Commands) -> None:
     parser.add_argument("--clock-drift", type=float, default=0.0, help="of the thermal stamps, in microseconds per s")
     parser.add_argument("--baseline", type=float, default=0.0, help="from the RGB to the thermal camera, in m")
     parser.add_argument("--distorted", action="store_true", help="lenses that bend")
+    parser.add_argument("--depth", default="none", help="a depth camera too: aligned to RGB, or own: with its own lens")
+    parser.add_argument("--depth-rate", type=float, default=30.0, help="in Hz")
+    parser.add_argument("--depth-latency", type=float, default=0.0, help="in s")
+    parser.add_argument("--passers", type=float, nargs="*", default=(), help="people walk to and fro so many m away")
     parser.add_argument("--ffc-period", type=float, default=0.0, help="of the thermal camera's freezes, in s; 0: none")
     parser.add_argument("--ffc-duration", type=float, default=0.5, help="of one freeze, in s")
     parser.add_argument("--warm-shutter", action="store_true", help="send the shutter, not a repeated frame, meanwhile")
@@ -60,6 +64,7 @@ def add_simulate(commands: Commands) -> None:
 
 def _simulate(options: argparse.Namespace) -> None:
     from mmcfusion_ros.fusion.calibration import save_calibration
+    from mmcfusion_ros.simulation.optics import DEPTH
     from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames
 
     rig = RigOptions(
@@ -83,11 +88,17 @@ def _simulate(options: argparse.Namespace) -> None:
         warm_shutter=options.warm_shutter,
         gain_switch_s=options.gain_switch,
         thermal_encoding=options.thermal_encoding,
+        depth=options.depth,
+        depth_rate_hz=options.depth_rate,
+        depth_latency_s=options.depth_latency,
+        passers_z=tuple(options.passers),
     )
     calibration = rig_calibration(rig, options.plane)
     if options.calibration:
         save_calibration(calibration, options.calibration, "The true geometry of mmcfusion simulate.")
     intrinsics = {"thermal": calibration.thermal, "rgb": calibration.rgb}
+    if rig.depth != "none":
+        intrinsics["depth"] = calibration.rgb if rig.depth == "aligned" else DEPTH
     _publish(options, rig_frames(rig), "simulated_rig", intrinsics=intrinsics)
 
 

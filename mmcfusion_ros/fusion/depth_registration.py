@@ -29,7 +29,8 @@ LUMINANCE_NOISE = 12.0
 CELL = 1.3  # of the z-buffer, in steps of the coarse grid, so that a surface leaves none empty
 TABLE_STEP, TABLE_MARGIN = 4, 0.5
 OUTSIDE = -1e5
-NEAREST = 1e-3
+NEAREST, FARTHEST = 1e-3, 1e-4  # m, 1 / m
+THICKEST = 15  # coarse pixels for a line of a lidar
 DENSITY = 1.0  # depth pixels for a coarse one, along a side
 
 
@@ -59,7 +60,8 @@ class DepthRegistration:
         _, move, _ = self._geometry.thermal_points(np.zeros((1, 2)))
         self._to_thermal = _Lines(self._rays_in_thermal, move, thermal, self._shape, rgb_shape)
         self._far, self._fine_far = (on_grid(self._far_pixels, s, rgb_shape) for s in (self._shape, self._fine_shape))
-        self.plane = on_grid(lambda points: self._geometry.thermal_points(points)[2], self._shape, rgb_shape)[0]
+        plane = on_grid(lambda points: self._geometry.thermal_points(points)[2], self._shape, rgb_shape)[0]
+        self.plane = np.maximum(plane, FARTHEST)  # 0 would be a hole
         focal_px = thermal.camera_matrix[0, 0]
         baseline_m = float(np.linalg.norm(np.asarray(calibration.translation)))
         self.parallax_rgb_px = baseline_m * rgb.camera_matrix[0, 0]
@@ -83,8 +85,8 @@ class DepthRegistration:
         return self._seen(x, y, cv2.divide(inverse_depth, z))
 
     def from_points(self, points: np.ndarray) -> np.ndarray:
-        """``N x 3`` points of a lidar, in metres, as inverse depth on the coarse grid; ``ValueError`` if the
-        calibration does not say where it is."""
+        """``N x 3`` points of a lidar, in metres, as inverse depth on the coarse grid, its lines made as thick as they
+        are apart; ``ValueError`` if the calibration does not say where it is."""
         rotation, translation = self._calibration.depth_rotation, self._calibration.depth_translation
         if rotation is None:
             raise ValueError("depth/points needs depth_extrinsics in the calibration file")
@@ -92,7 +94,13 @@ class DepthRegistration:
         points = points[np.isfinite(points).all(axis=1) & (points[:, 2] > NEAREST)]
         pixels = self._geometry.rgb.pixels(points[:, :2] / points[:, 2:])
         x, y = np.nan_to_num(pixels.T, nan=OUTSIDE).astype(np.float32)
-        return self._seen(x, y, (1 / points[:, 2]).astype(np.float32))
+        inverse_depth = self._seen(x, y, (1 / points[:, 2]).astype(np.float32))
+        lines = np.flatnonzero(inverse_depth.any(axis=1))
+        if not len(lines):
+            return inverse_depth
+        apart = int((lines[-1] + 1 - lines[0]) / len(lines))
+        thick = cv2.dilate(inverse_depth, np.ones((min(apart, THICKEST) | 1, 1), np.uint8))
+        return np.where(inverse_depth > 0, inverse_depth, thick)
 
     def warp(
         self, thermal: np.ndarray, luminance: np.ndarray, inverse_depth: np.ndarray

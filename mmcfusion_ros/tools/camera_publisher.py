@@ -52,10 +52,10 @@ def publish_frames(
 ) -> dict[Camera, Count]:
     """Publishes ``frames`` until they end, ``duration_s`` has passed, or SIGINT or SIGTERM; called in the main thread.
 
-    Topics: ``thermal/image_raw`` (``16UC1``, ``mono8``, ``32FC1`` or ``rgb8``), ``rgb/image_raw`` (``rgb8``) and a
-    ``camera_info`` beside each, with the ``intrinsics`` of the camera, all zero (uncalibrated) without. Stamps are
-    those of the frames, counted from the node's clock at the first one. A frame that is 50 ms late is skipped. The
-    first one waits, for 10 s at most, until each image topic has that many ``subscribers``.
+    Topics: ``thermal/image_raw`` (``16UC1``, ``mono8``, ``32FC1`` or ``rgb8``), ``rgb/image_raw`` (``rgb8``), with
+    ``intrinsics`` of it ``depth/image_raw`` (``16UC1``), and a ``camera_info`` beside each, all zero (uncalibrated)
+    without intrinsics. Stamps are those of the frames, counted from the node's clock at the first one. A frame that is
+    50 ms late is skipped. The first one waits, for 10 s at most, until each image topic has that many ``subscribers``.
 
     Returns what was sent and skipped, also logged, and written as JSON to ``counts_file``. Raises what making a
     frame's image raises.
@@ -79,12 +79,13 @@ class _CameraPublisher:
     def __init__(
         self, node: Node, context: Context, intrinsics: Mapping[Camera, Intrinsics], stop: threading.Event
     ) -> None:
-        self.counts: dict[Camera, Count] = {camera: Count() for camera in CAMERAS}
+        cameras = dict.fromkeys((*CAMERAS, *intrinsics))
+        self.counts: dict[Camera, Count] = {camera: Count() for camera in cameras}
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(node)
         self._node, self._intrinsics, self._stop = node, intrinsics, stop
-        self._images = {camera: node.create_publisher(Image, f"{camera}/image_raw", QOS) for camera in CAMERAS}
-        self._infos = {camera: node.create_publisher(CameraInfo, f"{camera}/camera_info", QOS) for camera in CAMERAS}
+        self._images = {camera: node.create_publisher(Image, f"{camera}/image_raw", QOS) for camera in cameras}
+        self._infos = {camera: node.create_publisher(CameraInfo, f"{camera}/camera_info", QOS) for camera in cameras}
         self._ready: queue.Queue[Frame | Exception | None] = queue.Queue(FRAMES_AHEAD)
         self._start_ns: int | None = None
         self._start_stamp_ns = 0
