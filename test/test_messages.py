@@ -15,6 +15,7 @@ from camera_messages import as_camera, raw
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.stream.messages import BadImage, BitDepth, fill_image, rgb_from_message, thermal_from_message
 
 READERS = [thermal_from_message, rgb_from_message]
@@ -224,9 +225,13 @@ def test_what_cameras_send(encoding, colour):
     seen = rgb_from_message(as_camera(rgb, encoding))
     assert (seen.shape, seen.dtype) == (rgb.shape, np.uint8)
     assert np.abs(seen.astype(int) - rgb).max() <= 3
-    if not encoding.endswith("16"):
-        grey = thermal_from_message(as_camera(rgb, encoding))
-        assert grey.shape == rgb.shape[:2]
+    luminance = np.array(COLOURS[colour]) @ (0.299, 0.587, 0.114)
+    grey = thermal_from_message(as_camera(rgb, encoding))
+    assert (grey.shape, grey.dtype) == (rgb.shape[:2], np.uint8)
+    assert np.abs(grey - luminance).max() <= 16  # the Y of YUV has a range of 16 to 235
+    scaler = ThermalScaler()  # as the node takes it; 16-bit colours were an internal error there
+    scaled = scaler(scaler.upright(thermal_from_message(as_camera(rgb, encoding), colour=True)))
+    assert (scaled.shape, scaled.dtype) == (rgb.shape[:2], np.uint8)
 
 
 @pytest.mark.usefixtures("without_cv_bridge")

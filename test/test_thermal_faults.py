@@ -278,7 +278,7 @@ class TestFrozen:
 
     def pipeline(self, policy):
         class Fuser:
-            fused, denoises = 0, False
+            fused, denoises, steadiness = 0, False, None
             backend = SimpleNamespace(thermal_polarity="white_hot")
 
             def fuse(self, pair, moments):

@@ -30,7 +30,8 @@ TOPICS = {name: name for name in ("thermal_in", "rgb_in", "camera_info_in")}
 class Network:
     """A fuser that gives the thermal image back, once ``gate`` is open, or fails."""
 
-    denoises, backend = False, SimpleNamespace(thermal_polarity="white_hot")
+    denoises, steadiness = False, None
+    backend = SimpleNamespace(thermal_polarity="white_hot")
 
     def __init__(self) -> None:
         self.gate, self.entered = threading.Event(), threading.Event()

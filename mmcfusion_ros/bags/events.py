@@ -8,7 +8,9 @@ from typing import Any
 
 from mmcfusion_ros.bags.reading import Bag, Recorded, read_message
 from mmcfusion_ros.bags.topics import CameraTopics, Topic
+from mmcfusion_ros.stream.messages import BadImage
 from mmcfusion_ros.stream.pairing import Pair, Pairer, PairingOptions, Stream, set_stamp, stamp_ns
+from mmcfusion_ros.stream.video import VideoDecoder
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class CameraEvents:
         self._types = {topic.name: topic.type for topic in cameras.all()}
         self._streams: dict[str, Stream] = {cameras.thermal.name: "thermal", cameras.rgb.name: "rgb"}
         self._pairer: Pairer[Any] = Pairer(options, self._on_drop)
+        self._videos = {name: VideoDecoder(stream) for name, stream in self._streams.items()}
         self._watches = {name: _Watch(name, bag.start_ns) for name in self._streams}
         self._events: list[Event] = []
         infos: dict[Stream, Topic | None] = {"thermal": cameras.thermal_camera_info, "rgb": cameras.rgb_camera_info}
@@ -89,7 +92,11 @@ class CameraEvents:
         self._watches[recorded.topic].look(message, recorded.time_ns)
         if self._pairer.options.stamps == "arrival":
             set_stamp(message, recorded.time_ns)
-        self._add(self._pairer.add(stream, stamp_ns(message), message, self._now_ns, recorded.time_ns))
+        try:
+            for image in self._videos[recorded.topic](message):
+                self._add(self._pairer.add(stream, stamp_ns(image), image, self._now_ns, recorded.time_ns))
+        except BadImage as error:
+            self._events.append(Dropped(error.reason, stream, stamp_ns(message), self._now_ns, str(error)))
 
     def _wait_until(self, time_ns: int | None) -> Iterator[Event]:
         """Polls whenever a wait ends before the next message; without one, until nothing waits."""

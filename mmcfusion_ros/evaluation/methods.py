@@ -16,6 +16,7 @@ from mmcfusion_ros.evaluation.folders import EvaluationOptions
 from mmcfusion_ros.evaluation.rules import RULES, Fusion
 from mmcfusion_ros.fusion.fuser import Fuser, merge_luminance
 from mmcfusion_ros.fusion.models import find_model
+from mmcfusion_ros.fusion.steadiness import Steadiness
 from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.network.hashes import sha256_of
 
@@ -63,6 +64,8 @@ def load_method(model: str, options: EvaluationOptions | None = None) -> Method:
     fuser = Fuser.from_pretrained(
         model, options.backend, options.device, options.precision, options.threads, options.denoise
     )
+    if options.clip:
+        fuser.steadiness = Steadiness()
     files = find_model(model)
     weights = [files.safetensors, files.openvino, files.openvino and files.openvino.with_suffix(".bin")]
     backend = fuser.backend

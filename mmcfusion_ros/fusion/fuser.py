@@ -15,6 +15,7 @@ from mmcfusion_ros.fusion.conditions import BAND, denoise
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.fusion.registration import blend
+from mmcfusion_ros.fusion.steadiness import Steadiness
 from mmcfusion_ros.network.variants import Variant
 
 LARGEST_SIDE = 4096
@@ -44,14 +45,21 @@ class RegisteredPair:
 
 class Fuser:
     """Fuses registered pairs with one network on one backend; if it ``denoises``, noisy images go through
-    :func:`~mmcfusion_ros.fusion.conditions.denoise` before.
+    :func:`~mmcfusion_ros.fusion.conditions.denoise` before. ``steadiness`` is for the frames of one stream, in order.
 
     Thermal images are white hot for everyone; for weights that expect black hot they are turned over here."""
 
-    def __init__(self, backend: Backend | Network, reason: str = "as configured", denoises: bool = True) -> None:
+    def __init__(
+        self,
+        backend: Backend | Network,
+        reason: str = "as configured",
+        denoises: bool = True,
+        steadiness: Steadiness | None = None,
+    ) -> None:
         self.backend = backend
         self.reason = reason
         self.denoises = denoises
+        self.steadiness = steadiness
 
     @classmethod
     def from_pretrained(
@@ -112,6 +120,8 @@ class Fuser:
         else:
             fused = backend(thermal, luminance)
         moments["network"] = time.perf_counter()
+        if self.steadiness:
+            fused = self.steadiness(thermal, luminance, fused)
         if pair.weight is not None:
             fused = blend(fused, pair.luminance, pair.weight)
         return merge_luminance(fused, pair.colour, None if for_detectors else 1.0), thermal

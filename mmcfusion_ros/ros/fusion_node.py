@@ -28,7 +28,8 @@ from mmcfusion_ros.ros.diagnostics import node_status
 from mmcfusion_ros.ros.memory import give_back, return_free_memory
 from mmcfusion_ros.ros.node_parameters import check_changes, declare_parameters, read_parameters
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.ros.session import Session
+from mmcfusion_ros.ros.session import STREAMS, Session, image_topic
+from mmcfusion_ros.ros.subscriber import message_type
 from mmcfusion_ros.stream.mode import Mode
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
@@ -87,6 +88,8 @@ class FusionNode(LifecycleNode):
         try:
             self._settings = Settings(read_parameters(self))
             self._settings.pairing()
+            for stream in STREAMS:
+                message_type(image_topic(self._settings, stream))
             self._network = self._settings.network()
             self._pipeline = self._settings.pipeline(self._network)
             self._network.frame_limit_s = self._settings.number("watchdog_timeout")

@@ -8,7 +8,7 @@ from functools import partial
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo
 
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.ros.camera_info_subscription import CameraInfoSubscription
@@ -16,7 +16,7 @@ from mmcfusion_ros.ros.diagnostics import status_message
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.node_parameters import qos_profile
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.ros.subscriber import Subscriber
+from mmcfusion_ros.ros.subscriber import Subscriber, message_type
 from mmcfusion_ros.ros.worker import FrameWorker
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.mode import Mode, ModeSwitch
@@ -26,6 +26,12 @@ from mmcfusion_ros.stream.settings import Settings
 
 STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
 PERIODS_TO_STALL = 2.5
+
+
+def image_topic(settings: Settings, stream: Stream) -> str:
+    """That of a camera, by its transport, as image_transport names it."""
+    transport = settings.text(f"{stream}.transport")
+    return f"{stream}/image_raw" + ("" if transport == "raw" else f"/{transport}")
 
 
 class Session:
@@ -49,7 +55,7 @@ class Session:
         self._outputs, self._logger, self._on_mode = outputs, node.get_logger(), on_mode
         self._qos = qos_profile(settings, "input")
         self._stuck_reported = self._closed = False
-        topics = {f"{stream}_in": self._image_topic(stream) for stream in STREAMS}
+        topics = {f"{stream}_in": image_topic(settings, stream) for stream in STREAMS}
         topics["camera_info_in"] = "rgb/camera_info"
         self._topics = {name: node.resolve_topic_name(topic) for name, topic in topics.items()}
         timeout_s = settings.number("stall_timeout")
@@ -129,17 +135,17 @@ class Session:
             for stream, (level, text, values) in states.items()
         ]
 
-    def _image_topic(self, stream: Stream) -> str:
-        compressed = self._settings.text(f"{stream}.transport") == "compressed"
-        return f"{stream}/image_raw" + ("/compressed" if compressed else "")
-
     def _subscribe(self) -> None:
         """To the images and ``camera_info`` of both cameras."""
         for stream in STREAMS:
-            topic = self._image_topic(stream)
-            message_type = CompressedImage if topic.endswith("compressed") else Image
-            self._images.append(Subscriber(self._node, message_type, topic, qos_profile=self._qos))
-            self._images[-1].registerCallback(self._worker.take, stream)
+            topic = image_topic(self._settings, stream)
+            self._images.append(Subscriber(self._node, message_type(topic), topic, qos_profile=self._qos))
+            if self._settings.text(f"{stream}.transport") == "raw":
+                self._images[-1].registerCallback(self._worker.take, stream)
+            else:
+                from mmcfusion_ros.stream.video import VideoDecoder
+
+                self._images[-1].registerCallback(self._worker.take_encoded, stream, VideoDecoder(stream))
             take_info = partial(self._take_camera_info, stream=stream)
             self._infos.append(CameraInfoSubscription(self._node, f"{stream}/camera_info", take_info, self._qos))
 

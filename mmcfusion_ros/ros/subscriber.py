@@ -1,8 +1,10 @@
-"""``message_filters.Subscriber``, or the little of it that pairing needs where that package is not installed."""
+"""What a camera's image topic is subscribed to with: its type, and ``message_filters.Subscriber`` or the little of it
+that pairing needs where that package is not installed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from rclpy.node import Node
@@ -28,4 +30,21 @@ except ImportError:
                 callback(message, *args)
 
 
-__all__ = ["Subscriber"]
+TYPES = {  # by the last part of the topic's name
+    "compressed": ("sensor_msgs", "CompressedImage"),
+    "ffmpeg": ("ffmpeg_image_transport_msgs", "FFMPEGPacket"),
+    "foxglove": ("foxglove_msgs", "CompressedVideo"),
+}
+
+
+def message_type(topic: str) -> type:
+    """That of the images on a topic, by its name. ``ValueError`` where the package that defines it is not installed."""
+    package, name = TYPES.get(topic.rpartition("/")[2], ("sensor_msgs", "Image"))
+    try:
+        return getattr(import_module(f"{package}.msg"), name)
+    except ImportError as error:
+        apt = f"ros-$ROS_DISTRO-{package.replace('_', '-')}"
+        raise ValueError(f"{topic} needs {package}/msg/{name}: sudo apt install {apt}") from error
+
+
+__all__ = ["Subscriber", "message_type"]

@@ -6,7 +6,8 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.clock import Clock
@@ -32,6 +33,9 @@ from mmcfusion_ros.stream.pairing import (
     stamp_ns,
 )
 from mmcfusion_ros.stream.pipeline import FusionPipeline, Result
+
+if TYPE_CHECKING:  # loaded only where a transport encodes
+    from mmcfusion_ros.stream.video import VideoDecoder
 
 Job = Pair[Any] | LoneFrame[Any]
 
@@ -134,6 +138,20 @@ class FrameWorker:
             self._health.lost("superseded", superseded)
         if accepted and self._modes.mode != "FUSED" and self._modes.wants(stream):
             self._take_alone(message, stream, stamp)
+
+    def take_encoded(self, message: Any, stream: Stream, decoder: VideoDecoder) -> None:
+        """A message of a transport that encodes: an image, or the next packet of the video that ``decoder`` follows."""
+        if not hasattr(message, "header"):  # foxglove_msgs/CompressedVideo
+            header = Header(stamp=message.timestamp, frame_id=message.frame_id)
+            message = SimpleNamespace(header=header, format=message.format, data=message.data)
+        try:
+            images = decoder(message)
+        except BadImage as error:
+            self._health.received(stream, 0)
+            self._health.dropped(error.reason, str(error), {stream: stamp_ns(message)}, stream, unusable=True)
+            return
+        for image in images:
+            self.take(image, stream)
 
     def take_camera_info(self, info: CameraInfo, stream: Stream) -> None:
         """A ``camera_info`` message of one camera."""

@@ -46,6 +46,7 @@ class BadImage(ValueError):
     - ``bad_encoding``: a pixel or compression format that is not understood, or whose package is not installed
     - ``bad_size``: no pixels, fewer bytes than the header promises, or more pixels than OpenCV is allowed to decode
     - ``bad_data``: compressed bytes that cannot be decoded
+    - ``no_key_frame``: a picture of a video that hangs on one that is lost
     """
 
     def __init__(self, reason: str, text: str) -> None:
@@ -70,11 +71,15 @@ def drop_reason(error: Exception) -> str:
 def thermal_from_message(message: Any, colour: bool = False) -> np.ndarray:
     """``H x W``, uint8, uint16 or int16 (counts), float32 or float64 (temperatures), in the processor's byte order.
 
-    Colour-coded images are taken as grey, or with ``colour`` given as ``H x W x 3`` uint8, red first. Read-only where
-    it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
+    Colour-coded images, of 8 or 16 bits, are taken as grey uint8, or with ``colour`` given as ``H x W x 3`` uint8, red
+    first. Read-only where it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
     """
     pixels, layout = _pixels(message, "thermal", other="rgb8" if colour else "mono8")
-    return pixels if layout.letters == "y" else _converted(pixels, layout, "RGB" if colour else "GRAY", "thermal")
+    if layout.letters == "y":
+        return pixels
+    if pixels.dtype == np.uint16:
+        pixels = BitDepth().to_8_bits(pixels)
+    return _converted(pixels, layout, "RGB" if colour else "GRAY", "thermal")
 
 
 class BitDepth:

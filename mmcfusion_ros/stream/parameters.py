@@ -69,7 +69,8 @@ LIVE = (  # also of a configured or active node
     *THERMAL,
     *("registration.file", "pairing.slop", "pairing.thermal_offset", "pairing.max_wait", "pairing.max_age"),
 )
-TRANSPORTS = ("raw", "compressed")
+TRANSPORTS = ("raw", "compressed", "ffmpeg", "foxglove")
+TRANSPORT = "subscribe to {0}/image_raw, or to {0}/image_raw/compressed (JPEG, PNG, video), /ffmpeg, /foxglove (video)"
 LOSS_POLICIES = ("pass_through", "hold")
 RELIABILITIES = ("best_effort", "reliable")
 
@@ -83,6 +84,11 @@ PARAMETERS = (
         "use of the fused image: detection (detectors trained on photographs; warm is dark) or display (eyes, and "
         "detectors trained on white-hot images; warm is bright)",
         choices=tuple(PURPOSES),
+    ),
+    Parameter(
+        "output.steady",
+        True,
+        "hold each pixel of the fused image within 8 grey levels while both cameras hold still there",
     ),
     Parameter(
         "model",
@@ -130,9 +136,9 @@ PARAMETERS = (
     ),
     Parameter("publish_compressed", False, "also publish fused/image_raw/compressed (JPEG)"),
     Parameter("jpeg_quality", 90, "JPEG quality of fused/image_raw/compressed", low=1, high=100),
-    Parameter("rgb.transport", "raw", "compressed: subscribe to rgb/image_raw/compressed", choices=TRANSPORTS),
+    Parameter("rgb.transport", "raw", TRANSPORT.format("rgb"), choices=TRANSPORTS),
     Parameter("rgb.min_rate", 0.0, "diagnostics warn below this rate, in Hz; 0: never", low=0, high=1000),
-    Parameter("thermal.transport", "raw", "compressed: subscribe to thermal/image_raw/compressed", choices=TRANSPORTS),
+    Parameter("thermal.transport", "raw", TRANSPORT.format("thermal"), choices=TRANSPORTS),
     Parameter("thermal.min_rate", 0.0, "diagnostics warn below this rate, in Hz; 0: never", low=0, high=1000),
     Parameter(
         "thermal.scaling",
@@ -223,7 +229,7 @@ PARAMETERS = (
         "output_rate",
         "pairs",
         "pairs: one fused image for each pair of nearest frames; rgb: one for every RGB frame, with the nearest "
-        "thermal frame that has arrived",
+        "thermal frame that has arrived, moved along with the camera's turning",
         choices=OUTPUT_RATES,
     ),
     Parameter("pairing.slop", 0.05, "largest stamp difference of a pair, in s", low=0, high=10),

@@ -33,6 +33,7 @@ from mmcfusion_ros.stream.pairing import LoneFrame, Pair, Stream
 
 if TYPE_CHECKING:  # loaded only where a refiner is asked for
     from mmcfusion_ros.alignment.refinement import Refiner
+    from mmcfusion_ros.fusion.motion import CameraMotion
 
 NOTHING = np.zeros((0, 0), np.uint8)
 
@@ -80,7 +81,8 @@ class FusionPipeline:
     ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
     the visible image as it is, fuse goes on, drop raises ``FrozenThermalError``. Where a thermal frame shows nothing,
     by ``blindness``, there is the visible image. ``refiner`` watches the registration and, if it may, follows the
-    cameras. ``lenses`` complete the calibration by what the cameras say of themselves.
+    cameras. ``motion`` moves thermal images that are used again. ``lenses`` complete the calibration by what the
+    cameras say of themselves.
     """
 
     def __init__(
@@ -91,10 +93,11 @@ class FusionPipeline:
         frozen: FrozenDetector | None = None,
         frozen_policy: str = "pass_through",
         refiner: Refiner | None = None,
+        motion: CameraMotion | None = None,
     ) -> None:
         if frozen_policy not in FROZEN_POLICIES:
             raise ValueError(f"frozen_policy is {frozen_policy!r}; it must be one of {', '.join(FROZEN_POLICIES)}")
-        self.fuser, self.scaler, self.refiner = fuser, scaler, refiner
+        self.fuser, self.scaler, self.refiner, self.motion = fuser, scaler, refiner, motion
         self.registration, self.calibration = registration, registration.calibration
         self.lenses = CameraInfoRegistration(self.calibration)
         self.frozen = frozen or FrozenDetector()
@@ -163,6 +166,7 @@ class FusionPipeline:
             thermal = self.scaler(thermal)
             blind = self.blindness(thermal, self.scaler.dead)
         if old or blind:
+            self._let_go()
             moments["thermal"] = time.perf_counter()
             luminance = visible if visible.ndim == 2 else cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
             nothing = np.zeros_like(luminance)
@@ -182,6 +186,8 @@ class FusionPipeline:
         if self.blindness.weight is not None:
             seen, _ = registration.warp(self.blindness.weight, clean.shape)
             weight = seen if weight is None else cv2.multiply(weight, seen, scale=1 / 255)
+        if self.motion and "thermal" in stamps_ns:
+            warped, weight = self.motion(warped, weight, clean, stamps_ns["thermal"])
         self._registered = self.registration, thermal.shape, clean.shape
         pair = RegisteredPair(warped, clean, luminance, None if visible.ndim == 2 else visible, weight)
         moments["registration"] = time.perf_counter()
@@ -221,8 +227,12 @@ class FusionPipeline:
             self.lenses.take(message, camera)
             self.use(self.lenses.registration)
 
-    def calibrate(self, calibration: Calibration) -> None:
-        """Goes on with another calibration, completed by the last ``camera_info`` messages."""
+    def change(self, scaler: ThermalScaler, denoises: bool, calibration: Calibration | None) -> None:
+        """Goes on with these. A calibration (None: that of now) is completed by the last ``camera_info`` messages."""
+        self.scaler, self.fuser.denoises = scaler, denoises
+        self._let_go()
+        if calibration is None:
+            return
         self.calibration, self.lenses = calibration, CameraInfoRegistration(calibration)
         for camera in self.lenses.cameras:
             if camera in self._camera_infos:
@@ -240,6 +250,7 @@ class FusionPipeline:
     def reset(self) -> None:
         """Forgets the frames before, as after a jump of the clock, and the lenses that messages told of."""
         self.scaler.reset()
+        self._let_go()
         self.frozen.reset()
         self.blindness.reset()
         self._rgb_frozen, self._depth = FrozenDetector(), BitDepth()
@@ -292,6 +303,10 @@ class FusionPipeline:
         values["thermal_partly_blind_frames"] = str(self.blindness.parts)
         values["thermal_bad_pixels"] = str(self.scaler.bad_pixels.count)
         return values | (self.refiner.report() if self.refiner else {})
+
+    def _let_go(self) -> None:
+        if self.fuser.steadiness:
+            self.fuser.steadiness.reset()
 
     def _look(self, images: Mapping[Stream, np.ndarray], stamps_ns: Mapping[Stream, int]) -> None:
         """Notes what is wrong with the images, and whether they are old ones."""

@@ -17,6 +17,7 @@ from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.network import Maker, Network
 from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.fusion.steadiness import Steadiness
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.stream.pairing import PairingOptions, Stream
 from mmcfusion_ros.stream.parameters import PARAMETERS, THERMAL, Value
@@ -25,6 +26,7 @@ from mmcfusion_ros.stream.trace import FrameTrace
 
 if TYPE_CHECKING:
     from mmcfusion_ros.alignment.refinement import Refiner
+    from mmcfusion_ros.fusion.motion import CameraMotion
 
 
 CALIBRATION = ("registration.file", "thermal.rotate", "thermal.flip")
@@ -92,7 +94,7 @@ class Settings:
 
     def pipeline(self, network: Network) -> FusionPipeline:
         """The whole way of a frame, run once; errors say which parameter or file is wrong."""
-        fuser = Fuser(network, network.reason, bool(self.values["denoise"]))
+        fuser = Fuser(network, network.reason, bool(self.values["denoise"]), self._steadiness())
         registration = Registration(self._calibration())
         pipeline = FusionPipeline(
             fuser,
@@ -101,9 +103,10 @@ class Settings:
             FrozenDetector(self.number("thermal.frozen_after")),
             self.text("thermal.frozen_policy"),
             self._refiner(registration),
+            self._motion(),
         )
         blank = np.zeros((self.whole("warm_up_height"), self.whole("warm_up_width")), np.uint8)
-        fuser(blank, blank)
+        Fuser(network)(blank, blank)
         return pipeline
 
     def change(self, pipeline: FusionPipeline, names: Collection[str]) -> Callable[[], None]:
@@ -111,18 +114,23 @@ class Settings:
         is done before: errors say which parameter or file is wrong, and the pipeline is as it was."""
         scaler = ThermalScaler(self.thermal()) if any(name in names for name in THERMAL) else pipeline.scaler
         calibration = self._calibration() if any(name in names for name in CALIBRATION) else None
-
-        def change() -> None:
-            pipeline.scaler, pipeline.fuser.denoises = scaler, bool(self.values["denoise"])
-            if calibration:
-                pipeline.calibrate(calibration)
-
-        return change
+        return partial(pipeline.change, scaler, bool(self.values["denoise"]), calibration)
 
     def display_fuser(self) -> Fuser:
         """That of display/image_raw, loaded: on one processor, so that it is not in the way of the fused image's."""
         backend, device, precision = (self.text(name) for name in ("backend", "device", "precision"))
-        return Fuser(*create_backend(find_model(PURPOSES["display"]), backend, device, precision, threads=1))
+        made = create_backend(find_model(PURPOSES["display"]), backend, device, precision, threads=1)
+        return Fuser(*made, steadiness=self._steadiness())
+
+    def _motion(self) -> CameraMotion | None:
+        if self.text("output_rate") != "rgb":
+            return None
+        from mmcfusion_ros.fusion.motion import CameraMotion
+
+        return CameraMotion()
+
+    def _steadiness(self) -> Steadiness | None:
+        return Steadiness() if self.values["output.steady"] else None
 
     def trace(self, failed: Callable[[str], object]) -> FrameTrace | None:
         """The trace that is asked for, begun; ``failed(text)`` is called if it ends early."""

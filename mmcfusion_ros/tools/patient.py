@@ -16,11 +16,13 @@ from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from mmcfusion_ros.ros.subscriber import message_type
 from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
 from mmcfusion_ros.stream.pairing import Stream, stamp_ns
+from mmcfusion_ros.stream.video import VideoDecoder
 
 STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
 DISCOVERY_S = 5.0  # in which DDS makes nodes and topics known to each other
@@ -37,13 +39,14 @@ class Input:
         self.behind_ns: list[int] = []
         self.problem = ""
         self._read: Callable[[Any], np.ndarray] = thermal_from_message if stream == "thermal" else rgb_from_message
-        message_type = CompressedImage if topic.endswith("/compressed") else Image
-        node.create_subscription(message_type, topic, self._hear, qos_profile_sensor_data)
+        self._decoder = VideoDecoder(stream)
+        node.create_subscription(message_type(topic), topic, self._hear, qos_profile_sensor_data)
 
     def _hear(self, message: Any) -> None:
         self.behind_ns = [*self.behind_ns[1 - KEPT_STAMPS :], self._now_ns() - stamp_ns(message)]
         try:
-            self._read(message)
+            for image in self._decoder(message):
+                self._read(image)
         except BadImage as error:
             self.problem = str(error)
 
