@@ -64,6 +64,8 @@ expect 'Transitioning successful' ros2 lifecycle set /mmcfusion activate
 expect '^active \[3\]' ros2 lifecycle get /mmcfusion
 kill -INT -- -$cameras -$launch
 wait $launch
+"""
+TESTS = """
 python3 -m pip install --quiet --user rosbags mcap tqdm zstandard  # as docs/install.md says, to replay bags
 say python3 -m pytest -q src/mmcfusion_ros/test/test_launch.py
 """
@@ -159,7 +161,8 @@ def main() -> None:
             sys.exit(f"robot_walk: rosdep has no key of {distribution} for {', '.join(unknown)}")
     prefix = install_distribution(tools, options.distribution, options.python)
     commands = docker_commands(prefix) if options.dockerfile else readme_commands()
-    script = f"set -emo pipefail\nrosdep() {{ :; }}\napt-get() {{ :; }}\n{commands}\n{OPERATOR}"
+    then = OPERATOR if options.dockerfile else OPERATOR + TESTS
+    script = f"set -emo pipefail\nrosdep() {{ :; }}\napt-get() {{ :; }}\n{commands}\n{then}"
     with tempfile.TemporaryDirectory(prefix="robot_walk_", ignore_cleanup_errors=True) as home:
         environment = {
             "HOME": home,
