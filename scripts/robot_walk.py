@@ -41,7 +41,7 @@ FETCHED = {
 }
 OPERATOR = r"""
 say() { echo "$ $*"; "$@"; }
-expect() { pattern=$1; shift; echo "$ $*"; for i in $(seq 10); do timeout 20 "$@" &> answer || true
+expect() { pattern=$1; shift; echo "$ $*"; for i in $(seq 10); do timeout 40 "$@" &> answer || true
     if grep -qE "$pattern" answer; then grep -m1 -E "$pattern" answer; return; fi; sleep 1; done
     cat answer; echo "robot_walk: no '$pattern' from: $*"; exit 1; }
 mmcfusion simulate --thermal-rate 5 --rgb-rate 5 --ros-args \
@@ -53,7 +53,7 @@ expect 'type: sensor_msgs/msg/Image|sensor_msgs/msg/Image' ros2 topic type /fuse
 expect 'frame_id: .+' ros2 topic echo --once --field header /fused/image_raw
 expect '^width: 640' ros2 topic echo --once /fused/camera_info
 expect 'FUSED' ros2 topic echo --once /mmcfusion/mode
-expect 'average rate: ' timeout -s INT 10 ros2 topic hz /fused/image_raw
+expect 'average rate: ' timeout -s INT 20 ros2 topic hz /fused/image_raw
 expect 'Boolean value is: True' ros2 param get /mmcfusion denoise
 expect 'largest stamp difference' ros2 param describe /mmcfusion pairing.slop
 expect 'Setting parameter failed' ros2 param set /mmcfusion jpeg_quality 500
@@ -64,6 +64,8 @@ expect 'Transitioning successful' ros2 lifecycle set /mmcfusion activate
 expect '^active \[3\]' ros2 lifecycle get /mmcfusion
 kill -INT -- -$cameras -$launch
 wait $launch
+"""
+TESTS = """
 python3 -m pip install --quiet --user rosbags mcap tqdm zstandard  # as docs/install.md says, to replay bags
 say python3 -m pytest -q src/mmcfusion_ros/test/test_launch.py
 """
@@ -159,7 +161,8 @@ def main() -> None:
             sys.exit(f"robot_walk: rosdep has no key of {distribution} for {', '.join(unknown)}")
     prefix = install_distribution(tools, options.distribution, options.python)
     commands = docker_commands(prefix) if options.dockerfile else readme_commands()
-    script = f"set -emo pipefail\nrosdep() {{ :; }}\napt-get() {{ :; }}\n{commands}\n{OPERATOR}"
+    then = OPERATOR if options.dockerfile else OPERATOR + TESTS
+    script = f"set -emo pipefail\nrosdep() {{ :; }}\napt-get() {{ :; }}\n{commands}\n{then}"
     with tempfile.TemporaryDirectory(prefix="robot_walk_", ignore_cleanup_errors=True) as home:
         environment = {
             "HOME": home,
@@ -169,6 +172,7 @@ def main() -> None:
             "ROS_DOMAIN_ID": str(random.randint(1, 100)),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "PIP_USER": "1",
+            "PYTHONUNBUFFERED": "1",
             **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "LANG"))},
         }
         done = subprocess.run(["bash", "-c", script], cwd=home, env=environment)

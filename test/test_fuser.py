@@ -459,7 +459,7 @@ class TestPipeline:
         pipeline = FusionPipeline(Fuser(Recorder()), ThermalScaler(ThermalOptions()), Registration(rig))
         thermal, rgb = scene(80, 96)
         far = pipeline(thermal, rgb).registered
-        pipeline.calibrate(replace(rig, plane_distance=1.0))
+        pipeline.change(pipeline.scaler, True, None, replace(rig, plane_distance=1.0))
         near = pipeline(thermal, rgb).registered
         np.testing.assert_array_equal(near[:, 30:-10], far[:, 20:-20])  # 100 px * 0.1 m / 1 m
 

@@ -25,6 +25,7 @@ from mmcfusion_ros.fusion.errors import UnusableThermalError
 from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, check_size, check_visible
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.fusion.registration import Registration, Shape, blend
+from mmcfusion_ros.fusion.steadiness import Steadiness
 from mmcfusion_ros.fusion.thermal import ThermalScaler, in_polarity
 from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
 from mmcfusion_ros.stream.messages import BitDepth, rgb_from_message, thermal_from_message
@@ -235,8 +236,17 @@ class FusionPipeline:
             self.lenses.take(message, camera)
             self.use(self.lenses.registration)
 
-    def calibrate(self, calibration: Calibration) -> None:
-        """Goes on with another calibration, completed by the last ``camera_info`` messages."""
+    def change(
+        self,
+        scaler: ThermalScaler,
+        denoises: bool,
+        steadiness: Steadiness | None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        """Goes on with these. A calibration (None: that of now) is completed by the last ``camera_info`` messages."""
+        self.scaler, self.fuser.denoises, self.fuser.steadiness = scaler, denoises, steadiness
+        if calibration is None:
+            return
         self.calibration, self.lenses = calibration, CameraInfoRegistration(calibration)
         for camera in self.lenses.cameras:
             if camera in self._camera_infos:

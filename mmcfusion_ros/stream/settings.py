@@ -115,15 +115,7 @@ class Settings:
         is done before: errors say which parameter or file is wrong, and the pipeline is as it was."""
         scaler = ThermalScaler(self.thermal()) if any(name in names for name in THERMAL) else pipeline.scaler
         calibration = self._calibration() if any(name in names for name in CALIBRATION) else None
-        steadiness = self._steadiness() if "output.steady" in names else pipeline.fuser.steadiness
-
-        def change() -> None:
-            pipeline.fuser.steadiness = steadiness
-            pipeline.scaler, pipeline.fuser.denoises = scaler, bool(self.values["denoise"])
-            if calibration:
-                pipeline.calibrate(calibration)
-
-        return change
+        return partial(pipeline.change, scaler, bool(self.values["denoise"]), self._steadiness(), calibration)
 
     def display_fuser(self) -> Fuser:
         """That of display/image_raw, loaded: on one processor, so that it is not in the way of the fused image's."""
