@@ -246,10 +246,10 @@ def test_wrong_usage_is_named(options, word, tmp_path):
     assert word in ended.value.code
 
 
-@pytest.mark.parametrize(("model", "status"), [("lite", 0), ("none.xml", 1)])
-def test_waiting_for_an_active_node_ends_either_way(model, status):
+@pytest.mark.parametrize(("autostart", "status"), [(True, 0), (False, 1)])
+def test_waiting_for_an_active_node_ends_either_way(autostart, status):
     """As replay.launch.py waits."""
-    with NodeProcess(f"-p model:={model}") as node:
+    with NodeProcess(f"-p autostart:={autostart}") as node:
         command = [sys.executable, "-m", "mmcfusion_ros.tools.wait_active", node.rig.full_name]
         environment = {**os.environ, "ROS_DOMAIN_ID": str(node.rig.context.get_domain_id())}
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
