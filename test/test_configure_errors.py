@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ros_helpers import Bench, NodeProcess
+from ros_helpers import TIMEOUT_S, Bench, NodeProcess
 
 from mmcfusion_ros.network.hashes import write_hashes
 from mmcfusion_ros.resources import package_file
@@ -168,8 +168,9 @@ def test_parameters_are_refused_while_configured_unless_they_are_live_and_taken_
 def test_a_file_with_a_wrong_type_does_not_kill_the_node(tmp_path):
     file = tmp_path / "wrong.yaml"
     file.write_text("/**:\n  ros__parameters:\n    jpeg_quality: high\n    pairing:\n      slop: 1\n")
-    with NodeProcess(f"--params-file {file}") as process:
+    with NodeProcess(f"--params-file {file} -p autostart:=false") as process:
         rig = process.rig
+        assert not rig.change("configure")
         rig.wait(rig.errors)
         assert rig.errors() == ["cannot configure: parameter jpeg_quality must be of type integer, not 'high'"]
         assert rig.state() == "unconfigured"
@@ -205,12 +206,11 @@ def test_parameter_files_that_are_not_for_this_node(tmp_path, content, text):
     file = tmp_path / "parameters.yaml"
     file.write_text(content)
     with NodeProcess(f"--params-file {file}") as process:
-        rig = process.rig
-        rig.wait(rig.errors)
-        (error,) = rig.errors()
-        assert error.startswith("cannot configure: ")
+        _, log = process.process.communicate(timeout=TIMEOUT_S)
+        assert process.process.returncode == 1
+        (error,) = [line for line in log.splitlines() if "[ERROR]" in line]
+        assert "cannot configure: " in error
         assert text in error
-        assert rig.state() == "unconfigured"
 
 
 def test_a_parameter_file_for_many_nodes(tmp_path):
