@@ -56,7 +56,7 @@ def rerun(words: list[str], log: Path, out: Path, retry: list[str]) -> None:
     if start(words, log).wait(300):
         said = log.read_text().splitlines()[-1]
         assert "exists already" in said or "--resume" in said, said
-        if "--force" in words or "remove it" in said or not retry:
+        if not retry:
             shutil.rmtree(out)
             out.mkdir()
         assert start([*words, *retry], log).wait(300) == 0, log.read_text()
