@@ -22,6 +22,7 @@ OF_FUSION = {
     *("fusion_autostart", "fusion_model", "fusion_device", "fusion_backend", "fusion_registration_file"),
     *("use_sim_time", "thermal_image", "rgb_image", "fused_image", "display_image"),
     *("thermal_camera_info", "rgb_camera_info"),
+    *("depth_image", "depth_points", "depth_camera_info"),
 }
 ARGUMENTS = {
     "fusion": OF_FUSION,
