@@ -63,7 +63,7 @@ def test_the_domain_is_never_the_users(monkeypatch, domain):
 def test_demo_names_a_wrong_model_and_fails(tmp_path):
     result = run_demo("--model", tmp_path / "none.safetensors", "--out", tmp_path, "--duration", 1)
     assert result.returncode == 1
-    assert "the fusion node is unconfigured, not active" in result.stderr
+    assert "the fusion node is not there, not active" in result.stderr
     assert "none.safetensors does not exist" in result.stderr
     assert "Traceback" not in result.stderr
 
