@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair
-from mmcfusion_ros.fusion.steadiness import BAND, Steadiness
+from mmcfusion_ros.fusion.steadiness import ROOM, Steadiness
 
 SHAPE = 40, 60
 
@@ -32,7 +32,7 @@ def test_no_further_than_the_band():
     rng, steady = np.random.default_rng(0), Steadiness()
     for _ in range(10):
         fused = noise(rng, 120, 40)
-        assert np.abs(steady(grey(90), grey(50), fused).astype(int) - fused).max() <= BAND
+        assert np.abs(steady(grey(90), grey(50), fused).astype(int) - fused).max() <= ROOM
 
 
 @pytest.mark.parametrize("moving", ["thermal", "luminance"])
@@ -52,7 +52,7 @@ def test_slow_light_passes():
     for i in range(200):
         level = 20 + i // 2
         shown = steady(grey(level), grey(level), grey(level))
-        assert abs(int(shown[0, 0]) - level) <= BAND
+        assert abs(int(shown[0, 0]) - level) <= ROOM
 
 
 @pytest.mark.parametrize("end", [0, 255])
