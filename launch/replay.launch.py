@@ -48,17 +48,22 @@ def topic_of(value: Mapping[str, str], name: str) -> str:
     return posixpath.join("/", value["fusion_namespace"], value[name])
 
 
-def check_topics(value: Mapping[str, str]) -> None:
-    """``RuntimeError`` if the bag has no images on the node's topics, as in a namespace that it was not recorded in."""
+def check_topics(context: LaunchContext) -> None:
+    """``RuntimeError`` if the bag has no images on the node's topics, as in a namespace that it was not recorded in.
+
+    Before the node is started: launch would leave it behind.
+    """
+    images = {"thermal_image": "thermal/image_raw", "rgb_image": "rgb/image_raw"}
+    value = {"fusion_namespace": "", **images, **context.launch_configurations}
     file = Path(value["bag"]) / "metadata.yaml"
     if not file.is_file():
         return
     topics = [topic["topic_metadata"] for topic in read_yaml(file)[INFORMATION]["topics_with_message_count"]]
-    images = sorted(topic["name"] for topic in topics if topic["type"] in IMAGES)
-    for name in ("thermal_image", "rgb_image"):
+    there = sorted(topic["name"] for topic in topics if topic["type"] in IMAGES)
+    for name in images:
         topic = topic_of(value, name)
-        if not {topic, f"{topic}/compressed"} & set(images):
-            raise RuntimeError(f"{value['bag']} has no images on {topic}, but on {', '.join(images)}; set {name}:=")
+        if not {topic, f"{topic}/compressed"} & set(there):
+            raise RuntimeError(f"{value['bag']} has no images on {topic}, but on {', '.join(there)}; set {name}:=")
 
 
 def record_command(value: Mapping[str, str]) -> list[str]:
@@ -88,7 +93,6 @@ def play(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 def begin(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Waits for the node to be active, then plays; a node that cannot be configured ends all by itself."""
     value = context.launch_configurations
-    check_topics(value)
     name = topic_of(value, "fusion_name")
     wait = ExecuteProcess(cmd=[sys.executable, "-m", "mmcfusion_ros.tools.wait_active", name], output="screen")
 
@@ -103,6 +107,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *ARGUMENTS,
+            OpaqueFunction(function=check_topics),
             IncludeLaunchDescription(fusion, launch_arguments={"use_sim_time": "true"}.items()),
             OpaqueFunction(function=begin),
         ]
