@@ -233,7 +233,7 @@ def test_parameters_of_every_kind_while_it_fuses(rig):
         ("pairing.slop", "wide"),
         ("jpeg_quality", 2**62),
         ("model", ["lite"]),
-        ("output_encoding", "rgb8\0"),
+        ("output_encoding", "rgb9"),
         ("stall_timeout", 1e300),
         ("threads", 2),
         ("trace_file", "/etc/passwd"),
