@@ -204,7 +204,7 @@ def test_services_answer_during_an_inference_and_the_newest_pair_wins(bench):
     rig, gate = bench.rig, gated(bench)
     assert rig.state() == "active"
     assert rig.get_parameter("model") == "auto"
-    assert "takes effect at configure" in rig.set_parameter("jpeg_quality", 50)
+    assert "takes effect at configure" in rig.set_parameter("threads", 2)
     rig.wait(lambda: int(rig.values().get("dropped.superseded", 0)) >= 3, rig.publish)
     last = rig.publish()
     received = int(rig.values()["rgb_in"])
