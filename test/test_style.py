@@ -12,7 +12,6 @@ UNDONE = {  # being rewritten in another branch; the list must only become short
     "test_faults.py",
     "test_fusion_node.py",
     "test_fusion_node_inputs.py",
-    "test_network_failures.py",
 }
 
 
