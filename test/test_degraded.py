@@ -293,24 +293,6 @@ def test_a_backend_that_fails_once_costs_frames_and_one_past_help_unconfigures_t
 
 
 @pytest.mark.slow
-def test_a_network_that_is_not_finite_costs_frames_and_is_made_anew(random_lite):
-    """PyTorch with real weights, of which one is lost after they were loaded."""
-    torch = pytest.importorskip("torch")
-    with Bench(**QUICK, backend="torch", device="cpu", model=str(random_lite)) as bench:
-        rig = bench.rig
-        rig.start()
-        rig.fuse()
-        with torch.no_grad():
-            bench.node._pipeline.fuser.backend._backend._network.head.to_mixture.bias.fill_(torch.nan)
-        rig.wait(rig.warnings, rig.publish)
-        assert rig.warnings()[0].startswith("dropped a frame (backend_failed): torch: the network's output in ")
-        assert "is not finite" in rig.warnings()[0]
-        wait_for_mode(rig, "FUSED", "thermal", "rgb")
-        rig.fuse()
-        assert not rig.errors()
-
-
-@pytest.mark.slow
 def test_the_fall_back_backend_takes_over(fault):
     with Bench(**QUICK, backend_attempts=2, fallback_backend="openvino") as bench:
         rig = bench.rig

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +14,9 @@ from camera_messages import HEIGHT, WIDTH, pixels_of, rgb_image, stamp_ns
 from ros_helpers import Bench, NodeProcess, Rig, RunningNode
 from sensor_msgs.msg import Image
 
-from mmcfusion_ros.ros.session import Session
+from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.ros import session
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 
 IMAGE_TOPICS = {"thermal/image_raw", "rgb/image_raw", "rgb/camera_info", "thermal/camera_info"}
 
@@ -114,14 +117,11 @@ def test_diagnostics(bench):
     rig.start()
     rig.fuse()
     rig.wait(lambda: rig.values().get("fused", "0") != "0")
-    values, backend = rig.values(), bench.node._pipeline.fuser.backend
+    values, fuser = rig.values(), Fuser.from_pretrained("detect", threads=1)
     assert (values["model"], values["thermal_polarity"]) == ("detect", "black_hot")
-    assert (values["backend"], values["device"], values["precision"]) == (
-        backend.name,
-        backend.device,
-        backend.precision,
-    )
-    assert (values["registration"], values["backend_reason"]) == ("identity", bench.node._pipeline.fuser.reason)
+    expected = [fuser.backend.name, fuser.backend.device, fuser.backend.precision]
+    assert [values[name] for name in ("backend", "device", "precision")] == expected
+    assert (values["registration"], values["backend_reason"]) == ("identity", fuser.reason)
     assert {"thermal_in_hz", "rgb_in_hz", "pairs_hz", "fused_hz", "skew_ms.p50"} <= values.keys()
     for stage in ("decode", "thermal", "luminance", "registration", "network", "colour", "encode", "publish", "total"):
         latencies = [float(values[f"{stage}_ms.{part}"]) for part in ("p50", "p95", "max")]
@@ -129,7 +129,7 @@ def test_diagnostics(bench):
     counts = {name: int(values[name]) for name in ("thermal_in", "rgb_in", "pairs", "fused")}
     assert min(counts["thermal_in"], counts["rgb_in"]) >= counts["pairs"] >= counts["fused"] >= 1
     rig.wait(lambda: rig.problem() == "fusing", lambda: (rig.publish_info(), rig.publish()))
-    assert rig.statuses[-1].hardware_id == backend.device
+    assert rig.statuses[-1].hardware_id == fuser.backend.device
     assert rig.statuses[-1].level == b"\0"
 
 
@@ -175,33 +175,26 @@ def test_two_nodes_in_one_process_keep_apart(bench):
         running.close()
 
 
-class Gate:
-    """A pipeline that stands still until it is let go."""
+@pytest.fixture
+def at_work(monkeypatch):
+    """The pipeline and the thread that fused last; each pair waits there until it is let go."""
+    at_work = SimpleNamespace(entered=threading.Event(), let_go=threading.Event())
+    fuse = FusionPipeline.fuse
 
-    def __init__(self, pipeline) -> None:
-        self.entered, self.let_go = threading.Event(), threading.Event()
-        self._pipeline = pipeline
+    def held(pipeline, *arguments):
+        at_work.pipeline, at_work.thread = weakref.ref(pipeline), threading.current_thread()
+        at_work.entered.set()
+        assert at_work.let_go.wait(60)
+        return fuse(pipeline, *arguments)
 
-    def __getattr__(self, name):
-        return getattr(self._pipeline, name)
-
-    def fuse(self, *arguments):
-        self.entered.set()
-        assert self.let_go.wait(60)
-        return self._pipeline.fuse(*arguments)
-
-
-def gated(bench) -> Gate:
-    """Active, with one pair at work."""
-    assert bench.rig.change("configure")
-    gate = bench.node._pipeline = Gate(bench.node._pipeline)
-    assert bench.rig.change("activate")
-    bench.rig.wait(gate.entered.is_set, bench.rig.publish)
-    return gate
+    monkeypatch.setattr(FusionPipeline, "fuse", held)
+    return at_work
 
 
-def test_services_answer_during_an_inference_and_the_newest_pair_wins(bench):
-    rig, gate = bench.rig, gated(bench)
+def test_services_answer_during_an_inference_and_the_newest_pair_wins(bench, at_work):
+    rig = bench.rig
+    rig.start()
+    rig.wait(at_work.entered.is_set, rig.publish)
     assert rig.state() == "active"
     assert rig.get_parameter("model") == "auto"
     assert "takes effect at configure" in rig.set_parameter("threads", 2)
@@ -209,38 +202,41 @@ def test_services_answer_during_an_inference_and_the_newest_pair_wins(bench):
     last = rig.publish()
     received = int(rig.values()["rgb_in"])
     rig.wait(lambda: int(rig.values()["rgb_in"]) > received or rig.spin(1.5) or True)
-    gate.let_go.set()
+    at_work.let_go.set()
     rig.wait(lambda: last in map(stamp_ns, rig.fused))
     assert len(rig.fused) <= 2  # the first one may be too old by then
 
 
-def test_shutdown_does_not_wait_long_for_the_pair_at_work(bench):
-    rig, gate = bench.rig, gated(bench)
-    worker = bench.node._session._worker
+def test_shutdown_does_not_wait_long_for_the_pair_at_work(bench, at_work):
+    rig = bench.rig
+    rig.start()
+    rig.wait(at_work.entered.is_set, rig.publish)
     assert rig.change("shutdown")
     assert rig.state() == "finalized"
-    assert not gate.let_go.is_set()
-    gate.let_go.set()
-    assert worker.join(60)
+    assert not at_work.let_go.is_set()
+    at_work.let_go.set()
+    at_work.thread.join(60)
+    assert not at_work.thread.is_alive()
     rig.wait(rig.warnings)
     rig.spin(0.5)
     assert rig.warnings() == ["the frame at work was given up"]
     assert not rig.fused
 
 
-def test_a_transition_that_raises_is_logged_and_the_node_recovers(bench, monkeypatch):
+def test_a_transition_that_raises_is_logged_and_the_node_recovers(bench, at_work, monkeypatch):
     rig = bench.rig
     rig.start()
+    at_work.let_go.set()
+    rig.fuse()
     destroy = bench.node.destroy_subscription
 
     def fail_once(subscription):
         monkeypatch.setattr(bench.node, "destroy_subscription", destroy)
         raise ZeroDivisionError("no luck")
 
-    thread = bench.node._session._worker._thread
     monkeypatch.setattr(bench.node, "destroy_subscription", fail_once)
     assert not rig.change("deactivate")
-    assert not thread.is_alive()
+    assert not at_work.thread.is_alive()
     rig.wait(rig.errors)
     assert rig.errors() == ["on_deactivate failed: ZeroDivisionError('no luck')"]
     assert rig.state() == "unconfigured"
@@ -252,26 +248,27 @@ def test_an_activation_that_fails_is_logged_and_can_be_tried_again(bench, monkey
     rig = bench.rig
     assert rig.change("configure")
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "_subscribe", lambda *_: 1 / 0)
+        patch.setattr(session, "CameraInfoSubscription", lambda *_: 1 / 0)
         assert not rig.change("activate")
     rig.wait(rig.errors)
     assert rig.errors() == ["cannot activate: division by zero"]
     assert rig.state() == "inactive"
+    rig.wait(lambda: not rig.inputs() & IMAGE_TOPICS)
     assert rig.change("activate")
     rig.fuse()
 
 
 @pytest.mark.parametrize("transitions", [["deactivate", "cleanup"], ["shutdown"]])
-def test_cleanup_and_shutdown_release_the_model_and_the_thread(bench, transitions):
+def test_cleanup_and_shutdown_release_the_model_and_the_thread(bench, at_work, transitions):
+    at_work.let_go.set()
     bench.rig.start()
     bench.rig.fuse()
-    thread, pipeline = bench.node._session._worker._thread, weakref.ref(bench.node._pipeline)
     for transition in transitions:
         assert bench.rig.change(transition)
     if transitions == ["shutdown"]:  # rclpy's executor keeps what it waited for until its next turn
         gc.collect()
-    assert pipeline() is None
-    assert not thread.is_alive()
+    assert at_work.pipeline() is None
+    assert not at_work.thread.is_alive()
 
 
 @pytest.mark.parametrize("autostart", [True, False])

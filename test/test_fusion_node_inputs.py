@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage
 
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
 from mmcfusion_ros.fusion.errors import FusionError
+from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.stream.messages import fill_compressed
 from mmcfusion_ros.stream.pipeline import EXCHANGED
 
@@ -112,7 +113,7 @@ def test_a_failing_backend_is_reported_and_the_next_frame_fused(error, reason, m
             raise error("first line\nsecond line")
 
         with monkeypatch.context() as patch:
-            patch.setattr(bench.node._pipeline.fuser, "fuse", fail)
+            patch.setattr(Fuser, "fuse", fail)
             rig.wait(lambda: "no pair was fused for" in rig.problem(), rig.publish)
         assert dropped(rig, reason)
         assert rig.warnings()[0].startswith(f"dropped a frame ({reason}): first line second line [")

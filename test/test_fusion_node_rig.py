@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -11,8 +14,12 @@ from ros_helpers import Bench, Rig, unfrozen
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.palette import Palette
+from mmcfusion_ros.fusion.registration import Registration
+from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.stream.camera_info import CameraInfoRegistration, intrinsics_from_message
+from mmcfusion_ros.stream.pipeline import FusionPipeline
 
 CAMERAS = ("thermal", "rgb")
 MATRIX = [60.0, 0.0, 31.5, 0.0, 60.0, 23.5, 0.0, 0.0, 1.0]
@@ -87,17 +94,15 @@ class TestCameraInfo:
         assert rig.registration is before
 
     def test_the_plane_moves_and_the_lenses_stay(self):
-        rig = CameraInfoRegistration(Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0])))
+        far = Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]))
+        fuser = Fuser(SimpleNamespace(thermal_polarity="white_hot"))
+        pipeline = FusionPipeline(fuser, ThermalScaler(), Registration(far))
         for camera in CAMERAS:
-            rig.take(info(d=()), camera)
-        plane = Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), plane_distance=1.0)
-        before = rig.registration
-        rig.calibrate(plane)
+            pipeline.take_camera_info(info(d=()), camera)
         thermal = np.tile(np.arange(WIDTH, dtype=np.uint8), (HEIGHT, 1))
-        moved = (
-            before.warp(thermal, thermal.shape)[0][24, 40] - rig.registration.warp(thermal, thermal.shape)[0][24, 40]
-        )
-        assert moved == 6  # 60 px * 0.1 m / 1 m
+        before = pipeline.registration.warp(thermal, thermal.shape)[0][24, 40]
+        pipeline.change(pipeline.scaler, True, None, replace(far, plane_distance=1.0))
+        assert before - pipeline.registration.warp(thermal, thermal.shape)[0][24, 40] == 6  # 60 px * 0.1 m / 1 m
 
     def test_a_file_with_intrinsics_needs_none(self):
         lens = intrinsics_from_message(info())

@@ -144,25 +144,6 @@ def test_a_wrong_image_is_not_the_backends_fault(machine):
     assert machine.made == ["first"]
 
 
-def test_nan_in_the_output_of_pytorch(random_lite):
-    """Real weights, made infinite after loading."""
-    torch = pytest.importorskip("torch")
-    from mmcfusion_ros.fusion.backends import create_backend
-    from mmcfusion_ros.fusion.models import find_model
-
-    made = [create_backend(find_model(random_lite), "torch", "cpu") for _ in range(2)]
-    with torch.no_grad():
-        for weights in made[0][0]._network.parameters():
-            weights.fill_(float("inf"))
-    now_s = [0.0]
-    backend = Network([lambda: made.pop(0)], 2, lambda: now_s[0])
-    image = np.zeros((128, 128), np.uint8)
-    with pytest.raises(FusionError, match="torch: the network's output in float32 is not finite"):
-        backend(image, image)
-    now_s[0] = 1.0
-    assert backend(image, image).shape == (128, 128)
-
-
 def test_the_default_clock_ends_a_pause(machine):
     backend = Network([machine.maker("first")], 3)
     machine.fault = RuntimeError("once")
