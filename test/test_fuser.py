@@ -341,10 +341,10 @@ class TestFailures:
         expected = fuser(*scene(64, 80))
         with monkeypatch.context() as patch:
 
-            def fail(*_):
+            def fail(*_, **__):
                 raise RuntimeError("out of memory")
 
-            patch.setattr(fuser.backend, "_allocate" if backend == "torch" else "_compile", fail)
+            patch.setattr(*((torch, "empty") if backend == "torch" else (openvino.Core, "compile_model")), fail)
             with pytest.raises(FusionError, match="frame of 200x140: out of memory"):
                 fuser(*scene(140, 200))
         np.testing.assert_array_equal(fuser(*scene(64, 80)), expected)
