@@ -23,8 +23,8 @@ MISSING = re.compile(r"ModuleNotFoundError: No module named '(?!mmcfusion_ros)([
 
 
 def _skipped_on_a_robot(report: Any, path: Path) -> Any:
-    """There, not all the packages of requirements-dev.txt are installed, as ``make test`` (``CI``) does: what needs another
-    one is skipped."""
+    """There, not all the packages of requirements-dev.txt are installed: what needs another one is skipped. With
+    ``make test`` (``CI``) they are."""
     missing = MISSING.search(str(report.longrepr)) if report.failed and "CI" not in os.environ else None
     if missing:
         report.outcome, report.longrepr = "skipped", (str(path), 0, f"Skipped: {missing[1]} is not installed")
