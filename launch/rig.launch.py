@@ -1,5 +1,6 @@
 """An example to copy: two cameras, the fusion node and a detector. Takes the arguments of fusion.launch.py too."""
 
+import shlex
 from pathlib import Path
 
 from launch.actions import (
@@ -12,7 +13,6 @@ from launch.actions import (
     SetLaunchConfiguration,
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -46,12 +46,18 @@ def cameras(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     return [with_profile(simulator), SetLaunchConfiguration("fusion_registration_file", geometry)]
 
 
+def detector(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The command, without a shell."""
+    command = shlex.split(context.launch_configurations["detector"])
+    return [with_profile(ExecuteProcess(cmd=command, output="screen"))]
+
+
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *ARGUMENTS,
             OpaqueFunction(function=cameras),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(FUSION)),
-            with_profile(ExecuteProcess(cmd=[LaunchConfiguration("detector")], shell=True, output="screen")),
+            OpaqueFunction(function=detector),
         ]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -145,7 +146,7 @@ def test_lenses_from_camera_info_that_comes_with_each_frame_do_not_restart_it():
     matrix = [500.0, 0.0, 319.5, 0.0, 500.0, 239.5, 0.0, 0.0, 1.0]
     rig = Registration(Calibration(rotation=np.eye(3), translation=np.zeros(3)))
     refiner = Refiner(rig, RefinementOptions("monitor"))
-    pipeline = FusionPipeline(None, ThermalScaler(), rig, refiner=refiner)
+    pipeline = FusionPipeline(SimpleNamespace(steadiness=None), ThermalScaler(), rig, refiner=refiner)
     for pair in luminance_pairs(3):
         for camera, (height, width) in (("thermal", pair[0].shape), ("rgb", pair[1].shape)):
             pipeline.take_camera_info(messages.CameraInfo(width=width, height=height, k=matrix), camera)
