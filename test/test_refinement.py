@@ -182,7 +182,7 @@ def test_a_pipeline_that_begins_anew_does_not_wait_for_the_estimate_at_work(monk
     monkeypatch.setattr(Refiner, "step", step)
     registration = Registration(THERMAL_TO_RGB)
     refiner = Refiner(registration, RefinementOptions("correct", period_s=0.1))
-    pipeline = FusionPipeline(None, ThermalScaler(), registration, refiner=refiner)
+    pipeline = FusionPipeline(SimpleNamespace(steadiness=None), ThermalScaler(), registration, refiner=refiner)
     refiner.offer(*luminance_pairs(1)[0])
     assert entered.wait(60)
     pipeline.reset()
