@@ -44,6 +44,9 @@ def assert_same_image(a, b):
     assert difference.max() < 8
 
 
+nightly = pytest.mark.skipif(not os.environ.get("MMCFUSION_NIGHTLY"), reason="half a minute: MMCFUSION_NIGHTLY=1")
+
+
 class TestPoolingMatrices:
     @pytest.mark.parametrize("height", [1, 2, 3, 5, 6, 7, 8, 13, 14, 15, 30, 50, 61])
     def test_equals_adaptive_average_pooling(self, height):
@@ -169,7 +172,7 @@ class TestONNX:
         save_weights(MMCFusion(get_variant("b1")), path, {})
         return path
 
-    @pytest.mark.slow
+    @nightly
     def test_lite_of_any_size(self, random_lite, run):
         fuse, network = run(random_lite), TorchBackend(find_model(random_lite), "cpu", "float32")
         for size in ((128, 128), (144, 252), (132, 400)):
@@ -179,7 +182,7 @@ class TestONNX:
         fused = run(random_b1, (83, 65))(*scene(65, 83))
         assert_same_image(fused, TorchBackend(find_model(random_b1), "cpu", "float32")(*scene(65, 83)))
 
-    @pytest.mark.skipif(not os.environ.get("MMCFUSION_NIGHTLY"), reason="takes a minute: with MMCFUSION_NIGHTLY=1")
+    @nightly
     def test_b1_of_any_size(self, random_b1, run):
         fuse, network = run(random_b1), TorchBackend(find_model(random_b1), "cpu", "float32")
         for size in ((32, 32), (65, 83)):

@@ -1,6 +1,6 @@
 """Commands that are killed at random moments: what was finished can be read, and the next run goes on or says why not.
 
-``MMCFUSION_NIGHTLY=1`` kills each of six commands 20 times, otherwise three of them once.
+``MMCFUSION_NIGHTLY=1`` kills each of six commands 20 times, otherwise two of them once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mmcfusion_ros.network.weights import load_network
 REPOSITORY = Path(__file__).resolve().parents[1]
 NIGHTLY = bool(os.environ.get("MMCFUSION_NIGHTLY"))
 KILLS = 20 if NIGHTLY else 1
-COMMANDS = ["train", "evaluate", "evaluate-bag", *(["calibrate", "export", "record-demo"] if NIGHTLY else [])]
+COMMANDS = ["train", "evaluate", *(["evaluate-bag", "calibrate", "export", "record-demo"] if NIGHTLY else [])]
 
 
 def start(words: list[str], log: Path) -> subprocess.Popen:
