@@ -44,11 +44,9 @@ class Registration:
 
         It is for the size of the first RGB images that come, and their scaled copies.
         """
-        registration = Registration(self.calibration)
         correction = as_homography(correction)
+        registration = self._changed()
         registration._correction = correction if self._correction is None else correction @ self._correction
-        registration._corrected_size = self._corrected_size
-        registration._same_view = False
         return registration
 
     def displaced(self, shift: np.ndarray) -> Registration:
@@ -56,10 +54,15 @@ class Registration:
 
         ``shift`` (rows x columns x 2) is of cells over the RGB image, in widths of it, and interpolated between them.
         """
+        registration = self._changed()
+        registration._shift = shift.astype(np.float32)
+        return registration
+
+    def _changed(self) -> Registration:
+        """A copy, to be changed: with maps of its own, and no longer of the same view."""
         registration = Registration(self.calibration)
         registration._correction, registration._corrected_size = self._correction, self._corrected_size
-        registration._shift = shift.astype(np.float32)
-        registration._same_view = False
+        registration._shift, registration._same_view = self._shift, False
         return registration
 
     def parallax(self, cells: Shape, thermal_shape: Shape, rgb_shape: Shape, inverse_depth: float) -> np.ndarray | None:
