@@ -175,6 +175,21 @@ def test_the_node_fuses_a_video_stream():
         rig.wait(lambda: len(rig.fused) > fused, publish)
 
 
+def test_compressed_video_gets_a_header_for_node_and_doctor():
+    pytest.importorskip("rclpy", reason="rclpy is not installed")
+    from builtin_interfaces.msg import Time
+    from sensor_msgs.msg import CompressedImage
+
+    from mmcfusion_ros.ros.subscriber import with_header
+
+    video = SimpleNamespace(timestamp=Time(sec=7, nanosec=5), frame_id="cam", format="h264", data=packets("libx264")[0])
+    (image,) = VideoDecoder("rgb")(with_header(video))
+    assert (image.header.stamp.sec, image.header.stamp.nanosec, image.header.frame_id) == (7, 5, "cam")
+    assert image.height == HEIGHT
+    compressed = CompressedImage()
+    assert with_header(compressed) is compressed
+
+
 def test_a_transport_whose_messages_are_not_installed_is_refused_at_configure():
     pytest.importorskip("rclpy", reason="rclpy is not installed")
     from ros_helpers import Bench

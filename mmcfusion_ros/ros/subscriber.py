@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from std_msgs.msg import Header
 
 try:
     from message_filters import Subscriber
@@ -47,4 +49,12 @@ def message_type(topic: str) -> type:
         raise ValueError(f"{topic} needs {package}/msg/{name}: sudo apt install {apt}") from error
 
 
-__all__ = ["Subscriber", "message_type"]
+def with_header(message: Any) -> Any:
+    """A message of such a topic; ``foxglove_msgs/CompressedVideo``, which has but the parts of a header, gets one."""
+    if hasattr(message, "header"):
+        return message
+    header = Header(stamp=message.timestamp, frame_id=message.frame_id)
+    return SimpleNamespace(header=header, format=message.format, data=message.data)
+
+
+__all__ = ["Subscriber", "message_type", "with_header"]

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from std_msgs.msg import Header
 from mmcfusion_ros.fusion.errors import BackendGivenUp, UnusableThermalError, one_line
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.outputs import Outputs
+from mmcfusion_ros.ros.subscriber import with_header
 from mmcfusion_ros.stream.camera_info import CameraInfos
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.messages import BadImage, drop_reason, fill_compressed, fill_image
@@ -141,9 +141,7 @@ class FrameWorker:
 
     def take_encoded(self, message: Any, stream: Stream, decoder: VideoDecoder) -> None:
         """A message of a transport that encodes: an image, or the next packet of the video that ``decoder`` follows."""
-        if not hasattr(message, "header"):  # foxglove_msgs/CompressedVideo
-            header = Header(stamp=message.timestamp, frame_id=message.frame_id)
-            message = SimpleNamespace(header=header, format=message.format, data=message.data)
+        message = with_header(message)
         try:
             images = decoder(message)
         except BadImage as error:

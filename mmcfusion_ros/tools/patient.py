@@ -19,7 +19,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from mmcfusion_ros.ros.subscriber import message_type
+from mmcfusion_ros.ros.subscriber import message_type, with_header
 from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
 from mmcfusion_ros.stream.pairing import Stream, stamp_ns
 from mmcfusion_ros.stream.video import VideoDecoder
@@ -43,6 +43,7 @@ class Input:
         node.create_subscription(message_type(topic), topic, self._hear, qos_profile_sensor_data)
 
     def _hear(self, message: Any) -> None:
+        message = with_header(message)
         self.behind_ns = [*self.behind_ns[1 - KEPT_STAMPS :], self._now_ns() - stamp_ns(message)]
         try:
             for image in self._decoder(message):
