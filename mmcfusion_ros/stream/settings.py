@@ -13,11 +13,10 @@ import numpy as np
 from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
 from mmcfusion_ros.fusion.conditions import FrozenDetector
-from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.fuser import Fuser, Steadiness
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.network import Maker, Network
 from mmcfusion_ros.fusion.registration import Registration
-from mmcfusion_ros.fusion.steadiness import Steadiness
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.stream.pairing import PairingOptions, Stream
 from mmcfusion_ros.stream.parameters import PARAMETERS, THERMAL, Value
