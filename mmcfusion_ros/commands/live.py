@@ -63,7 +63,7 @@ def add_simulate(commands: Commands) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.fusion.calibration import save_calibration
+    from mmcfusion_ros.fusion.calibration_file import save_calibration
     from mmcfusion_ros.simulation.optics import DEPTH
     from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames
 

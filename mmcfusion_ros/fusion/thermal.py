@@ -12,7 +12,6 @@ import numpy as np
 
 from mmcfusion_ros.fusion.conditions import BadPixels
 from mmcfusion_ros.fusion.counts import SIGN, ZERO_CELSIUS, Unit, as_counts, turned
-from mmcfusion_ros.fusion.palette import Palette
 from mmcfusion_ros.network.metadata import POLARITIES
 
 DEAD, SATURATED = 0, 65535
@@ -217,7 +216,11 @@ class ThermalScaler:
     def __init__(self, options: ThermalOptions | None = None) -> None:
         self.options = options or ThermalOptions()
         self.bad_pixels = BadPixels()
-        self._palette = None if self.options.palette == "white_hot" else Palette.from_name(self.options.palette)
+        self._palette = None
+        if self.options.palette != "white_hot":
+            from mmcfusion_ros.fusion.palette import Palette
+
+            self._palette = Palette.from_name(self.options.palette)
         self._foreign = 0.0
         self.dead: np.ndarray | None = None
         self._unit: Unit = "counts"
