@@ -138,9 +138,7 @@ def measure(frames: int, assignments: list[str]) -> Counter[Call]:
 
 def imported() -> list[int]:
     """The lines of each file of the package that a new process loads with the node."""
-    code = (
-        "import sys, mmcfusion_ros.ros.fusion_node\nfor m in [*sys.modules.values()]: print(getattr(m, '__file__', 0))"
-    )
+    code = "import sys, mmcfusion_ros.ros.fusion_node\nfor m in [*sys.modules.values()]: print(vars(m).get('__file__'))"
     files = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     return [len(Path(file).read_text().splitlines()) for file in files if file.startswith(PACKAGE)]
 
