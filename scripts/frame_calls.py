@@ -1,4 +1,5 @@
-"""Counts the functions and modules of this package that one frame passes, from the DDS callbacks to the publication.
+"""Counts the functions and modules of this package that one frame passes, from the DDS callbacks to the publication,
+and what the node imports.
 
     PYTHONPATH=. python scripts/frame_calls.py [--frames 20] [name=value ...]
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -134,6 +136,13 @@ def measure(frames: int, assignments: list[str]) -> Counter[Call]:
     return min(counts[WARM_UP:], key=lambda calls: sum(calls.values()))
 
 
+def imported() -> list[int]:
+    """The lines of each file of the package that a new process loads with the node."""
+    code = "import sys, mmcfusion_ros.ros.fusion_node\nfor m in [*sys.modules.values()]: print(vars(m).get('__file__'))"
+    files = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [len(Path(file).read_text().splitlines()) for file in files if file.startswith(PACKAGE)]
+
+
 def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -146,7 +155,9 @@ def main() -> None:
         print(f"| {thread} | {module} | {function} | {number} |")
     threads, modules, functions = {c[0] for c in calls}, {c[1] for c in calls}, {c[1:] for c in calls}
     print(f"\n{sum(calls.values())} calls of {len(functions)} functions of {len(modules)} modules in", end=" ")
-    print(f"{len(threads)} threads: {', '.join(sorted(threads))}", flush=True)
+    print(f"{len(threads)} threads: {', '.join(sorted(threads))}")
+    lines = imported()
+    print(f"the node imports {len(lines)} files with {sum(lines)} lines", flush=True)
     os._exit(0)  # a thread may still be in native code
 
 

@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion import Fuser
-from mmcfusion_ros.fusion.calibration import Calibration, load_calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration, save_calibration
 from mmcfusion_ros.fusion.fuser import merge_luminance, split_luminance
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler

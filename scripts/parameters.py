@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mmcfusion_ros.stream.parameters import parameters_markdown, parameters_yaml
+from mmcfusion_ros.stream.parameter_files import parameters_markdown, parameters_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = re.compile(r"(<!-- parameters -->\n).*(<!-- /parameters -->)", re.DOTALL)

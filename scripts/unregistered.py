@@ -17,7 +17,7 @@ from mmcfusion_ros.alignment.find import corners, transformed
 from mmcfusion_ros.calibration.report import calibrate
 from mmcfusion_ros.data.images import read_rgb, read_thermal
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs
-from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration
 
 
 def result(pairs: list[PairFiles], model: str, out: Path) -> str:

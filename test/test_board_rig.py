@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 from mmcfusion_ros.calibration.board_rig import fitted_views, rig_from_boards
 from mmcfusion_ros.calibration.boards import Board
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.geometry import Geometry
 from mmcfusion_ros.fusion.registration import Registration

@@ -19,7 +19,8 @@ from mmcfusion_ros.calibration.images import calibrate_from_images, region_markd
 from mmcfusion_ros.calibration.mounting import mounting
 from mmcfusion_ros.calibration.recording import FolderRecording, spread
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.fusion.calibration import Calibration, load_calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration, save_calibration
 from mmcfusion_ros.fusion.palette import Palette
 from mmcfusion_ros.fusion.thermal import ThermalOptions
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB

@@ -15,13 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcfusion_ros.calibration.parallax import parallax_markdown, parallax_pixels
-from mmcfusion_ros.fusion.calibration import (
-    Calibration,
-    as_homography,
-    calibration_from_content,
-    load_calibration,
-    save_calibration,
-)
+from mmcfusion_ros.fusion.calibration import Calibration, as_homography
+from mmcfusion_ros.fusion.calibration_file import calibration_from_content, load_calibration, save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.geometry import Geometry
 from mmcfusion_ros.fusion.registration import Registration

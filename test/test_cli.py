@@ -15,7 +15,7 @@ import torch
 from image_pairs import write_noise_pairs
 
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.network.checkpoint import authors_key
 from mmcfusion_ros.network.mmcfusion import MMCFusion

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration
 from mmcfusion_ros.resources import own_domain, package_file
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 

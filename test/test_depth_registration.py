@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmcfusion_ros.fusion.calibration import Calibration, calibration_from_content, load_calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import calibration_from_content, load_calibration, save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.depth_registration import DepthRegistration, followed, small
 from mmcfusion_ros.fusion.geometry import Geometry

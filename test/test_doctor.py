@@ -24,7 +24,8 @@ from ros_helpers import ROOT, Bench, NodeProcess, Rig
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
-from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.tools.doctor import examine, owners_of_shared_memory
 from mmcfusion_ros.tools.patient import Patient
 

@@ -46,7 +46,8 @@ from mmcfusion_ros.evaluation.bags.measures import METRICS, registration_residua
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.bags.records import COLUMNS, ReportFrames
 from mmcfusion_ros.evaluation.bags.writing import header_message, image_message, ros_type
-from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.parameter_files import load_values

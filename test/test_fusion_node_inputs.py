@@ -10,7 +10,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from ros_helpers import Bench
 from sensor_msgs.msg import CompressedImage
 
-from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.stream.messages import fill_compressed

@@ -13,7 +13,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_helpers import Bench, Rig, unfrozen
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
-from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.palette import Palette
 from mmcfusion_ros.fusion.registration import Registration

@@ -12,7 +12,7 @@ import yaml
 from mmcfusion_ros.calibration.assembly import import_calibration
 from mmcfusion_ros.calibration.imported import read_cameras
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration
 from mmcfusion_ros.fusion.geometry import Geometry
 
 K = np.array([[500.0, 0, 320], [0, 510, 240], [0, 0, 1]])

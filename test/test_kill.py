@@ -22,7 +22,7 @@ from image_pairs import write_pairs
 from rig_pairs import rig_pairs
 
 from mmcfusion_ros.bags.reading import Bag
-from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration
 from mmcfusion_ros.network.weights import load_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]

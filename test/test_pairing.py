@@ -427,8 +427,6 @@ def test_stall_and_recovery() -> None:
     run.feed(
         events("thermal", [t for t in alive if t < START + 5 * S]), events("rgb", [r for r in rgb if r < START + 8 * S])
     )
-    seen = run.pairer.last_arrival_ns
-    assert seen["rgb"] - seen["thermal"] > 3.8 * S
     assert 10 <= len(run.added) - 2 * len(run.pairs) - sum(run.drops().values()) <= 16  # 500 ms of RGB wait
     run.feed(
         events("thermal", [t for t in alive if t > START + 5 * S]),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmcfusion_ros.stream.parameters import PARAMETERS, Parameter, parameters_markdown, parameters_yaml
+from mmcfusion_ros.stream.parameter_files import parameters_markdown, parameters_yaml
+from mmcfusion_ros.stream.parameters import PARAMETERS, Parameter
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "parameters.md"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ros_helpers import NIGHTLY, Bench
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.network.weights import load_network
 from mmcfusion_ros.ros.memory import give_back

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mmcfusion_ros.fusion import registration
+from mmcfusion_ros.fusion import geometry
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.registration import Registration, blend
 
@@ -135,8 +135,8 @@ def test_a_much_enlarged_image_is_warped_like_others():
 
 def test_maps_are_built_once_per_pair_of_sizes(monkeypatch):
     built = []
-    original = registration.Geometry
-    monkeypatch.setattr(registration, "Geometry", lambda *arguments: built.append(1) or original(*arguments))
+    original = geometry.Geometry
+    monkeypatch.setattr(geometry, "Geometry", lambda *arguments: built.append(1) or original(*arguments))
     cameras = Registration(TILTED)
     cameras.prepare(THERMAL, RGB)
     for rgb_size in (RGB, RGB, (90, 150), (90, 150)):

@@ -22,7 +22,7 @@ from pickles import Bomb
 
 from mmcfusion_ros.data.images import read_rgb, read_thermal
 from mmcfusion_ros.fusion import model_cache
-from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.model_cache import LOCK, filling_cache, open_cache, seal_cache
 from mmcfusion_ros.network.checkpoint import convert_checkpoint

@@ -7,8 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair
-from mmcfusion_ros.fusion.steadiness import ROOM, Steadiness
+from mmcfusion_ros.fusion.fuser import ROOM, Fuser, RegisteredPair, Steadiness
 
 SHAPE = 40, 60
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mmcfusion_ros.evaluation.bags.scenario import load_scenario
-from mmcfusion_ros.fusion.calibration import load_calibration
+from mmcfusion_ros.fusion.calibration_file import load_calibration
 from mmcfusion_ros.stream.parameter_files import check_files, load_values
 from mmcfusion_ros.yaml_files import LARGEST_FILE, check_keys, parse_yaml, read_yaml, unknown_name
 
@@ -30,9 +30,8 @@ def test_aliases_cannot_blow_up(kind, levels, tmp_path):
     """In a process of its own, which may take 1 GB."""
     path = tmp_path / "bomb.yaml"
     path.write_text(bomb(HEADS[kind], levels))
-    module = {"calibration": "fusion.calibration", "parameters": "stream.parameter_files"}
     code = (
-        f"from mmcfusion_ros.{module.get(kind, 'evaluation.bags.scenario')} import {LOADERS[kind].__name__} as load\n"
+        f"from {LOADERS[kind].__module__} import {LOADERS[kind].__name__} as load\n"
         "import sys, pathlib, resource\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n    load(pathlib.Path(sys.argv[1]))\n"

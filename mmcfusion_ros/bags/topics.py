@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from mmcfusion_ros.stream.encodings import kind_of, seem_exchanged
 from mmcfusion_ros.stream.pairing import Stream
 
 IMAGE, COMPRESSED, CAMERA_INFO, POINTS = (
@@ -17,6 +17,9 @@ IMAGE, COMPRESSED, CAMERA_INFO, POINTS = (
 )
 THERMAL_WORDS = {"thermal", "ir", "lwir", "infrared", "boson", "lepton", "seek", "optris", "tau"}  # flir: Blackfly too
 RGB_WORDS = {"rgb", "color", "colour", "visible", "vis", "eo"}
+COUNTS = {"mono12", "mono16", "16UC1", "16SC1", "32FC1", "64FC1"}
+GREY = {"mono8", "8UC1"}
+COLOURS = ("rgb", "bgr", "bayer", "yuv", "yuyv", "uyvy", "nv", "8UC3", "8UC4", "16UC3", "16UC4")
 ENCODED: dict[str, Stream] = {"counts": "thermal", "colour": "rgb"}
 ALIGNED_WORDS = {"aligned", "registered"}
 OTHER_WORDS = {"depth", "aligned", "fused", "debug", "mask", "disparity", "compresseddepth"}
@@ -165,3 +168,23 @@ def _found(
     problem = "several topics that may be" if candidates else "no topic that looks like"
     listed = ", ".join(f"{topic.name} {encoding_of(topic.name)}".rstrip() for topic in candidates or images.values())
     raise ValueError(f"the bag has {problem} the {camera} images ({listed or 'none'}); name it with --{camera}-topic")
+
+
+def kind_of(encoding: str) -> Literal["counts", "grey", "colour", ""]:
+    """Counts (or temperatures) as of thermal cameras, 8 bits of grey as of either, colours, or not known.
+
+    Takes the format of compressed images too, as in ``rgb8; jpeg compressed bgr8``.
+    """
+    name = encoding.partition(";")[0].strip()
+    if name in COUNTS:
+        return "counts"
+    if name in GREY:
+        return "grey"
+    return "colour" if name.startswith(COLOURS) else ""
+
+
+def seem_exchanged(thermal: str, rgb: str) -> bool:
+    """Whether these encodings would rather be those of an RGB and of a thermal camera."""
+    order = ["counts", "grey", "colour"]
+    kinds = [kind_of(encoding) for encoding in (thermal, rgb)]
+    return "" not in kinds and order.index(kinds[0]) > order.index(kinds[1])

@@ -9,7 +9,8 @@ import numpy as np
 
 from mmcfusion_ros.bags.topics import camera_by_name
 from mmcfusion_ros.calibration.imported import ImportedCamera, read_cameras
-from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.stream.pairing import Stream
 
 

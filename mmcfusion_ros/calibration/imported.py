@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from mmcfusion_ros.fusion.calibration import (
+from mmcfusion_ros.fusion.calibration import as_rotation, numbers
+from mmcfusion_ros.fusion.calibration_file import (
     CAMERA_KEYS,
-    as_rotation,
     coefficients,
     intrinsics,
     intrinsics_from_content,
-    numbers,
     size_from_content,
 )
 from mmcfusion_ros.fusion.camera import Intrinsics

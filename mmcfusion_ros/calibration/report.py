@@ -17,7 +17,8 @@ from mmcfusion_ros.calibration.images import calibrate_from_images, region_markd
 from mmcfusion_ros.calibration.picture import before_and_after
 from mmcfusion_ros.calibration.recording import ThermalAndRgb
 from mmcfusion_ros.files import write_file
-from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.fusion.fuser import split_luminance
 
 Found = tuple[Calibration, str, int]  # the calibration, what to say about it, and the pair to show

@@ -64,7 +64,7 @@ def _calibrate(options: argparse.Namespace) -> bool:
         raise ValueError("--thermal and --rgb name cameras of --import; of a bag: --thermal-topic and --rgb-topic")
     if options.report:
         from mmcfusion_ros.calibration.parallax import parallax_markdown
-        from mmcfusion_ros.fusion.calibration import load_calibration
+        from mmcfusion_ros.fusion.calibration_file import load_calibration
 
         print(parallax_markdown(load_calibration(options.report)), end="")
         return True

@@ -63,7 +63,7 @@ def add_simulate(commands: Commands) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.fusion.calibration import save_calibration
+    from mmcfusion_ros.fusion.calibration_file import save_calibration
     from mmcfusion_ros.simulation.optics import DEPTH
     from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames
 
@@ -185,6 +185,6 @@ def add_parameters(commands: Commands) -> None:
 
 
 def _parameters(options: argparse.Namespace) -> None:
-    from mmcfusion_ros.stream.parameters import parameters_markdown, parameters_yaml
+    from mmcfusion_ros.stream.parameter_files import parameters_markdown, parameters_yaml
 
     print(parameters_yaml() if options.format == "yaml" else parameters_markdown(), end="")

@@ -14,9 +14,8 @@ from mmcfusion_ros.data.images import images_below, read_rgb
 from mmcfusion_ros.data.pair_folder import PairFiles
 from mmcfusion_ros.evaluation.folders import EvaluationOptions
 from mmcfusion_ros.evaluation.rules import RULES, Fusion
-from mmcfusion_ros.fusion.fuser import Fuser, merge_luminance
+from mmcfusion_ros.fusion.fuser import Fuser, Steadiness, merge_luminance
 from mmcfusion_ros.fusion.models import find_model
-from mmcfusion_ros.fusion.steadiness import Steadiness
 from mmcfusion_ros.fusion.thermal import in_polarity
 from mmcfusion_ros.network.hashes import sha256_of
 

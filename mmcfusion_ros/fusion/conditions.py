@@ -7,12 +7,9 @@ on what ``simulation.degradations`` makes of them; ``test_conditions.py`` has th
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 
-SAMPLES = 20_000  # pixels; for a frame of a camera np.quantile takes too long
 ROWS, COLUMNS = 120, 160  # that are looked at for conditions, or up to twice as many
 BAND = 64  # rows that are worked at together: their intermediate results stay in the processor's cache
 
@@ -231,18 +228,3 @@ def _stands_out(thermal: np.ndarray) -> np.ndarray:
     below = cv2.addWeighted(ceiling, CONTRAST, lowest, -CONTRAST, LEAST_STEP)
     outlier = (cv2.subtract(thermal, highest) > above) | (cv2.subtract(lowest, thermal) > below)
     return outlier | (thermal == 0) if thermal.dtype == np.uint16 else outlier
-
-
-def ordered_sample(image: np.ndarray) -> np.ndarray:
-    """Some ``SAMPLES`` pixels of ``H x W [x 3]``, on a grid, all their values in one sorted row."""
-    stride = max(1, math.isqrt(image.shape[0] * image.shape[1] // SAMPLES))
-    # Of 8 bits a radix sort: 20 times as fast as the default one.
-    return np.sort(image[::stride, ::stride], axis=None, kind="stable" if image.dtype == np.uint8 else None)
-
-
-def quantile(ordered: np.ndarray, share: float) -> float:
-    """The value below which that share (0 to 1) of sorted values lies, between two of them by linear interpolation."""
-    position = share * (len(ordered) - 1)
-    below = int(position)
-    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
-    return low + (position - below) * (high - low)

@@ -10,8 +10,6 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.calibration import Calibration, as_homography
-from mmcfusion_ros.fusion.camera import resizing
-from mmcfusion_ros.fusion.geometry import Geometry, apply_homography
 
 Shape = tuple[int, int]
 
@@ -73,6 +71,8 @@ class Registration:
         """
         if self.calibration.kind != "calibrated":
             return None
+        from mmcfusion_ros.fusion.geometry import Geometry
+
         geometry = Geometry(self.calibration, thermal_shape[::-1], rgb_shape[::-1])
         down, across = (
             (np.arange(count) + 0.5) * side / count - 0.5 for count, side in zip(cells, rgb_shape, strict=True)
@@ -160,6 +160,9 @@ class Registration:
 
     def _positions(self, thermal_shape: Shape, rgb_shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         """For every RGB pixel the thermal pixel (x, y), ``H x W`` float32 each; NaN where there is none."""
+        from mmcfusion_ros.fusion.camera import resizing
+        from mmcfusion_ros.fusion.geometry import Geometry, apply_homography
+
         geometry = Geometry(self.calibration, thermal_shape[::-1], rgb_shape[::-1])
         height, width = rgb_shape
 

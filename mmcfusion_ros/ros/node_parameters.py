@@ -14,7 +14,6 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from mmcfusion_ros.stream.parameter_files import check_files, check_names
 from mmcfusion_ros.stream.parameters import LIVE, PARAMETERS, READ_ONLY, Value
 from mmcfusion_ros.stream.settings import Settings
 
@@ -44,8 +43,13 @@ def declare_parameters(node: Node) -> None:
 
 def read_parameters(node: Node) -> dict[str, Value]:
     """All values by name; ``ValueError`` naming the first that is wrong, or given but no parameter of the node."""
-    check_names(name for name in node._parameter_overrides if not node.has_parameter(name))
-    check_files((Path(b) for a, b in pairwise(sys.argv) if a == "--params-file"), node.get_fully_qualified_name())
+    unknown = [name for name in node._parameter_overrides if not node.has_parameter(name)]
+    files = [Path(b) for a, b in pairwise(sys.argv) if a == "--params-file"]
+    if unknown or files:
+        from mmcfusion_ros.stream.parameter_files import check_files, check_names
+
+        check_names(unknown)
+        check_files(files, node.get_fully_qualified_name())
     return {p.name: p.check(node.get_parameter(p.name).value) for p in PARAMETERS}
 
 

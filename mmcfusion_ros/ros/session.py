@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
@@ -139,20 +140,23 @@ class Session:
         """To the images and ``camera_info`` of both cameras, and to depth if the registration is by it."""
         for stream in STREAMS:
             topic = image_topic(self._settings, stream)
-            self._images.append(Subscriber(self._node, message_type(topic), topic, qos_profile=self._qos))
-            if self._settings.text(f"{stream}.transport") == "raw":
-                self._images[-1].registerCallback(self._worker.take, stream)
-            else:
+            take: Callable[[Any], object] = partial(self._worker.take, stream=stream)
+            if self._settings.text(f"{stream}.transport") != "raw":
                 from mmcfusion_ros.stream.video import VideoDecoder
 
-                self._images[-1].registerCallback(self._worker.take_encoded, stream, VideoDecoder(stream))
+                take = partial(self._worker.take_encoded, stream=stream, decoder=VideoDecoder(stream))
+            self._hear(message_type(topic), topic, take)
             take_info = partial(self._take_camera_info, stream=stream)
             self._infos.append(CameraInfoSubscription(self._node, f"{stream}/camera_info", take_info, self._qos))
         if depth := self._pipeline.depth:
-            for kind, topic in ((Image, "depth/image_raw"), (PointCloud2, "depth/points")):
-                self._images.append(Subscriber(self._node, kind, topic, qos_profile=self._qos))
-                self._images[-1].registerCallback(depth.take)
+            self._hear(Image, "depth/image_raw", depth.take)
+            self._hear(PointCloud2, "depth/points", depth.take)
             self._infos.append(CameraInfoSubscription(self._node, "depth/camera_info", depth.take, self._qos))
+
+    def _hear(self, message_type: type, topic: str, take: Callable[[Any], object]) -> None:
+        subscriber = Subscriber(self._node, message_type, topic, qos_profile=self._qos)
+        subscriber.registerCallback(take)
+        self._images.append(subscriber)
 
     def _unsubscribe(self) -> None:
         while self._infos:

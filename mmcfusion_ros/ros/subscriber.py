@@ -4,6 +4,7 @@ that pairing needs where that package is not installed."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -17,19 +18,14 @@ try:
 except ImportError:
 
     class Subscriber:  # type: ignore[no-redef]
-        """A subscription whose messages go to registered callbacks."""
+        """A subscription whose messages go to the one callback that is registered."""
 
         def __init__(self, node: Node, message_type: type, topic: str, *, qos_profile: QoSProfile) -> None:
-            self._callbacks: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
-            self.sub = node.create_subscription(message_type, topic, self._receive, qos_profile)
+            self._create = partial(node.create_subscription, message_type, topic, qos_profile=qos_profile)
 
-        def registerCallback(self, callback: Callable[..., object], *args: Any) -> None:
-            """Has ``callback(message, *args)`` called with every message."""
-            self._callbacks.append((callback, args))
-
-        def _receive(self, message: Any) -> None:
-            for callback, args in self._callbacks:
-                callback(message, *args)
+        def registerCallback(self, callback: Callable[[Any], None]) -> None:
+            """Has it called with every message from now on."""
+            self.sub = self._create(callback=callback)
 
 
 TYPES = {  # by the last part of the topic's name

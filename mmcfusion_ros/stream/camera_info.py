@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mmcfusion_ros.fusion.calibration import Calibration
-from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.fuser import check_size
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.pairing import Stream
+
+if TYPE_CHECKING:  # loaded only where the calibration is that of lenses
+    from mmcfusion_ros.fusion.camera import Intrinsics
 
 
 class CameraInfoRegistration:
@@ -142,6 +144,8 @@ def intrinsics_from_message(message: Any) -> Intrinsics:
 
     ``K`` and ``D`` are of the full image, as ``sensor_msgs/CameraInfo`` says; the image must not be rectified.
     """
+    from mmcfusion_ros.fusion.camera import Intrinsics
+
     matrix = np.array(message.k, dtype=np.float64).reshape(3, 3)
     if not matrix.any():
         raise ValueError("K is zero: the camera is not calibrated")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import threading
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.depth_registration import DepthRegistration, followed, small
 from mmcfusion_ros.fusion.registration import Registration, Shape
 from mmcfusion_ros.stream.camera_info import camera_content, intrinsics_from_message
-from mmcfusion_ros.stream.messages import depth_from_message, points_from_message
+from mmcfusion_ros.stream.messages import BadImage, thermal_from_message
 from mmcfusion_ros.stream.pairing import stamp_ns
 
 KEPT, LUMINANCES_KEPT = 8, 32
@@ -25,6 +26,7 @@ LEAST_KNOWN = 0.005
 SAME_LENS = 0.03  # of the focal length, and of the width for the centre
 CHECK_NS, CHECKS, WORSE = 1_000_000_000, 10, 4.0  # the last in deviations of a correlation by chance
 LARGE_STEP_PX = 3.0
+FLOAT32 = 7  # sensor_msgs/PointField
 
 
 class _Coarse(NamedTuple):
@@ -238,3 +240,29 @@ def _gradient(image: np.ndarray) -> np.ndarray:
     """Its magnitude, compressed so that no single edge decides."""
     smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1)
     return cv2.sqrt(cv2.magnitude(cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1)))
+
+
+def depth_from_message(message: Any) -> tuple[np.ndarray, float]:
+    """``H x W`` uint16 or float32 distances along the optical axis, and the metres in one unit of them (REP 118).
+
+    Raises ``BadImage``.
+    """
+    metres = {"16UC1": 0.001, "mono16": 0.001, "32FC1": 1.0}.get(message.encoding)
+    if metres is None:
+        text = f"depth of encoding {reprlib.repr(message.encoding)}; it must be 16UC1 (millimetres) or 32FC1 (metres)"
+        raise BadImage("bad_encoding", text)
+    return thermal_from_message(message), metres
+
+
+def points_from_message(message: Any) -> np.ndarray:
+    """``N x 3`` float32 x, y, z, metres, of a ``PointCloud2``; ``ValueError`` if it has none."""
+    offsets = {field.name: field.offset for field in message.fields if field.datatype == FLOAT32}
+    if not offsets.keys() >= {"x", "y", "z"}:
+        raise ValueError("the point cloud has no x, y, z of float32")
+    count = min(message.width * message.height, len(message.data) // max(1, message.point_step))
+    wire = ">f4" if message.is_bigendian else "<f4"
+    axes = [
+        np.ndarray((count,), wire, message.data, offsets[name], (message.point_step,)).astype(np.float32)
+        for name in "xyz"
+    ]
+    return np.stack(axes, axis=1)

@@ -7,12 +7,14 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mmcfusion_ros.stream.pairing import Stream
-from mmcfusion_ros.stream.trace import FrameTrace
+
+if TYPE_CHECKING:
+    from mmcfusion_ros.stream.trace import FrameTrace
 
 RECENT_FRAMES = 200
 COUNTED = ("thermal_in", "rgb_in", "camera_info_in", "pairs", "fused", "passed_through")

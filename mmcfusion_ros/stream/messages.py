@@ -16,7 +16,6 @@ from mmcfusion_ros.stream.encodings import LAYOUTS, Layout
 from mmcfusion_ros.stream.pairing import Stream
 
 BIT_DEPTHS = (10, 12, 14, 16)
-FLOAT32 = 7  # sensor_msgs/PointField
 
 # Encodings that only thermal cameras use: counts, or temperatures.
 _COUNTS = {
@@ -79,32 +78,6 @@ def thermal_from_message(message: Any, colour: bool = False) -> np.ndarray:
     if pixels.dtype == np.uint16:
         pixels = BitDepth().to_8_bits(pixels)
     return _converted(pixels, layout, "RGB" if colour else "GRAY", "thermal")
-
-
-def depth_from_message(message: Any) -> tuple[np.ndarray, float]:
-    """``H x W`` uint16 or float32 distances along the optical axis, and the metres in one unit of them (REP 118).
-
-    Raises ``BadImage``.
-    """
-    metres = {"16UC1": 0.001, "mono16": 0.001, "32FC1": 1.0}.get(message.encoding)
-    if metres is None:
-        text = f"depth of encoding {reprlib.repr(message.encoding)}; it must be 16UC1 (millimetres) or 32FC1 (metres)"
-        raise BadImage("bad_encoding", text)
-    return _pixels(message, "thermal", other="")[0], metres
-
-
-def points_from_message(message: Any) -> np.ndarray:
-    """``N x 3`` float32 x, y, z, metres, of a ``PointCloud2``; ``ValueError`` if it has none."""
-    offsets = {field.name: field.offset for field in message.fields if field.datatype == FLOAT32}
-    if not offsets.keys() >= {"x", "y", "z"}:
-        raise ValueError("the point cloud has no x, y, z of float32")
-    count = min(message.width * message.height, len(message.data) // max(1, message.point_step))
-    wire = ">f4" if message.is_bigendian else "<f4"
-    axes = [
-        np.ndarray((count,), wire, message.data, offsets[name], (message.point_step,)).astype(np.float32)
-        for name in "xyz"
-    ]
-    return np.stack(axes, axis=1)
 
 
 class BitDepth:

@@ -6,24 +6,20 @@ All stamps, times and durations are int nanoseconds. The same ``Pairer`` serves 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import median, median_low
+from typing import Any, Generic, Literal, TypeVar
 
-from mmcfusion_ros.stream.camera_queue import (
-    CAMERAS,
-    INTERVALS_KEPT,
-    CameraQueue,
-    Frame,
-    Item,
-    Stream,
-    set_stamp,
-    stamp_ns,
-)
-from mmcfusion_ros.stream.clocks import clock_problems
+Item = TypeVar("Item")
+Stream = Literal["thermal", "rgb"]
 
-__all__ = ["Item", "LoneFrame", "Pair", "Pairer", "PairingOptions", "Stream", "set_stamp", "stamp_ns"]
+CAMERAS: dict[Stream, str] = {"thermal": "thermal", "rgb": "RGB"}  # in texts
+INTERVALS_KEPT, LEAST_INTERVALS = 8, 3
+ARRIVALS_KEPT = 32
+AHEAD_S, BEHIND_S = 0.02, 0.5  # beyond which it is the clock, not latency
+TOGETHER_S = 0.2  # two cameras that differ by less share a clock
 
 # Every dropped frame is counted once, under "REASON_STREAM", such as "unpaired_rgb".
 DROP_REASONS = {
@@ -97,6 +93,58 @@ class LoneFrame(Generic[Item]):
     time_ns: int
 
 
+@dataclass
+class Frame(Generic[Item]):
+    """A message, its stamp, ``time_ns`` (the stamp with its stream's offset), and when it came by a steady clock."""
+
+    item: Item
+    stamp_ns: int
+    time_ns: int
+    arrival_ns: int
+    used: bool = False  # in a pair already
+
+
+@dataclass
+class CameraQueue(Generic[Item]):
+    """One camera. The infinities (the only floats) stand for "none yet"."""
+
+    name: Stream
+    queue: deque[Frame[Item]] = field(default_factory=deque)  # undecided frames, oldest first
+    newest_ns: float = -math.inf  # time of the newest frame accepted
+    decided_ns: float = -math.inf  # time of the newest frame that left the queue
+    backward_ns: float = math.inf  # time of a frame out of order, until the next good one
+    ceiling_ns: float = math.inf  # the other stream has jumped back: frames above are of the time before
+    next_ns: float = -math.inf  # the earliest time of the next frame: half the shortest of the last intervals on
+    intervals_ns: deque[float] = field(default_factory=lambda: deque(maxlen=INTERVALS_KEPT))
+    lateness_ns: deque[int] = field(default_factory=lambda: deque(maxlen=ARRIVALS_KEPT))  # steady arrival minus time
+    behind_ns: deque[int] = field(default_factory=lambda: deque(maxlen=ARRIVALS_KEPT))  # clock on arrival minus stamp
+
+    def shift(self, by_ns: int) -> None:
+        """Moves all its times, as after a change of its offset."""
+        for frame in self.queue:
+            frame.time_ns += by_ns
+        for name in ("newest_ns", "decided_ns", "backward_ns", "ceiling_ns", "next_ns"):
+            setattr(self, name, getattr(self, name) + by_ns)
+        self.lateness_ns = deque((late - by_ns for late in self.lateness_ns), maxlen=ARRIVALS_KEPT)
+
+    def due_ns(self, time_ns: int) -> float:
+        """When, by the steady clock, all frames up to this time have come: later than any of the last ones by as much
+        as those differ. Infinite while too few are known."""
+        if len(self.lateness_ns) < INTERVALS_KEPT:
+            return math.inf
+        latest = max(self.lateness_ns)
+        return time_ns + 2 * latest - min(self.lateness_ns)
+
+    def period_ns(self) -> float:
+        """Median interval; 0 while too few are known."""
+        return median_low(self.intervals_ns) if len(self.intervals_ns) >= LEAST_INTERVALS else 0.0
+
+    def behind_s(self) -> float | None:
+        """By how much its stamps lie behind the clock on arrival, in s: latency, and what the camera's clock is wrong
+        by. The median of the last; None while too few are known."""
+        return median(self.behind_ns) / 1e9 if len(self.behind_ns) >= INTERVALS_KEPT else None
+
+
 class Pairer(Generic[Item]):
     """Pairs the frames of two streams, each of which arrives in the order of its stamps.
 
@@ -112,15 +160,13 @@ class Pairer(Generic[Item]):
 
     ``arrival_ns`` and ``now_ns`` are of one steady clock, ``clock_ns`` is of the clock that stamps the frames; a bag
     gives its receive times as both. ``drops`` counts dropped frames by name (``DROP_REASONS``); ``on_drop(name, item)``
-    is called with each. ``last_arrival_ns`` tells when each stream last delivered anything, for the report of a stall;
-    ``newest`` is the last frame of each stream that was accepted. ``deadline_ns`` is when ``poll`` has something to do
-    if no frame comes before; None if nothing waits or waits have no end.
+    is called with each. ``newest`` is the last frame of each stream that was accepted. ``deadline_ns`` is when ``poll``
+    has something to do if no frame comes before; None if nothing waits or waits have no end.
     """
 
     def __init__(self, options: PairingOptions, on_drop: Callable[[str, Item], None] | None = None) -> None:
         self.options = options
         self.drops: Counter[str] = Counter()
-        self.last_arrival_ns: dict[Stream, int] = {}
         self.newest: dict[Stream, Item] = {}
         self.deadline_ns: int | None = None
         self._on_drop = on_drop
@@ -140,7 +186,6 @@ class Pairer(Generic[Item]):
         """Takes a frame; returns the pairs it settles. Without ``clock_ns`` no frame is stale on arrival."""
         this, other = (self._thermal, self._rgb) if stream == "thermal" else (self._rgb, self._thermal)
         time_ns = stamp_ns + (self.options.thermal_offset_ns if stream == "thermal" else 0)
-        self.last_arrival_ns[stream] = arrival_ns
         if clock_ns is not None:
             if clock_ns < self._clock_ns:
                 self._clock_went_back(clock_ns)
@@ -231,12 +276,8 @@ class Pairer(Generic[Item]):
         behind_s = {s.name: behind_s for s in (self._thermal, self._rgb) if (behind_s := s.behind_s()) is not None}
         problems = [f"{what}: {fix}" for what, fix in clock_problems(behind_s, options.thermal_offset_ns / 1e9)]
         for stream, other in ((self._thermal, self._rgb), (self._rgb, self._thermal)):
-            if (
-                self.drops[f"overflow_{stream.name}"]
-                and stream.lateness_ns
-                and other.lateness_ns
-                and stream.period_ns()
-            ):
+            known = stream.lateness_ns and other.lateness_ns and stream.period_ns()
+            if self.drops[f"overflow_{stream.name}"] and known:
                 late_ns = max(other.lateness_ns) - min(stream.lateness_ns)
                 needed = math.ceil(max(0, late_ns) / stream.period_ns()) + 2
                 if needed > options.queue_size:
@@ -313,3 +354,34 @@ class Pairer(Generic[Item]):
                 stream.lateness_ns.clear()
                 if stream is other:
                     stream.ceiling_ns = split_ns
+
+
+def stamp_ns(message: Any) -> int:
+    """The stamp in a message's header, in ns."""
+    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+
+
+def set_stamp(message: Any, time_ns: int) -> None:
+    """Another stamp for a message, in ns."""
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(time_ns, 1_000_000_000)
+
+
+def clock_problems(behind_s: Mapping[Stream, float], offset_s: float) -> list[tuple[str, str]]:
+    """Which camera's stamps cannot be right and by how much, and what to set.
+
+    ``behind_s``: by how much stamps are behind the clock on arrival, of the cameras that are known; ``offset_s`` is
+    ``pairing.thermal_offset``.
+    """
+    late_s = {name: value - offset_s * (name == "thermal") for name, value in behind_s.items()}
+    wrong = [name for name, value in late_s.items() if not -AHEAD_S <= value <= BEHIND_S]
+    both = len(behind_s) == 2
+    if len(wrong) == 2 and abs(late_s["thermal"] - late_s["rgb"]) < TOGETHER_S:
+        fix = "replay a bag with --clock and use_sim_time; else set the cameras' clocks, or pairing.stamps to arrival"
+        return [(f"the stamps of both cameras are {_where(behind_s['rgb'])}", fix)]
+    offset = f"pairing.thermal_offset to {behind_s['thermal'] - behind_s['rgb']:.3f}, or " if both else ""
+    fix = f"set its clock, or {offset}pairing.stamps to arrival"
+    return [(f"{CAMERAS[name]} stamps are {_where(behind_s[name])}", fix) for name in wrong]
+
+
+def _where(behind_s: float) -> str:
+    return f"{abs(behind_s):.2f} s {'behind' if behind_s > 0 else 'ahead of'} the clock"

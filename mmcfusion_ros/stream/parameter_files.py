@@ -1,4 +1,5 @@
-"""Parameter values without a node: from the YAML file that the node takes, and from the command line."""
+"""Parameter values without a node: from the YAML file that the node takes, and from the command line; the table of
+the parameters as such a file, and for the documents."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmcfusion_ros.stream.parameters import PARAMETERS, Value
+from mmcfusion_ros.stream.parameters import LIVE, PARAMETERS, Value
 from mmcfusion_ros.yaml_files import parse_yaml, read_yaml, unknown_name
 
 NODE_NAME = "mmcfusion"
@@ -88,3 +89,36 @@ def _flat(section: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def parameters_yaml() -> str:
+    """``config/fusion.yaml``: every parameter with its default."""
+    lines = ["# Every parameter with its default. Written by: mmcfusion parameters --format yaml", "/**:"]
+    lines.append("  ros__parameters:")
+    group = ""
+    for parameter in PARAMETERS:
+        *parents, leaf = parameter.name.split(".")
+        if parents and parents[0] != group:
+            lines.append(f"    {parents[0]}:")
+        group = parents[0] if parents else ""
+        indent = "      " if parents else "    "
+        values = f" ({parameter.range_text})" if parameter.range_text else ""
+        lines += [f"{indent}# {parameter.description}{values}", f"{indent}{leaf}: {_yaml(parameter.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def parameters_markdown() -> str:
+    """The table of ``docs/parameters.md``."""
+    rows = ["| parameter | type | default | values | live | what it does |", "|---|---|---|---|---|---|"]
+    for p in PARAMETERS:
+        live = "yes" if p.name in LIVE else ""
+        rows.append(
+            f"| `{p.name}` | {p.type_name} | `{_yaml(p.default)}` | {p.range_text} | {live} | {p.description} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

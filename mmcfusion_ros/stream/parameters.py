@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass, fields
-from typing import Any, get_args
+from typing import get_args
 
 from mmcfusion_ros.alignment import REFINEMENT_MODES
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
@@ -318,36 +318,3 @@ PARAMETERS = (
     Parameter("qos.output_reliability", "reliable", "reliability of the publishers", choices=RELIABILITIES),
     Parameter("qos.output_depth", 5, "history depth of the publishers", low=1, high=100),
 )
-
-
-def parameters_yaml() -> str:
-    """``config/fusion.yaml``: every parameter with its default."""
-    lines = ["# Every parameter with its default. Written by: mmcfusion parameters --format yaml", "/**:"]
-    lines.append("  ros__parameters:")
-    group = ""
-    for parameter in PARAMETERS:
-        *parents, leaf = parameter.name.split(".")
-        if parents and parents[0] != group:
-            lines.append(f"    {parents[0]}:")
-        group = parents[0] if parents else ""
-        indent = "      " if parents else "    "
-        values = f" ({parameter.range_text})" if parameter.range_text else ""
-        lines += [f"{indent}# {parameter.description}{values}", f"{indent}{leaf}: {_yaml(parameter.default)}"]
-    return "\n".join(lines) + "\n"
-
-
-def parameters_markdown() -> str:
-    """The table of ``docs/parameters.md``."""
-    rows = ["| parameter | type | default | values | live | what it does |", "|---|---|---|---|---|---|"]
-    for p in PARAMETERS:
-        live = "yes" if p.name in LIVE else ""
-        rows.append(
-            f"| `{p.name}` | {p.type_name} | `{_yaml(p.default)}` | {p.range_text} | {live} | {p.description} |"
-        )
-    return "\n".join(rows) + "\n"
-
-
-def _yaml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)

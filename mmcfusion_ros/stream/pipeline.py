@@ -22,10 +22,9 @@ from mmcfusion_ros.fusion.conditions import (
     thermal_conditions,
 )
 from mmcfusion_ros.fusion.errors import UnusableThermalError
-from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, check_size, check_visible
+from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, Steadiness, check_size, check_visible
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.fusion.registration import Registration, Shape, blend
-from mmcfusion_ros.fusion.steadiness import Steadiness
 from mmcfusion_ros.fusion.thermal import ThermalScaler, in_polarity
 from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
 from mmcfusion_ros.stream.messages import BitDepth, rgb_from_message, thermal_from_message

@@ -11,23 +11,22 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.backends import Backend, create_backend
-from mmcfusion_ros.fusion.calibration import Calibration, load_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.conditions import FrozenDetector
-from mmcfusion_ros.fusion.fuser import Fuser
+from mmcfusion_ros.fusion.fuser import Fuser, Steadiness
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.network import Maker, Network
 from mmcfusion_ros.fusion.registration import Registration
-from mmcfusion_ros.fusion.steadiness import Steadiness
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.stream.pairing import PairingOptions, Stream
 from mmcfusion_ros.stream.parameters import PARAMETERS, THERMAL, Value
 from mmcfusion_ros.stream.pipeline import FusionPipeline
-from mmcfusion_ros.stream.trace import FrameTrace
 
 if TYPE_CHECKING:
     from mmcfusion_ros.alignment.refinement import Refiner
     from mmcfusion_ros.fusion.motion import CameraMotion
     from mmcfusion_ros.stream.depth import DepthInput
+    from mmcfusion_ros.stream.trace import FrameTrace
 
 CALIBRATION = ("registration.file", "registration.plane_distance", "thermal.rotate", "thermal.flip")
 
@@ -135,8 +134,11 @@ class Settings:
 
     def trace(self, failed: Callable[[str], object]) -> FrameTrace | None:
         """The trace that is asked for, begun; ``failed(text)`` is called if it ends early."""
-        path = self.text("trace_file")
-        return FrameTrace(path, failed) if path else None
+        if not (path := self.text("trace_file")):
+            return None
+        from mmcfusion_ros.stream.trace import FrameTrace
+
+        return FrameTrace(path, failed)
 
     def _calibration(self) -> Calibration:
         kind, file = self.text("registration.type"), self.text("registration.file")
@@ -149,6 +151,8 @@ class Settings:
             return Calibration()
         if not file:
             raise ValueError(f"registration.type is {kind} but registration.file is empty; name the YAML file")
+        from mmcfusion_ros.fusion.calibration_file import load_calibration
+
         calibration = load_calibration(file)
         if calibration.kind != ("calibrated" if kind == "depth" else kind):
             raise ValueError(f"registration.type is {kind}, but {file} is of type {calibration.kind}; correct one")

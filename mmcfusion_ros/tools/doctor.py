@@ -14,8 +14,7 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
-from mmcfusion_ros.stream.clocks import clock_problems
-from mmcfusion_ros.stream.pairing import Stream
+from mmcfusion_ros.stream.pairing import Stream, clock_problems
 from mmcfusion_ros.tools.patient import STREAMS, Patient
 
 PARAMETERS = ("use_sim_time", "pairing.slop", "pairing.thermal_offset")

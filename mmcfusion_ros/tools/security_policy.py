@@ -15,7 +15,8 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.ros.fusion_node import FusionNode
 
 # Together they open every topic that the node can have; depth is read with a calibration of its own.
