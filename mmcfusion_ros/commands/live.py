@@ -154,7 +154,7 @@ def _add_camera_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rgb-rate", type=float, default=30.0, help="in Hz")
     parser.add_argument("--duration", type=float, help="in s; without end if not given")
     parser.add_argument(
-        "--subscribers", type=int, default=0, help="begin when each image topic has so many (10 s at most)"
+        "--subscribers", type=int, default=0, help="begin when each image topic has so many (a minute at most)"
     )
     parser.add_argument("--counts", type=Path, help="JSON file for the numbers of frames published")
     parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], help="as for any ROS 2 node")
