@@ -102,7 +102,7 @@ def add_record_demo(commands: Commands) -> None:
 def _record_demo(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.bags.frames_to_bag import record_frames
     from mmcfusion_ros.files import writing_to
-    from mmcfusion_ros.fusion.calibration import save_calibration
+    from mmcfusion_ros.fusion.calibration_file import save_calibration
     from mmcfusion_ros.simulation.playback import folder_frames
     from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames, rig_intrinsics
 
