@@ -18,7 +18,7 @@ test: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	CI=1 $(BIN)/python -m pytest $(if $(SLOW),,-m "not slow")
+	CI=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(if $(SLOW),,-m "not slow")
 
 picture: .venv/runtime
 	PYTHONPATH=. $(BIN)/python scripts/rig.py

@@ -89,7 +89,7 @@ def start(context: LaunchContext) -> list[Node]:
     parameters = {parameter: value[name] for name, (parameter, _) in PARAMETERS.items() if value[name]}
     parameters |= {name: text == "true" for name, text in parameters.items() if text in BOOLEAN}
     if file := parameters.get("registration.file"):
-        from mmcfusion_ros.fusion.calibration import load_calibration  # loads OpenCV
+        from mmcfusion_ros.fusion.calibration_file import load_calibration  # loads OpenCV
 
         parameters["registration.type"] = load_calibration(file).kind
     respawn = value["fusion_respawn"] == "true"

@@ -42,7 +42,7 @@ from mmcfusion_ros.cli import main
 from mmcfusion_ros.evaluation.bags.compare import evaluate_and_report, summary_text
 from mmcfusion_ros.evaluation.bags.evaluate_bag import evaluate_bag
 from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused
-from mmcfusion_ros.evaluation.bags.measures import METRICS, registration_residual
+from mmcfusion_ros.evaluation.bags.measures import DEPTH_ERRORS, METRICS, registration_residual
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.bags.records import COLUMNS, ReportFrames
 from mmcfusion_ros.evaluation.bags.writing import header_message, image_message, ros_type
@@ -124,6 +124,9 @@ class TestResult:
         summary = evaluate_bag(bag, by_depth, tmp_path / "out", PLAIN).summary
         assert (summary["counts"]["fused"], summary["problems"]) == (6, [])
         assert "/depth/image_raw" in summary["topics"]
+        for row in rows(tmp_path / "out"):
+            assert float(row["depth_error_px"]) == 0
+            assert float(row["plane_error_px"]) == pytest.approx(50 * 0.1 / 2, abs=1e-3)
         settings = Settings(values)
         pipeline = settings.pipeline(settings.network())
         at_2_m = Calibration(
@@ -134,7 +137,8 @@ class TestResult:
             expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image.astype(int)
             assert np.abs(message.data.reshape(expected.shape)[:, 8:-8] - expected[:, 8:-8]).mean() < 3
         lost = write_bag(tmp_path / "lost", sorted([*drive(6), *late[:4]], key=lambda message: message.time_ns))
-        summary = evaluate_bag(lost, by_depth, None, PLAIN).summary
+        summary = evaluate_bag(lost, by_depth, tmp_path / "gaps", PLAIN).summary
+        assert [row["plane_error_px"] for row in rows(tmp_path / "gaps")][4:] == ["2.499500", ""]
         assert summary["counts"]["fused"] == 6
         assert "the nearest depth is 0.20 s older than the RGB image" in summary["problems"][0]
 
@@ -238,7 +242,7 @@ class TestResult:
         assert [row["outcome"] for row in table] == ["fused"] * 6
         assert [int(row["rgb_stamp_ns"]) - int(row["thermal_stamp_ns"]) for row in table] == [4_000_000] * 6
         assert all(float(row["skew_ms"]) == 4 for row in table)
-        assert all(row[name] for row in table for name in COLUMNS)
+        assert all(row[name] for row in table for name in set(COLUMNS) - {*DEPTH_ERRORS})
         assert all(float(row["total_ms"]) >= float(row["network_ms"]) > 0 for row in table)
         means = {name: np.mean([float(row[name]) for row in table]) for name in METRICS}
         assert result.summary["metrics"] == pytest.approx(means, rel=1e-4)
@@ -538,7 +542,7 @@ def test_the_page_gets_a_bounded_number_of_frames_and_pictures(expected):
     image = np.zeros((8, 8), np.uint8)
     kept = report.frames
     for _ in range(expected):
-        report.add(Fused(None, None, START, Result("pair", image, None, image, image), None, {}), {})
+        report.add(Fused(None, None, START, Result("pair", image, None, image, image), None, {}, {}), {})
     assert 0.4 * min(expected, 3000) <= len(kept) <= 3000
     assert 0.4 * min(expected, 60) <= sum(frame.fused is not None for frame in kept) <= 60
 

@@ -9,6 +9,7 @@ import pytest
 from mmcfusion_ros.bags.reading import Bag, read_message
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.evaluation.bags.frames_to_bag import START_NS
+from mmcfusion_ros.fusion.calibration_file import load_calibration
 from mmcfusion_ros.stream.messages import rgb_from_message, thermal_from_message
 
 
@@ -29,6 +30,7 @@ def stamp(message):
 
 def test_the_rig(tmp_path, capsys):
     options = ("--duration", 0.3, "--thermal-rate", 10, "--rgb-rate", 20, "--night", "--storage", "sqlite3")
+    options += ("--depth", "own", "--calibration", tmp_path / "rig.yaml")
     assert record(tmp_path / "bag", *options) == 0
     assert "/thermal/image_raw 3" in capsys.readouterr().out
     thermal, rgb = (messages(tmp_path / "bag", f"/{camera}/image_raw") for camera in ("thermal", "rgb"))
@@ -37,6 +39,12 @@ def test_the_rig(tmp_path, capsys):
     assert (thermal[0][1].encoding, rgb[0][1].encoding) == ("16UC1", "rgb8")
     info = messages(tmp_path / "bag", "/thermal/camera_info")[0][1]
     assert (info.width, info.height, info.k[0]) == (640, 512, 572.0)
+    depth, info = (messages(tmp_path / "bag", f"/depth/{name}")[0][1] for name in ("image_raw", "camera_info"))
+    millimetres = depth.data.view(np.uint16)
+    assert 800 < millimetres[millimetres > 0].min() < 2000
+    assert (info.width, info.height, info.k[0]) == (depth.width, depth.height, 424.0)
+    calibration = load_calibration(tmp_path / "rig.yaml")
+    assert (calibration.translation[0], calibration.depth_translation[0]) == (0.1, -0.015)
 
 
 def test_a_folder_of_pairs(tmp_path):
@@ -51,6 +59,7 @@ def test_a_folder_of_pairs(tmp_path):
     np.testing.assert_array_equal(got, thermal)
     got = [rgb_from_message(m) for _, m in messages(tmp_path / "bag", "/rgb/image_raw")]
     np.testing.assert_array_equal(got, rgb)
+    assert "are of the synthetic rig" in record(tmp_path / "other", "--depth", "own", "--folder", tmp_path / "pairs")
     assert "exists already" in record(tmp_path / "bag", "--folder", tmp_path / "pairs")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+LAUNCH_FILES = (FOLDER.parent / "launch").glob("*.py")
 
 
 def is_private(name: str) -> bool:
@@ -34,3 +36,14 @@ def test_no_test_reads_private_members():
 def test_the_check_sees_them():
     code = "from a import _b\nc._d\npatch.setattr(e, '_f', 1)\nself._g\nh.__class__\ngetattr(i, '_j' if k else '')"
     assert sorted(private_members(ast.parse(code))) == ["_b", "_f", "_j", "c._d"]
+
+
+def test_launch_files_import_what_is_there():
+    """They are run only where ROS 2 is installed."""
+    nodes = [node for file in LAUNCH_FILES for node in ast.walk(ast.parse(file.read_text()))]
+    imports = [
+        node for node in nodes if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmcfusion")
+    ]
+    wanted = [(node.module, alias.name) for node in imports for alias in node.names]
+    assert wanted
+    assert not [name for name in wanted if not hasattr(importlib.import_module(name[0]), name[1])]

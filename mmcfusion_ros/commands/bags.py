@@ -15,6 +15,8 @@ from mmcfusion_ros.commands.arguments import Commands, add_configuration
 if TYPE_CHECKING:
     from mmcfusion_ros.evaluation.bags.options import BagOptions
 
+PLANE_M = 8.0  # of the calibration of a demo bag
+
 
 def add_evaluate_bag(commands: Commands) -> None:
     parser = commands.add_parser("evaluate-bag", help="fuse a recorded bag: fused bag, numbers and a page")
@@ -87,28 +89,41 @@ def add_record_demo(commands: Commands) -> None:
     parser.add_argument("--night", action="store_true", help="the synthetic rig by night")
     parser.add_argument("--jitter", type=float, default=0.0, help="of the rig's stamps, at most, in s")
     parser.add_argument("--loss", type=float, default=0.0, help="share of the rig's frames that are lost, 0 to 0.99")
+    parser.add_argument(
+        "--depth",
+        choices=("none", "aligned", "own"),
+        default="none",
+        help="of the rig: a depth camera too, aligned or with its own lens; thermal 10 cm from RGB, people near",
+    )
+    parser.add_argument("--calibration", type=Path, help="write the rig's true calibration to this YAML file first")
     parser.set_defaults(run=_record_demo)
 
 
 def _record_demo(options: argparse.Namespace) -> None:
     from mmcfusion_ros.evaluation.bags.frames_to_bag import record_frames
     from mmcfusion_ros.files import writing_to
-    from mmcfusion_ros.simulation.optics import RGB_INTRINSICS, THERMAL_INTRINSICS
+    from mmcfusion_ros.fusion.calibration_file import save_calibration
     from mmcfusion_ros.simulation.playback import folder_frames
-    from mmcfusion_ros.simulation.rig import RigOptions, rig_frames
+    from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames, rig_intrinsics
 
     if options.folder:
+        if options.calibration or options.depth != "none":
+            raise ValueError("--depth and --calibration are of the synthetic rig; leave them out with --folder")
         frames = folder_frames(options.folder, options.thermal_rate, options.rgb_rate)
         intrinsics = {}
     else:
+        near = {"depth": options.depth, "baseline_m": 0.1, "passers_z": (1.5, 3.0, 6.0)}
         rig = RigOptions(
             night=options.night,
             thermal_rate_hz=options.thermal_rate,
             rgb_rate_hz=options.rgb_rate,
             stamp_jitter_s=options.jitter,
             loss_probability=options.loss,
+            **(near if options.depth != "none" else {}),
         )
-        frames, intrinsics = rig_frames(rig), {"thermal": THERMAL_INTRINSICS, "rgb": RGB_INTRINSICS}
+        frames, intrinsics = rig_frames(rig), rig_intrinsics(rig)
+        if options.calibration:
+            save_calibration(rig_calibration(rig, PLANE_M), options.calibration, "The true geometry of the bag.")
     with writing_to(options.bag):
         counts = record_frames(frames, options.bag, options.duration, intrinsics, options.storage)
     print(f"{options.bag}: " + ", ".join(f"{topic} {number}" for topic, number in counts.items()))

@@ -64,8 +64,7 @@ def add_simulate(commands: Commands) -> None:
 
 def _simulate(options: argparse.Namespace) -> None:
     from mmcfusion_ros.fusion.calibration_file import save_calibration
-    from mmcfusion_ros.simulation.optics import DEPTH
-    from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames
+    from mmcfusion_ros.simulation.rig import RigOptions, rig_calibration, rig_frames, rig_intrinsics
 
     rig = RigOptions(
         seed=options.seed,
@@ -93,13 +92,10 @@ def _simulate(options: argparse.Namespace) -> None:
         depth_latency_s=options.depth_latency,
         passers_z=tuple(options.passers),
     )
-    calibration = rig_calibration(rig, options.plane)
     if options.calibration:
-        save_calibration(calibration, options.calibration, "The true geometry of mmcfusion simulate.")
-    intrinsics = {"thermal": calibration.thermal, "rgb": calibration.rgb}
-    if rig.depth != "none":
-        intrinsics["depth"] = calibration.rgb if rig.depth == "aligned" else DEPTH
-    _publish(options, rig_frames(rig), "simulated_rig", intrinsics=intrinsics)
+        text = "The true geometry of mmcfusion simulate."
+        save_calibration(rig_calibration(rig, options.plane), options.calibration, text)
+    _publish(options, rig_frames(rig), "simulated_rig", intrinsics=rig_intrinsics(rig))
 
 
 def add_play(commands: Commands) -> None:
@@ -158,7 +154,7 @@ def _add_camera_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rgb-rate", type=float, default=30.0, help="in Hz")
     parser.add_argument("--duration", type=float, help="in s; without end if not given")
     parser.add_argument(
-        "--subscribers", type=int, default=0, help="begin when each image topic has so many (10 s at most)"
+        "--subscribers", type=int, default=0, help="begin when each image topic has so many (a minute at most)"
     )
     parser.add_argument("--counts", type=Path, help="JSON file for the numbers of frames published")
     parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], help="as for any ROS 2 node")

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 
 from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.palette import PALETTES, Palette
 from mmcfusion_ros.simulation.depth_camera import DepthCamera
 from mmcfusion_ros.simulation.frame import Camera, Frame, check_range, in_order_of_delivery
-from mmcfusion_ros.simulation.optics import RGB_SIZE, THERMAL_SIZE, Optics
+from mmcfusion_ros.simulation.optics import DEPTH, RGB_SIZE, THERMAL_SIZE, Optics
 from mmcfusion_ros.simulation.scene import StreetScene
 
 THERMAL_BLUR_PIXELS = 0.7
@@ -126,6 +127,13 @@ def rig_frames(options: RigOptions) -> Iterator[Frame]:
 def rig_calibration(options: RigOptions, plane_distance: float = np.inf) -> Calibration:
     """The true geometry of the rig, exact at a distance in metres."""
     return Optics(options.baseline_m, options.distorted).calibration(plane_distance, options.depth == "own")
+
+
+def rig_intrinsics(options: RigOptions) -> dict[Camera, Intrinsics]:
+    """Of each camera that the rig has."""
+    optics = Optics(options.baseline_m, options.distorted)
+    depth: dict[str, dict[Camera, Intrinsics]] = {"aligned": {"depth": optics.rgb}, "own": {"depth": DEPTH}}
+    return {"thermal": optics.thermal, "rgb": optics.rgb, **depth.get(options.depth, {})}
 
 
 def _stream(camera: Camera, source: _ThermalCamera | _RgbCamera | DepthCamera, options: RigOptions) -> Iterator[Frame]:

@@ -57,7 +57,7 @@ class StreetScene:
         for item in furnish(walls, self._light, self._air, rng):
             before = pixels.copy()
             item.draw(Canvas(pixels))
-            changed = (pixels != before).any(axis=2)
+            changed = (pixels.view(np.uint32) != before.view(np.uint32))[..., 0]
             self._distance[changed] = item.z
             self._still_inverse_depth[changed] = _INVERSE_DEPTH_AT_Z_1[changed] / item.z
         self._still = pixels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -67,14 +68,14 @@ class _Caster:
 
     def picture(self) -> np.ndarray:
         """The supersampled picture, cast band by band: RGB, degrees Celsius, inverse depth; ``960 x 1280 x 5``."""
-        bands = [self._cast(_rays(top, top + BAND_ROWS)) for top in range(0, HEIGHT, BAND_ROWS)]
-        return np.concatenate(bands).reshape(HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING, 5)
+        with ThreadPoolExecutor() as pool:
+            bands = pool.map(lambda top: self._cast(_rays(top, top + BAND_ROWS)), range(0, HEIGHT, BAND_ROWS))
+        return np.concatenate(list(bands)).reshape(HEIGHT * SUPERSAMPLING, WIDTH * SUPERSAMPLING, 5)
 
     def _cast(self, ray: np.ndarray) -> np.ndarray:
         """``N x 3`` directions, as far as depth 1, to ``N x 5``."""
-        picture = np.concatenate([self._sky(ray), self._sky_celsius(ray)[:, None]], axis=1)
+        picture = np.empty((len(ray), 4))
         nearest = np.full(len(ray), np.inf, np.float32)
-        self._skyline(ray, picture)
         self._see(ray, nearest, picture, -CAMERA[1] / np.minimum(ray[:, 1], -1e-6), ray[:, 1] < 0, self._ground)
         for wall in self.walls:
             towards = ray[:, 0] * wall.x > 1e-6
@@ -83,6 +84,8 @@ class _Caster:
             towards &= (height < wall.height_at(z)) & (z > 0)
             self._see(ray, nearest, picture, distance, towards, partial(self._front, wall))
             self._gables(ray, nearest, picture, wall)
+        if len(beyond := np.flatnonzero(np.isinf(nearest))):
+            picture[beyond] = self._beyond(ray[beyond])
         return np.column_stack([picture, 1 / nearest]).astype(np.float32)
 
     def _see(
@@ -140,27 +143,18 @@ class _Caster:
 
     def _grain(self, a: np.ndarray, b: np.ndarray, samples_per_metre: float) -> np.ndarray:
         """The noise at ``N`` positions of a plane, bilinear, repeating."""
-        row, column = (np.mod(value * samples_per_metre, NOISE_SIZE).astype(np.float32) for value in (a, b))
+        sheets = (value * (samples_per_metre / NOISE_SIZE) for value in (a, b))
+        row, column = (((value - np.floor(value)) * NOISE_SIZE).astype(np.float32) for value in sheets)
         pieces = [slice(i, i + REMAP_LIMIT) for i in range(0, len(row), REMAP_LIMIT)]
         return np.concatenate([cv2.remap(self.noise, column[i], row[i], cv2.INTER_LINEAR)[:, 0] for i in pieces])
 
-    def _sky(self, ray: np.ndarray) -> np.ndarray:
-        up = np.clip(ray[:, 1:2] / 0.45, 0, 1)
+    def _beyond(self, ray: np.ndarray) -> np.ndarray:
+        """The sky and, at the street's end, far towers with a line of trees before them."""
+        up, clouds = np.clip(ray[:, 1] / 0.45, 0, 1), self._clouds(ray)
         horizon, zenith, cloud = SKY_RGB[self.light.night]
-        clear = horizon + up * (zenith - horizon)
-        return clear + self._clouds(ray)[:, None] * (cloud - clear)
-
-    def _sky_celsius(self, ray: np.ndarray) -> np.ndarray:
-        up = np.clip(ray[:, 1] / 0.45, 0, 1)
-        return self.air - 9 - 17 * up**0.5 + 6 * self._clouds(ray)
-
-    def _clouds(self, ray: np.ndarray) -> np.ndarray:
-        height = np.maximum(ray[:, 1], 0.02) + 0.12
-        noise = self._grain(90 + ray[:, 0] / height, 40 + 0.6 / height, 70)
-        return np.clip(noise * 1.5 + 0.12, 0, 1) * np.clip(ray[:, 1] / 0.08, 0, 1)
-
-    def _skyline(self, ray: np.ndarray, picture: np.ndarray) -> None:
-        """Far towers at the street's end, and a line of trees before them."""
+        clear = horizon + up[:, None] * (zenith - horizon)
+        celsius = self.air - 9 - 17 * up**0.5 + 6 * clouds
+        picture = np.column_stack([clear + clouds[:, None] * (cloud - clear), celsius])
         x, y = SKYLINE_Z * ray[:, 0] / ray[:, 2], CAMERA[1] + SKYLINE_Z * ray[:, 1] / ray[:, 2]
         block = np.floor(x / 11.0)
         towers = (y < 14 + 34 * (np.sin(block * 12.9898) * 43758.5453 % 1)) & (y > 0)
@@ -170,6 +164,12 @@ class _Caster:
         panes = towers & (y % 4 < 2) & (x % 3.7 < 1.8) & (np.sin(np.floor(x / 3.7) * 7.1 + np.floor(y / 4) * 3.3) > 0.3)
         picture[panes, :3] = pane_rgb
         picture[trees] = (*tree_rgb, self.air - 0.5)
+        return picture
+
+    def _clouds(self, ray: np.ndarray) -> np.ndarray:
+        height = np.maximum(ray[:, 1], 0.02) + 0.12
+        noise = self._grain(90 + ray[:, 0] / height, 40 + 0.6 / height, 70)
+        return np.clip(noise * 1.5 + 0.12, 0, 1) * np.clip(ray[:, 1] / 0.08, 0, 1)
 
 
 def _pave(material: Material, x: np.ndarray, z: np.ndarray, road: np.ndarray) -> None:
@@ -208,5 +208,6 @@ def _rays(top: int, bottom: int) -> np.ndarray:
     """World directions ``N x 3`` of the supersampled rows of the picture's rows ``top`` to ``bottom``."""
     x = (np.arange(WIDTH * SUPERSAMPLING, dtype=np.float32) + 0.5) / SUPERSAMPLING - 0.5
     y = (np.arange(top * SUPERSAMPLING, bottom * SUPERSAMPLING, dtype=np.float32) + 0.5) / SUPERSAMPLING - 0.5
-    pixels = np.stack([*np.meshgrid(x, y), np.ones((len(y), len(x)), np.float32)], axis=-1)
+    pixels = np.ones((len(y), len(x), 3), np.float32)
+    pixels[..., 0], pixels[..., 1] = x, y[:, None]
     return pixels.reshape(-1, 3) @ np.linalg.inv(PIXEL_FROM_WORLD).T.astype(np.float32)

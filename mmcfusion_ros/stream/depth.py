@@ -63,6 +63,7 @@ class DepthInput:
         self._by_depth = self._by_plane = 0
         self._age_ms, self._known = float("nan"), 0.0
         self._error_px = np.full((3, 3), np.nan)
+        self._plane_error_px = float("nan")
         self._losses: deque[float] = deque(maxlen=CHECKS)
         self._next_check_ns = 0
 
@@ -122,9 +123,16 @@ class DepthInput:
         plane = f"registration by the plane, not by depth: {self._reason}" if self._reason else ""
         return [text for text in (plane, self._warning) if text]
 
+    def errors_px(self) -> dict[str, float]:
+        """How far off the last frame was in RGB pixels, in the median: what the noise of depth leaves, and what the
+        plane would have left; both at the last look, one a second. Empty if it was registered by the plane."""
+        if self._reason or np.isnan(self._error_px).all():
+            return {}
+        return {"depth_error_px": float(np.nanmedian(self._error_px)), "plane_error_px": self._plane_error_px}
+
     def report(self) -> dict[str, str]:
-        """For diagnostics: what registers, frames by either, and the error that the noise of depth leaves, in RGB
-        pixels, for the 3 x 3 parts of the image, row by row."""
+        """For diagnostics: what registers, frames by either, the error that the noise of depth leaves, in RGB pixels,
+        for the 3 x 3 parts of the image, row by row, and the median error that the plane would leave."""
         errors = " ".join("-" if np.isnan(error) else f"{error:.2f}" for error in self._error_px.ravel())
         return {
             "registration": "plane" if self._reason else "depth",
@@ -133,6 +141,7 @@ class DepthInput:
             "depth.age_ms": f"{self._age_ms:.1f}",
             "depth.known": f"{self._known:.2f}",
             "depth.error_px": errors,
+            "depth.plane_error_px": f"{self._plane_error_px:.2f}",
         }
 
     def _fitting(self, registration: Registration, thermal_shape: Shape, rgb_shape: Shape) -> DepthRegistration:
@@ -221,8 +230,10 @@ class DepthInput:
                 self._error_px[row, column] = noise * registration.parallax_rgb_px
         images = (luminance, warped, warped_by_plane)
         coarse = [cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA) for image in images]
-        moved = registration.parallax_rgb_px * np.abs(inverse_depth - registration.plane) > LARGE_STEP_PX
-        region = cv2.dilate((moved & (inverse_depth > 0)).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+        by_plane_px = registration.parallax_rgb_px * np.abs(inverse_depth - registration.plane)
+        self._plane_error_px = float(np.median(by_plane_px[inverse_depth > 0]))
+        moved = (by_plane_px > LARGE_STEP_PX) & (inverse_depth > 0)
+        region = cv2.dilate(moved.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
         if region.mean() > 0.02:
             edges = [_gradient(image)[region] for image in coarse]
             by_depth, by_plane = np.corrcoef(edges)[0, 1:]

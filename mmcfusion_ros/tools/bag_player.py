@@ -18,14 +18,13 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 
-from mmcfusion_ros.tools.player_node import player_node
+from mmcfusion_ros.tools.player_node import PATIENCE_S, player_node
 
 if TYPE_CHECKING:
     from mmcfusion_ros.bags.reading import Recorded
     from mmcfusion_ros.bags.topics import Topic
 
 CLOCK_PERIOD_S = 0.01
-PATIENCE_S = 10.0
 DEPTH = 10
 STAMP_END = 12  # bytes: the encapsulation and a stamp
 STAMPED = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo")
@@ -46,7 +45,7 @@ def play_messages(
 
     Messages go out in their order, ``rate`` times as fast as they were received, late rather than not at all. With
     ``clock`` their receive times go to ``/clock``, also between them. With ``restamp`` images and camera_info get
-    stamps as if they were recorded now. The first one waits, for 10 s at most, until each image topic has that many
+    stamps as if they were recorded now. The first one waits, for a minute at most, until each image topic has that many
     ``subscribers``. Called in the main thread. Returns the number of messages published by topic, also logged, and
     written as JSON to ``counts_file``. ``ValueError`` for a rate that is not above 0.
     """

@@ -22,12 +22,11 @@ from std_msgs.msg import Header
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.simulation.frame import Camera, Frame
 from mmcfusion_ros.stream.messages import fill_image
-from mmcfusion_ros.tools.player_node import player_node
+from mmcfusion_ros.tools.player_node import PATIENCE_S, player_node
 
 CAMERAS: tuple[Camera, Camera] = ("thermal", "rgb")
 FRAMES_AHEAD = 6
 TOO_LATE_NS = 50_000_000
-PATIENCE_S = 10.0
 ENCODINGS = {"uint8": "mono8", "uint16": "16UC1", "float32": "32FC1"}
 QOS = QoSProfile(depth=5, history=QoSHistoryPolicy.KEEP_LAST, reliability=QoSReliabilityPolicy.RELIABLE)
 
@@ -55,7 +54,7 @@ def publish_frames(
     Topics: ``thermal/image_raw`` (``16UC1``, ``mono8``, ``32FC1`` or ``rgb8``), ``rgb/image_raw`` (``rgb8``), with
     ``intrinsics`` of it ``depth/image_raw`` (``16UC1``), and a ``camera_info`` beside each, all zero (uncalibrated)
     without intrinsics. Stamps are those of the frames, counted from the node's clock at the first one. A frame that is
-    50 ms late is skipped. The first one waits, for 10 s at most, until each image topic has that many ``subscribers``.
+    50 ms late is skipped. The first one waits, a minute at most, until each image topic has that many ``subscribers``.
 
     Returns what was sent and skipped, also logged, and written as JSON to ``counts_file``. Raises what making a
     frame's image raises.

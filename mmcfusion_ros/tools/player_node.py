@@ -12,6 +12,8 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+PATIENCE_S = 60.0  # with subscribers that are asked for
+
 
 @contextmanager
 def player_node(name: str, ros_args: Sequence[str]) -> Iterator[tuple[Node, Context, threading.Event]]:

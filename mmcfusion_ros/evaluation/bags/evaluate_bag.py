@@ -125,7 +125,7 @@ def _measured(result: Outcome, metrics: bool) -> dict[str, float]:
     """The values of a fused frame by column; empty for anything else."""
     if not isinstance(result, Fused):
         return {}
-    return frame_times(result) | (frame_metrics(result) if metrics else {})
+    return frame_times(result) | result.errors_px | (frame_metrics(result) if metrics else {})
 
 
 def _progress(bag: Bag, cameras: CameraTopics, options: BagOptions) -> tqdm[NoReturn]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from mmcfusion_ros.evaluation.bags.writing import (
     header_message,
     image_message,
 )
-from mmcfusion_ros.simulation.frame import Frame
+from mmcfusion_ros.fusion.camera import Intrinsics
+from mmcfusion_ros.simulation.frame import Camera, Frame
 
 START_NS = 1_767_225_600_000_000_000  # 2026-01-01 00:00 UTC
 
@@ -24,7 +25,7 @@ def record_frames(
     frames: Iterable[Frame],
     path: Path,
     duration_s: float,
-    intrinsics: dict[str, np.ndarray] | None = None,
+    intrinsics: Mapping[Camera, Intrinsics],
     storage: Storage = "mcap",
 ) -> dict[str, int]:
     """Writes the frames delivered within ``duration_s`` to a new bag, on the topics of ``mmcfusion simulate``.
@@ -38,7 +39,8 @@ def record_frames(
             time_ns = START_NS + frame.delivery_ns
             header = header_message(START_NS + frame.stamp_ns, f"{frame.camera}_optical_frame")
             height, width = frame.image.shape[:2]
-            matrix = (intrinsics or {}).get(frame.camera, np.zeros((3, 3)))
+            lens = intrinsics.get(frame.camera)
+            matrix = lens.camera_matrix if lens else np.zeros((3, 3))
             encoding = (
                 "rgb8" if frame.camera == "rgb" else {"uint8": "mono8", "uint16": "16UC1"}[frame.image.dtype.name]
             )

@@ -23,7 +23,8 @@ STAGES = ("decode", "thermal", "luminance", "registration", "network", "colour",
 
 @dataclass(frozen=True)
 class Fused:
-    """A fused pair; ``message`` is the fused image as it goes on the wire, but for its header."""
+    """A fused pair; ``message`` is the fused image as it goes on the wire, but for its header; ``errors_px`` what the
+    registration knows of its own error, by name."""
 
     pair: Pair[Any]
     camera_info: Any
@@ -31,6 +32,7 @@ class Fused:
     result: Result
     message: Any
     milliseconds: dict[str, float]
+    errors_px: dict[str, float]
 
 
 Outcome = Arrived | Fused | Dropped
@@ -76,4 +78,5 @@ def _fused(event: Paired, pipeline: FusionPipeline, encoding: str) -> Fused | Dr
         return Dropped(drop_reason(error), "pair", event.pair.rgb_stamp_ns, event.time_ns, one_line(error))
     result.moments["encode"] = time.perf_counter()
     info = event.camera_infos.get("rgb")
-    return Fused(event.pair, info, event.time_ns, result, message, result.milliseconds())
+    errors_px = pipeline.depth.errors_px() if pipeline.depth else {}
+    return Fused(event.pair, info, event.time_ns, result, message, result.milliseconds(), errors_px)

@@ -10,6 +10,7 @@ from mmcfusion_ros.fusion.fuser import split_luminance
 
 METRICS = ("EN", "SD", "SF", "AG", "MI", "SCD", "CC", "VIF", "Qabf", "SSIM")
 RESIDUAL = "residual_px"
+DEPTH_ERRORS = ("depth_error_px", "plane_error_px")  # of pairs that are registered by depth
 
 
 def frame_times(frame: Fused) -> dict[str, float]:

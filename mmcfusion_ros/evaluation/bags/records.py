@@ -11,7 +11,7 @@ from typing import Any
 
 from mmcfusion_ros.bags.events import Arrived, Dropped
 from mmcfusion_ros.evaluation.bags.fusing import STAGES, Fused, Outcome
-from mmcfusion_ros.evaluation.bags.measures import METRICS, RESIDUAL
+from mmcfusion_ros.evaluation.bags.measures import DEPTH_ERRORS, METRICS, RESIDUAL
 from mmcfusion_ros.evaluation.bags.writing import FusedBag
 from mmcfusion_ros.evaluation.report import PageFrame, encode_preview
 from mmcfusion_ros.stream.health import Health
@@ -23,6 +23,7 @@ COLUMNS = (
     *(f"{stage}_ms" for stage in STAGES),
     *METRICS,
     RESIDUAL,
+    *DEPTH_ERRORS,
 )
 DIAGNOSTICS_PERIOD_NS = 1_000_000_000
 

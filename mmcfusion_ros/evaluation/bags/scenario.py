@@ -47,19 +47,20 @@ class Scenario:
 
 
 def load_scenario(path: Path) -> Scenario:
-    """From YAML with the keys ``name``, ``parameters`` (by full name), ``topics`` (thermal, rgb), ``every`` and
+    """From YAML with the keys ``name``, ``parameters`` (by full name), ``topics`` (thermal, rgb, depth), ``every`` and
     ``expect`` (the fields of ``Expectations``). ``ValueError`` naming a key or value that makes no sense."""
     content = read_yaml(path, "scenario")
     try:
         if not isinstance(content, dict) or not content.keys() & set(KEYS):
             raise ValueError(f"no scenario: it has none of the keys {', '.join(KEYS)}")
         check_keys("the scenario", content, optional=KEYS)
-        topics = _section(content, "topics", ("thermal", "rgb"))
+        topics = _section(content, "topics", ("thermal", "rgb", "depth"))
         expect = _expectations(_section(content, "expect", [item.name for item in fields(Expectations)]))
         measured = bool(expect.min_metrics) or expect.max_residual_px is not None
         options = BagOptions(
             str(topics.get("thermal", "")),
             str(topics.get("rgb", "")),
+            str(topics.get("depth", "")),
             every=int(_number("every", content.get("every", 1))),
             metrics=measured,
             images=False,

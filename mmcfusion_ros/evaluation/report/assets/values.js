@@ -27,6 +27,7 @@ function groupOf(stem, key, unit) {
   if (unit === "Hz") return GROUP_ORDER[2];
   if (unit === "bits" || unit === "nats") return "Information";
   if (unit === "grey levels") return "Contrast and detail";
+  if (unit === "px") return "Registration: how far off";
   if (/_min$/.test(key)) return "Kept from the weaker source";
   if (/^(SCD|CC|VIF|Qabf|SSIM|MS|FMI|Qcb)(_|$)/.test(key)) return "Kept from the sources";
   return unit ? `Values in ${unit}` : "Other values";
