@@ -11,7 +11,7 @@ from mmcfusion_ros.commands.calibrate import add_calibrate
 from mmcfusion_ros.commands.live import add_demo, add_parameters, add_play, add_simulate
 from mmcfusion_ros.commands.operation import add_doctor, add_security_policy, add_soak
 from mmcfusion_ros.commands.quality import add_bench, add_evaluate, add_fuse
-from mmcfusion_ros.commands.weights import add_convert, add_export, add_train
+from mmcfusion_ros.commands.train_and_export import add_convert, add_export, add_train
 from mmcfusion_ros.fusion.errors import BackendError, FusionError
 from mmcfusion_ros.resources import version
 

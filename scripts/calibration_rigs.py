@@ -21,7 +21,7 @@ import numpy as np
 from alignment_bars import FOLDERS, distance, luminance_pairs
 
 from mmcfusion_ros.alignment.find import MIDDLE, ImagePair, align, corners, transformed
-from mmcfusion_ros.calibration.images import calibrate_from_images
+from mmcfusion_ros.calibration.scene_homography import calibrate_from_images
 
 THERMAL, RGB = (512, 640), (480, 640)
 WRONG = ("unrelated", "mirrored", "half of another rig", "every frame of another rig")

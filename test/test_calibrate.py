@@ -12,12 +12,12 @@ import pytest
 from rig_pairs import luminance_pairs, rig_pairs
 
 from mmcfusion_ros.alignment.find import MIDDLE, Alignment, align, corners, transformed
-from mmcfusion_ros.calibration import images
+from mmcfusion_ros.calibration import scene_homography
 from mmcfusion_ros.calibration.board_homography import homography_from_boards
 from mmcfusion_ros.calibration.boards import Board, find_board, rms
-from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
 from mmcfusion_ros.calibration.mounting import mounting
 from mmcfusion_ros.calibration.recording import FolderRecording, spread
+from mmcfusion_ros.calibration.scene_homography import calibrate_from_images, region_markdown
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.calibration_file import load_calibration, save_calibration
@@ -183,7 +183,7 @@ def test_frames_that_contradict_each_other_make_the_estimate_uncertain():
 )
 def test_a_homography_that_the_evidence_does_not_carry_falls_back(monkeypatch, doubts, model):
     sure = Alignment(THERMAL_TO_RGB, deviation_px=1.0, frames=np.ones(2))
-    monkeypatch.setattr(images, "align", lambda pairs, start, model, search: doubts.get(model, sure))
+    monkeypatch.setattr(scene_homography, "align", lambda pairs, start, model, search: doubts.get(model, sure))
     found = calibrate_from_images(luminance_pairs(2))
     assert found.alignment is sure
     assert found.model == model
@@ -197,7 +197,7 @@ def test_where_the_images_fit_nowhere_a_simpler_model_does_not_help(monkeypatch)
         models.append(model)
         return Alignment(THERMAL_TO_RGB, problem="another place fits nearly as well", lost=True)
 
-    monkeypatch.setattr(images, "align", lost)
+    monkeypatch.setattr(scene_homography, "align", lost)
     with pytest.raises(ValueError, match="no calibration: another place fits nearly as well"):
         calibrate_from_images(luminance_pairs(2), search="near")
     assert models == ["homography"]
@@ -214,7 +214,7 @@ def test_halves_that_differ_by_more_than_the_joint_evidence_explains_are_refused
         moved = np.array([[1, 0, aside], [0, 1, 0], [0, 0, 1]]) @ THERMAL_TO_RGB
         return Alignment(moved, deviation_px=1.0, frames=np.ones(len(pairs)))
 
-    monkeypatch.setattr(images, "align", half_aside)
+    monkeypatch.setattr(scene_homography, "align", half_aside)
     if deviation_px:
         assert calibrate_from_images(luminance_pairs(4)).deviation_px == pytest.approx(deviation_px)
         return
@@ -224,7 +224,9 @@ def test_halves_that_differ_by_more_than_the_joint_evidence_explains_are_refused
 
 
 def test_half_of_the_frames_are_not_enough(monkeypatch):
-    monkeypatch.setattr(images, "align", lambda *_: Alignment(THERMAL_TO_RGB, frames=np.array([0.3, 0.3, 0.01, 0.02])))
+    monkeypatch.setattr(
+        scene_homography, "align", lambda *_: Alignment(THERMAL_TO_RGB, frames=np.array([0.3, 0.3, 0.01, 0.02]))
+    )
     with pytest.raises(ValueError, match="2 of 4 frames disagree with the others"):
         calibrate_from_images(luminance_pairs(4))
 

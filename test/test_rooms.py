@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def test_only_two_rooms_import_rclpy(room):
 @pytest.mark.parametrize("room", ["network", "alignment", "data", "fusion", "stream", "bags"])
 def test_these_rooms_need_no_ros_messages(room):
     assert not [module for module in imported_by(room) if module.split(".")[0].endswith("_msgs")]
+
+
+def test_a_file_name_has_one_meaning():
+    names = Counter(file.name for file in FILES.values())
+    assert {name for name, count in names.items() if count > 1} == {"__init__.py"}
 
 
 def test_every_room_is_told_of():

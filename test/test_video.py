@@ -180,7 +180,7 @@ def test_compressed_video_gets_a_header_for_node_and_doctor():
     from builtin_interfaces.msg import Time
     from sensor_msgs.msg import CompressedImage
 
-    from mmcfusion_ros.ros.subscriber import with_header
+    from mmcfusion_ros.ros.subscriptions import with_header
 
     video = SimpleNamespace(timestamp=Time(sec=7, nanosec=5), frame_id="cam", format="h264", data=packets("libx264")[0])
     (image,) = VideoDecoder("rgb")(with_header(video))

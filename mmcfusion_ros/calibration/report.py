@@ -13,9 +13,9 @@ from mmcfusion_ros.alignment.fit import LEAST_FRAMES
 from mmcfusion_ros.calibration.board_homography import homography_from_boards
 from mmcfusion_ros.calibration.board_rig import rig_from_boards
 from mmcfusion_ros.calibration.boards import Board, rms
-from mmcfusion_ros.calibration.images import calibrate_from_images, region_markdown
 from mmcfusion_ros.calibration.picture import before_and_after
 from mmcfusion_ros.calibration.recording import ThermalAndRgb
+from mmcfusion_ros.calibration.scene_homography import calibrate_from_images, region_markdown
 from mmcfusion_ros.files import write_file
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.calibration_file import save_calibration

@@ -18,7 +18,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
@@ -29,7 +28,7 @@ from mmcfusion_ros.ros.memory import give_back, return_free_memory
 from mmcfusion_ros.ros.node_parameters import check_changes, declare_parameters, read_parameters
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.session import STREAMS, Session, image_topic
-from mmcfusion_ros.ros.subscriber import message_type
+from mmcfusion_ros.ros.subscriptions import LATCHED, message_type
 from mmcfusion_ros.stream.mode import Mode
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
@@ -37,7 +36,6 @@ from mmcfusion_ros.stream.settings import Settings
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 PATIENCE_S, SHORT_PATIENCE_S = 0.8, 0.1
 DIAGNOSTICS_PERIOD_S, WATCH_PERIOD_S, MEMORY_PERIOD_S = 1.0, 0.1, 10.0
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 TransitionCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 

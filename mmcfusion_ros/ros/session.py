@@ -12,12 +12,11 @@ from rclpy.qos import QoSCompatibility, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from mmcfusion_ros.fusion.network import Network
-from mmcfusion_ros.ros.camera_info_subscription import CameraInfoSubscription
 from mmcfusion_ros.ros.diagnostics import status_message
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.node_parameters import qos_profile
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.ros.subscriber import Subscriber, message_type
+from mmcfusion_ros.ros.subscriptions import CameraInfoSubscription, Subscriber, message_type
 from mmcfusion_ros.ros.worker import FrameWorker
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.mode import Mode, ModeSwitch

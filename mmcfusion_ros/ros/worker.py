@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from mmcfusion_ros.fusion.errors import BackendGivenUp, UnusableThermalError, one_line
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.ros.subscriber import with_header
+from mmcfusion_ros.ros.subscriptions import with_header
 from mmcfusion_ros.stream.camera_info import CameraInfos
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.messages import BadImage, drop_reason, fill_compressed, fill_image

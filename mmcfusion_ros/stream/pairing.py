@@ -94,7 +94,7 @@ class LoneFrame(Generic[Item]):
 
 
 @dataclass
-class Frame(Generic[Item]):
+class Waiting(Generic[Item]):
     """A message, its stamp, ``time_ns`` (the stamp with its stream's offset), and when it came by a steady clock."""
 
     item: Item
@@ -109,7 +109,7 @@ class CameraQueue(Generic[Item]):
     """One camera. The infinities (the only floats) stand for "none yet"."""
 
     name: Stream
-    queue: deque[Frame[Item]] = field(default_factory=deque)  # undecided frames, oldest first
+    queue: deque[Waiting[Item]] = field(default_factory=deque)  # undecided frames, oldest first
     newest_ns: float = -math.inf  # time of the newest frame accepted
     decided_ns: float = -math.inf  # time of the newest frame that left the queue
     backward_ns: float = math.inf  # time of a frame out of order, until the next good one
@@ -203,7 +203,7 @@ class Pairer(Generic[Item]):
             this.next_ns = time_ns + (max(1, min(this.intervals_ns) // 2) if known else 1)
             this.newest_ns, this.backward_ns = time_ns, math.inf
             this.lateness_ns.append(arrival_ns - time_ns)
-            this.queue.append(Frame(item, stamp_ns, time_ns, arrival_ns))
+            this.queue.append(Waiting(item, stamp_ns, time_ns, arrival_ns))
             self.newest[stream] = item
         return self.poll(arrival_ns)
 

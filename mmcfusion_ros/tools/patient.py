@@ -19,7 +19,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from mmcfusion_ros.ros.subscriber import message_type, with_header
+from mmcfusion_ros.ros.subscriptions import message_type, with_header
 from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
 from mmcfusion_ros.stream.pairing import Stream, stamp_ns
 from mmcfusion_ros.stream.video import VideoDecoder
