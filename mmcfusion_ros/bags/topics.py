@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmcfusion_ros.stream.messages import LAYOUTS, THERMAL_LAYOUTS
+from mmcfusion_ros.stream.messages import THERMAL_LAYOUTS
 from mmcfusion_ros.stream.pairing import Stream
 
 IMAGE, COMPRESSED, CAMERA_INFO, POINTS = (
@@ -176,7 +176,7 @@ def kind_of(encoding: str) -> Literal["counts", "grey", "colour", ""]:
     Takes the format of compressed images too, as in ``rgb8; jpeg compressed bgr8``.
     """
     name = encoding.partition(";")[0].strip()
-    layout = THERMAL_LAYOUTS.get(name) or LAYOUTS.get(name)
+    layout = THERMAL_LAYOUTS.get(name)
     if layout is None:
         return ""
     if layout.letters != "y":
