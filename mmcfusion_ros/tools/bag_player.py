@@ -18,7 +18,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 
-from mmcfusion_ros.tools.player_node import PATIENCE_S, player_node
+from mmcfusion_ros.tools.player_node import player_node, wait_for_subscribers
 
 if TYPE_CHECKING:
     from mmcfusion_ros.bags.reading import Recorded
@@ -90,15 +90,9 @@ class _Player:
         return self._node.create_publisher(message_type, topic.name, qos)
 
     def wait_for(self, subscribers: int) -> None:
-        """Until each image topic has that many, or for ``PATIENCE_S``."""
+        """Until each image topic has that many."""
         images = [publisher for name, publisher in self._publishers.items() if "Image" in self._types[name]]
-        deadline = time.monotonic() + PATIENCE_S
-        while any(publisher.get_subscription_count() < subscribers for publisher in images):
-            if time.monotonic() > deadline:
-                self._node.get_logger().warning(f"an image topic still has fewer than {subscribers} subscribers")
-                return
-            if self._stop.wait(0.05):
-                return
+        wait_for_subscribers(self._node, images, subscribers, self._stop)
 
     def play(self, messages: Iterable[Recorded]) -> None:
         """One pass; its first message goes out at once."""

@@ -22,7 +22,7 @@ from std_msgs.msg import Header
 from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.simulation.frame import Camera, Frame
 from mmcfusion_ros.stream.messages import fill_image
-from mmcfusion_ros.tools.player_node import PATIENCE_S, player_node
+from mmcfusion_ros.tools.player_node import player_node, wait_for_subscribers
 
 CAMERAS: tuple[Camera, Camera] = ("thermal", "rgb")
 FRAMES_AHEAD = 6
@@ -96,13 +96,8 @@ class _CameraPublisher:
         )
 
     def wait_for(self, subscribers: int) -> None:
-        """Until each image topic has that many, or for ``PATIENCE_S``."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not self._stop.is_set() and time.monotonic() < deadline:
-            if all(publisher.get_subscription_count() >= subscribers for publisher in self._images.values()):
-                return
-            self.executor.spin_once(timeout_sec=0.05)
-        self._node.get_logger().warning(f"an image topic still has fewer than {subscribers} subscribers")
+        """Until each image topic has that many."""
+        wait_for_subscribers(self._node, self._images.values(), subscribers, self._stop)
 
     def run(self, frames: Iterable[Frame], duration_s: float | None) -> None:
         """Sends the frames at their delivery times, while another thread makes the next images."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.signals import SignalHandlerOptions
 
-PATIENCE_S = 60.0  # with subscribers that are asked for
+PATIENCE_S, SETTLE_S = 60.0, 0.1
 
 
 @contextmanager
@@ -31,3 +33,17 @@ def player_node(name: str, ros_args: Sequence[str]) -> Iterator[tuple[Node, Cont
         context.try_shutdown()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def wait_for_subscribers(node: Node, images: Collection[Publisher], number: int, stop: threading.Event) -> None:
+    """Until each of the node's publishers has that many, or for ``PATIENCE_S``, with a warning; and then until the
+    subscribers know of the publisher too."""
+    deadline = time.monotonic() + PATIENCE_S
+    while any(publisher.get_subscription_count() < number for publisher in images):
+        if time.monotonic() > deadline:
+            node.get_logger().warning(f"an image topic still has fewer than {number} subscribers")
+            return
+        if stop.wait(0.05):
+            return
+    if number:
+        stop.wait(SETTLE_S)

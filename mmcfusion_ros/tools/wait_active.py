@@ -1,4 +1,5 @@
-"""Ends with status 0 as soon as a lifecycle node is active; with 1 and one line if it could not be configured.
+"""Ends with status 0 as soon as a lifecycle node is active; with 1 and one line if it could not be configured, is gone
+or does not come.
 
 ``python -m mmcfusion_ros.tools.wait_active /mmcfusion``: so ``replay.launch.py`` loses nothing of the bag.
 """
@@ -14,7 +15,7 @@ from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.node import Node
 
-PATIENCE_S = 120.0
+PATIENCE_S, ABSENT_S = 120.0, 20.0
 WAITING = (State.PRIMARY_STATE_INACTIVE, State.TRANSITION_STATE_CONFIGURING, State.TRANSITION_STATE_ACTIVATING)
 
 
@@ -23,9 +24,13 @@ def wait_until_active(name: str) -> None:
     rclpy.init()
     node = Node("wait_active")
     client: Any = node.create_client(GetState, f"{name}/get_state")
-    deadline = time.monotonic() + PATIENCE_S
+    seen = started = time.monotonic()
     try:
-        while time.monotonic() < deadline:
+        while time.monotonic() - started < PATIENCE_S:
+            if client.service_is_ready():
+                seen = time.monotonic()
+            elif time.monotonic() - seen > ABSENT_S:
+                sys.exit(f"there is no lifecycle node {name}; it ended, its log says why, or has another name")
             answer = client.call_async(GetState.Request())
             rclpy.spin_until_future_complete(node, answer, timeout_sec=1.0)
             state = answer.result().current_state if answer.done() else State(id=State.PRIMARY_STATE_INACTIVE)
