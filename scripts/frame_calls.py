@@ -36,7 +36,7 @@ from mmcfusion_ros.stream.messages import fill_image
 from mmcfusion_ros.stream.parameter_files import load_values
 
 PACKAGE = str(Path(mmcfusion_ros.__file__).parent) + os.sep
-TIMERS = {"_watch", "_publish_diagnostics", "return_free_memory"}
+TIMERS = {"_watch", "_publish_diagnostics", "return_free_memory", "_look"}
 SIZE, WARM_UP, PATIENCE_S, SETTLE_S = (480, 640), 5, 30.0, 0.2
 Call = tuple[str, str, str]  # thread, module, function
 

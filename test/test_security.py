@@ -27,8 +27,7 @@ from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.model_cache import LOCK, filling_cache, open_cache, seal_cache
 from mmcfusion_ros.network.checkpoint import convert_checkpoint
 from mmcfusion_ros.network.hashes import HASHES
-from mmcfusion_ros.network.safetensors_header import read_header
-from mmcfusion_ros.network.weights import load_network
+from mmcfusion_ros.network.weights import load_network, read_header
 from mmcfusion_ros.training.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]

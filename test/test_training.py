@@ -20,8 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.fusion.fuser import Fuser
-from mmcfusion_ros.network.safetensors_header import read_header
-from mmcfusion_ros.network.weights import load_network, read_metadata, write_tensors
+from mmcfusion_ros.network.weights import load_network, read_header, read_metadata, write_tensors
 from mmcfusion_ros.training.config import LOSSES, Degradations, Folder, TrainingConfig
 from mmcfusion_ros.training.data import PairSampler
 from mmcfusion_ros.training.learner import MOST_SKIPPED, ImagePrecision, Learner, launch_fabric, learning_rate

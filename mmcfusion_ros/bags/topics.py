@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from mmcfusion_ros.stream.messages import THERMAL_LAYOUTS
 from mmcfusion_ros.stream.pairing import Stream
 
 IMAGE, COMPRESSED, CAMERA_INFO, POINTS = (
@@ -17,9 +20,6 @@ IMAGE, COMPRESSED, CAMERA_INFO, POINTS = (
 )
 THERMAL_WORDS = {"thermal", "ir", "lwir", "infrared", "boson", "lepton", "seek", "optris", "tau"}  # flir: Blackfly too
 RGB_WORDS = {"rgb", "color", "colour", "visible", "vis", "eo"}
-COUNTS = {"mono12", "mono16", "16UC1", "16SC1", "32FC1", "64FC1"}
-GREY = {"mono8", "8UC1"}
-COLOURS = ("rgb", "bgr", "bayer", "yuv", "yuyv", "uyvy", "nv", "8UC3", "8UC4", "16UC3", "16UC4")
 ENCODED: dict[str, Stream] = {"counts": "thermal", "colour": "rgb"}
 ALIGNED_WORDS = {"aligned", "registered"}
 OTHER_WORDS = {"depth", "aligned", "fused", "debug", "mask", "disparity", "compresseddepth"}
@@ -176,11 +176,12 @@ def kind_of(encoding: str) -> Literal["counts", "grey", "colour", ""]:
     Takes the format of compressed images too, as in ``rgb8; jpeg compressed bgr8``.
     """
     name = encoding.partition(";")[0].strip()
-    if name in COUNTS:
-        return "counts"
-    if name in GREY:
-        return "grey"
-    return "colour" if name.startswith(COLOURS) else ""
+    layout = THERMAL_LAYOUTS.get(name)
+    if layout is None:
+        return ""
+    if layout.letters != "y":
+        return "colour"
+    return "grey" if layout.dtype == np.uint8 else "counts"
 
 
 def seem_exchanged(thermal: str, rgb: str) -> bool:

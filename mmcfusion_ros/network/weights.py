@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from mmcfusion_ros.network.hashes import verify_hash
 from mmcfusion_ros.network.metadata import POLARITIES, Metadata
 from mmcfusion_ros.network.mmcfusion import MMCFusion
-from mmcfusion_ros.network.safetensors_header import read_header
 
 
 def save_weights(network: MMCFusion, path: str | Path, metadata: dict[str, str], half: bool = True) -> None:
@@ -41,6 +40,20 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: str | Path, metadata: 
         raise OSError(f"{path} could not be written: {error}") from error
     temporary.chmod(0o644)
     temporary.replace(path)
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """The metadata of a safetensors file whose tensors, as the library checks, fill it without gap or overlap.
+
+    Raises ``FileNotFoundError``, or ``ValueError`` naming what is wrong.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"weights file {path} does not exist")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {' '.join(str(error).split())}") from error
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

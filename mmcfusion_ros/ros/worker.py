@@ -173,13 +173,14 @@ class FrameWorker:
                     if left_s is not None and left_s <= 0:
                         break
                     self._condition.wait(left_s)
-                job = self._waiting.pop(next(iter(self._waiting))) if self._waiting else None
+                source = next(iter(self._waiting), None)
+                job = self._waiting.pop(source) if source else None
             if self._stopping:
                 self._make_changes()
                 return
-            if job:
+            if source and job:
                 self._busy_since_s = time.monotonic()
-                self._process(job)
+                self._process(source, job)
                 self._busy_since_s = None
             else:
                 self._end_waits()
@@ -199,8 +200,11 @@ class FrameWorker:
             self._health.lost("superseded", superseded)
             self._modes.note(arrived=["pair"])
 
-    def _process(self, job: Job) -> None:
+    def _process(self, source: Source, job: Job) -> None:
         """Never raises."""
+        # The message whose header goes out, and its time by the RGB camera's clock.
+        message, time_ns = (job.rgb, job.rgb_stamp_ns) if isinstance(job, Pair) else (job.item, job.time_ns)
+        skew_ms = None
         try:
             if self._changes:
                 self._make_changes()
@@ -215,30 +219,28 @@ class FrameWorker:
                 self._modes.note(good=[job.stream])
             else:
                 if self._pipeline.depth:
-                    self._pipeline.depth.wait(job.rgb_stamp_ns)
+                    self._pipeline.depth.wait(time_ns)
                 result = self._pipeline.fuse(job, self._wanted)
                 if result.source == "pair":
+                    skew_ms = job.skew_ns / 1e6
                     self._modes.note(good=["rgb", "thermal", "pair"])
                 else:
                     self._modes.note(good=["rgb"])
                     self._modes.frozen(blind=result.blind)
             if result.visible.size:
-                frame_id = (job.rgb if isinstance(job, Pair) else job.item).header.frame_id
-                height, width = result.visible.shape[:2]
+                frame_id, (height, width) = message.header.frame_id, result.visible.shape[:2]
                 if self._infos.grid != (width, height, frame_id) or not self._infos.seen:
                     self._infos.saw_rgb((height, width), frame_id)
-            time_ns = job.rgb_stamp_ns if isinstance(job, Pair) else job.time_ns
             age_ns = self._clock.now().nanoseconds - time_ns
             if self._wanted and 0 < self._pairer.options.max_age_ns < age_ns:  # as after a stop of the process
                 self._health.lost("too_old")
                 return
-            published = self._wanted and self._publish(job, result, listened)
+            published = self._wanted and self._publish(source, time_ns, message.header, result, listened)
         except Exception as error:
             if not self._stopping:
                 self._drop(job, error)
             return
         if published:
-            skew_ms = job.skew_ns / 1e6 if isinstance(job, Pair) and result.source == "pair" else None
             self._health.published(result.stamps_ns, result.milliseconds(), skew_ms, age_ns / 1e6)
         elif self._wanted:
             self._health.lost("superseded")
@@ -260,16 +262,13 @@ class FrameWorker:
         if isinstance(error, BackendGivenUp):
             self._on_given_up(one_line(error))
 
-    def _publish(self, job: Job, result: Result, listened: Collection[str]) -> bool:
+    def _publish(self, source: Source, time_ns: int, header: Header, result: Result, listened: Collection[str]) -> bool:
         """False, and nothing published, if the mode forbids it, it is not newer than what was made of something else
         (a pair, or frames of one camera), or all is over."""
-        source: Source = "pair" if isinstance(job, Pair) else job.stream
-        time_ns = job.rgb_stamp_ns if isinstance(job, Pair) else job.time_ns
         late = source != self._last[0] and 0 <= self._last[1] - time_ns <= MAX_BACKWARD_NS
         if late or self._stopping or result.source != self._modes.source:
             return False
         self._last = source, time_ns
-        header = (job.rgb if isinstance(job, Pair) else job.item).header
         if source == "thermal":
             frame_id = (self._infos.grid or header).frame_id
             header = Header(stamp=Time(nanoseconds=time_ns).to_msg(), frame_id=frame_id)

@@ -53,12 +53,12 @@ LAYOUTS = {
     **{name: Layout(np.uint8, f"yuv_{name}", 1, half_rows=3) for name in ("nv12", "nv21")},
 }
 
-# Encodings that only thermal cameras use: counts, or temperatures.
-_COUNTS = {
+# Thermal cameras have more of them: counts of other types, and temperatures.
+THERMAL_LAYOUTS = LAYOUTS | {
     name: Layout(dtype, "y", 1)
     for name, dtype in {"mono12": np.uint16, "16SC1": np.int16, "32FC1": np.float32, "64FC1": np.float64}.items()
 }
-_DEEPER_THAN_JPEG = {"mono16", "16UC1", *_COUNTS}
+_DEEPER_THAN_JPEG = {name for name, layout in THERMAL_LAYOUTS.items() if layout.letters == "y"} - {"mono8", "8UC1"}
 
 # (Encoding, shape of one pixel of the array): how to convert the array for the wire.
 _TO_WIRE = {
@@ -149,7 +149,7 @@ def fill_image(message: Any, image: np.ndarray, encoding: str) -> Any:
     and ``16UC1`` take ``H x W`` uint16. Anything else raises ``ValueError``.
     """
     kind = (encoding, image.shape[2:])
-    if kind not in _TO_WIRE or image.dtype != {**LAYOUTS, **_COUNTS}[encoding].dtype:
+    if kind not in _TO_WIRE or image.dtype != THERMAL_LAYOUTS[encoding].dtype:
         raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be sent as encoding {encoding!r}")
     conversion = _TO_WIRE[kind]
     pixels = np.ascontiguousarray(image if conversion is None else cv2.cvtColor(image, conversion))
@@ -185,7 +185,7 @@ def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, Layou
     try:
         if hasattr(message, "format"):  # a CompressedImage
             return _decompress(message, stream)
-        layout = LAYOUTS.get(message.encoding) or (_COUNTS.get(message.encoding) if stream == "thermal" else None)
+        layout = (THERMAL_LAYOUTS if stream == "thermal" else LAYOUTS).get(message.encoding)
         native, _, channels, half_rows = layout or _foreign_layout(message.encoding)
         native = np.dtype(native)
         row_bytes, rows = message.width * channels * native.itemsize, message.height * half_rows // 2

@@ -22,7 +22,7 @@ from mmcfusion_ros.fusion.conditions import (
     thermal_conditions,
 )
 from mmcfusion_ros.fusion.errors import UnusableThermalError
-from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, Steadiness, check_size, check_visible
+from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, Steadiness, check_size, check_visible, split_luminance
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.fusion.registration import Registration, Shape, blend
 from mmcfusion_ros.fusion.thermal import ThermalScaler, in_polarity
@@ -164,22 +164,19 @@ class FusionPipeline:
         age_s = skew_s + self.frozen.age_s
         self._exchanged = thermal.ndim > visible.ndim and self.scaler.options.palette == "white_hot"
         old = too_old or (self.frozen.is_frozen and self._frozen_policy == "pass_through")
-        blind = False
-        if wanted and not old:
+        if not (wanted or old):
+            return Result("pair", visible, None, NOTHING, visible, stamps_ns, age_s, moments=moments)
+        denoises, blind = self.fuser.denoises, False
+        if not old:
             thermal = self.scaler(thermal)
             blind = self.blindness(thermal, self.scaler.dead)
+            thermal = denoise(thermal) if denoises and not blind else thermal
+        moments["thermal"] = time.perf_counter()
+        luminance, colour = split_luminance(visible)
         if old or blind:
             self._let_go()
-            moments["thermal"] = time.perf_counter()
-            luminance = visible if visible.ndim == 2 else cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
             nothing = np.zeros_like(luminance)
             return Result("rgb", visible, nothing, luminance, visible, stamps_ns, age_s, None, blind, moments)
-        if not wanted:
-            return Result("pair", visible, None, NOTHING, visible, stamps_ns, age_s, moments=moments)
-        denoises = self.fuser.denoises
-        thermal = denoise(thermal) if denoises else thermal
-        moments["thermal"] = time.perf_counter()
-        luminance = visible if visible.ndim == 2 else cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
         clean = denoise(luminance) if denoises else luminance
         moments["luminance"] = time.perf_counter()
         if self.refiner:
@@ -193,7 +190,7 @@ class FusionPipeline:
         if self.motion and "thermal" in stamps_ns:
             warped, weight = self.motion(warped, weight, clean, stamps_ns["thermal"])
         self._registered = self.registration, thermal.shape, clean.shape
-        pair = RegisteredPair(warped, clean, luminance, None if visible.ndim == 2 else visible, weight)
+        pair = RegisteredPair(warped, clean, luminance, colour, weight)
         moments["registration"] = time.perf_counter()
         fused, registered = self.fuser.fuse(pair, moments)
         moments["colour"] = time.perf_counter()

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.network.mmcfusion import MMCFusion
-from mmcfusion_ros.network.safetensors_header import read_header
 from mmcfusion_ros.network.variants import get_variant
-from mmcfusion_ros.network.weights import describe, load_network, write_tensors
+from mmcfusion_ros.network.weights import describe, load_network, read_header, write_tensors
 from mmcfusion_ros.training.config import LOSSES, TrainingConfig, check_crop, differing_keys
 from mmcfusion_ros.training.losses import unsteadiness
 
