@@ -13,7 +13,8 @@ from bag_files import NS, START, Message, write_bag
 from mmcfusion_ros.calibration.range_check import RANGES_M, View, picture, range_errors, range_report, variants
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.evaluation.bags.writing import camera_info_message, header_message, image_message
-from mmcfusion_ros.fusion.calibration import Calibration, save_calibration
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
 
 SIZE, FOCAL_PX, BASELINE_M, NEAR_M, WALL_M = (320, 240), 250.0, 0.1, 2.0, 10.0

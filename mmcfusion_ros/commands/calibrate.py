@@ -159,7 +159,7 @@ def _geometry(options: argparse.Namespace) -> bool:
 def _verify(options: argparse.Namespace) -> bool:
     from mmcfusion_ros.calibration.range_check import picture, range_report
     from mmcfusion_ros.evaluation.pictures import write_image
-    from mmcfusion_ros.fusion.calibration import load_calibration
+    from mmcfusion_ros.fusion.calibration_file import load_calibration
     from mmcfusion_ros.stream.depth import DepthInput
 
     if not options.bag:
