@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -149,6 +150,16 @@ class TestEvaluate:
         summary = json.loads((tmp_path / "out/summary.json").read_text())
         assert summary["sets"][result.folder.name]["clip"] == result.clip
         assert clip_table(result.clip) in summary_markdown([result], options)
+
+    def test_a_folder_does_not_depend_on_the_one_before(self, clip, tmp_path, random_lite_graph, private_cache):
+        for spectrum in ("ir", "vi"):  # the second frame: the first one, brighter by less than ROOM
+            first = cv2.imread(str(clip / spectrum / "0.png"))
+            cv2.imwrite(str(clip / spectrum / "1.png"), cv2.add(first, np.full_like(first, 7)))
+        shutil.copytree(clip, tmp_path / "again")
+        options = EvaluationOptions(clip=True, limit=2)
+        evaluate([clip, tmp_path / "again"], [str(random_lite_graph)], tmp_path / "out", options)
+        once, again = ([*(tmp_path / "out").rglob(f"{name}/*/*/fused/0.png")] for name in ("clip", "again"))
+        assert once[0].read_bytes() == again[0].read_bytes()
 
     def test_pairs_are_no_clip_unless_said(self, clip, tmp_path):
         (result,) = evaluate([clip], ["max"], tmp_path / "out", EvaluationOptions())

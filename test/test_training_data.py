@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -34,15 +35,32 @@ def sampler(*folders, **values):
 
 
 class TestMemory:
-    def test_what_has_no_room_is_decoded_when_it_is_drawn(self, pairs):
-        kept, decoded = sampler(pairs), sampler(pairs, cache_gb=0.0)
-        assert (kept.folders[0].size, decoded.folders[0].size) == (5 * 2 * 144 * 160, 0)
+    def test_what_has_no_room_is_decoded_when_it_is_drawn(self, tmp_path):
+        write_pairs(tmp_path, 5)
+        kept, decoded = sampler(tmp_path), sampler(tmp_path, cache_gb=0.0)
         assert all(map(torch.equal, kept[2], decoded[2]))
+        shutil.rmtree(tmp_path)
+        assert len(kept[2][0]) == 3
+        with pytest.raises(ValueError, match="No such file"):
+            decoded[2]
 
     def test_the_room_is_for_all_folders_together(self, pairs, tmp_path):
-        other = write_pairs(tmp_path, 5)
-        data = sampler(pairs, other, cache_gb=7 * 2 * 144 * 160 / 1e9)
-        assert [folder.size // (2 * 144 * 160) for folder in data.folders] == [5, 2]
+        write_pairs(tmp_path / "other", 5)
+        data = sampler(pairs, tmp_path / "other", cache_gb=7 * (2 * 144 * 160 + 8) / 1e9)
+        shutil.rmtree(tmp_path / "other")
+        assert [len(data.folders[number][i]) for number, i in ((0, 4), (1, 0), (1, 1))] == [2, 2, 2]
+        with pytest.raises(ValueError, match="No such file"):
+            data.folders[1][2]
+
+    def test_other_processes_of_a_run_find_what_the_first_has_decoded(self, tmp_path, monkeypatch):
+        """Those that it starts have its environment and their number in it, as Lightning sets it."""
+        first = sampler(write_pairs(tmp_path, 5), devices=3)
+        for path in tmp_path.glob("*/*.png"):
+            path.write_bytes(b"")
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        second = sampler(tmp_path, devices=3)
+        assert all(map(torch.equal, first[2], second[2]))
+        assert np.array_equal(first.validation, second.validation)
 
     def test_all_pairs_are_trained_on_if_none_is_held_out(self, tmp_path):
         assert sampler(write_pairs(tmp_path / "all", 13)).chosen == [[*range(1, 12)]]
@@ -95,17 +113,17 @@ class TestBatches:
             part.rank, part.world = rank, 2
             assert all(torch.equal(mine, all_[rank::2]) for mine, all_ in zip(part[3], whole[3], strict=True))
 
-    @pytest.mark.parametrize("workers", [0, 2])
-    def test_come_in_order_from_any_step(self, pairs, workers):
+    def test_come_in_order_from_any_step(self, pairs):
         """In a process of its own, as training has: workers are forked, which the threads of OpenVINO and DDS that
         other tests leave in this process do not survive."""
         program = f"""
 import torch
 from test_training_data import sampler
-data = sampler({str(pairs)!r}, workers={workers})
-batches = list(data.loader(first_step=2))
-assert len(batches) == 4, len(batches)
-assert all(all(map(torch.equal, batch, data[step])) for step, batch in enumerate(batches, start=2))
+for workers in (0, 2):
+    data = sampler({str(pairs)!r}, workers=workers)
+    batches = list(data.loader(first_step=2))
+    assert len(batches) == 4, len(batches)
+    assert all(all(map(torch.equal, batch, data[step])) for step, batch in enumerate(batches, start=2))
 """
         here = Path(__file__).parent
         environment = {**os.environ, "PYTHONPATH": f"{here}:{here.parent}:{os.environ.get('PYTHONPATH', '')}"}

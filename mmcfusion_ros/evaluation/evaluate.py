@@ -62,6 +62,8 @@ def evaluate(paths: Sequence[Path], models: Sequence[str], out: Path, options: E
     }
     results = []
     for folder in folders:
+        for method in methods:
+            method.begin()
         rows, clip = _measure(folder, of_folder[folder.name], out / folder.name, judge, options)
         results.append(FolderResult(folder, rows, peers.get(folder.name, {}), black_hot, clip))
         _write_rows(results[-1], out)

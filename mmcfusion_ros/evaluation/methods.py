@@ -32,6 +32,11 @@ class Method:
     thermal_polarity: str = "white_hot"
     colourise: Callable[[np.ndarray, np.ndarray | None], np.ndarray] = merge_luminance  # of luminance and colour
 
+    def begin(self) -> None:
+        """Another folder: the frames of a clip before do not count."""
+        if isinstance(self.fuse, Fuser) and self.fuse.steadiness:
+            self.fuse.steadiness.reset()
+
     def __call__(
         self, files: PairFiles, thermal: np.ndarray, luminance: np.ndarray, rgb: np.ndarray, stretch: bool = False
     ) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Protocol
 
 import cv2
@@ -21,6 +23,7 @@ from mmcfusion_ros.training.degradation import degrade
 from mmcfusion_ros.training.variation import disturb, leave_veil, overexpose, vary_tone, whiten_sky
 
 VALIDATION_EVERY = 12
+DECODED = "MMCFUSION_DECODED"  # environment variable: where the processes of a run find the decoded pairs
 
 Pair = tuple[np.ndarray, np.ndarray]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -35,26 +38,17 @@ class Pairs(Protocol):
 
 
 class PairSource:
-    """The pairs of a folder, thermal white hot and luminance, ``H x W`` uint8.
+    """The pairs of a folder, thermal white hot and luminance, ``H x W`` uint8: as they are in ``decoded``, or decoded
+    whenever they are asked for. Raises what ``read_pair`` raises."""
 
-    Decoded at once and kept as long as ``room`` bytes suffice; the others whenever they are asked for. ``size`` is what
-    is kept, in bytes. Raises what ``find_pairs`` and ``read_pair`` raise: all files are read once.
-    """
-
-    def __init__(self, folder: str, room: int) -> None:
-        self._files, self.size = find_pairs(folder), 0
-        self._kept: list[Pair | None] = []
-        for files in tqdm(self._files, desc=folder, unit="pair", leave=False, disable=None):
-            pair = _load(files)
-            size = sum(image.nbytes for image in pair)
-            self._kept.append(pair if self.size + size <= room else None)
-            self.size += size if self._kept[-1] else 0
+    def __init__(self, files: Sequence[PairFiles], decoded: Sequence[Pair | None]) -> None:
+        self._files, self._decoded = files, decoded
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, index: int) -> Pair:
-        return self._kept[index] or _load(self._files[index])
+        return self._decoded[index] or _load(self._files[index])
 
 
 class PairSampler(Dataset[Batch]):
@@ -85,7 +79,8 @@ class PairSampler(Dataset[Batch]):
                 raise ValueError(f"{name} has too few pairs to train on ({len(pairs)})")
         validated = [(pairs, i) for pairs in self.folders for i in range(0, len(pairs), VALIDATION_EVERY)]
         if config.validate_on:
-            own = [PairSource(folder, 0) for folder in config.validate_on]
+            files = [find_pairs(folder) for folder in config.validate_on]
+            own = [PairSource(pairs, [None] * len(pairs)) for pairs in files]
             validated = [(pairs, i) for pairs in own for i in range(len(pairs))]
         every = -(-len(validated) // config.validate_pairs)
         self.validation = [
@@ -157,12 +152,44 @@ class PairSampler(Dataset[Batch]):
 
 
 def _open_folders(config: TrainingConfig) -> list[PairSource]:
-    """All share the memory for decoded pairs."""
-    folders, room = [], int(config.cache_gb * 1e9 / config.devices)
-    for folder in config.data:
-        folders.append(PairSource(folder.path, room))
-        room -= folders[-1].size
-    return folders
+    """All pairs are read once, and kept as long as ``cache_gb`` suffices: by the first process for those it starts,
+    else by each for itself."""
+    folders = [find_pairs(folder.path) for folder in config.data]
+    rank = os.environ.get("LOCAL_RANK")  # of a process that the first one or torchrun has started
+    if rank not in (None, "0") and DECODED in os.environ:
+        decoded = _decoded(os.environ[DECODED])
+    else:
+        memory = os.memfd_create("pairs")  # anonymous: freed with the last process that maps it
+        room = config.cache_gb * 1e9 / (config.devices if rank else 1)
+        _decode([files for folder in folders for files in folder], room, memory)
+        os.environ[DECODED] = f"/proc/{os.getpid()}/fd/{memory}"
+        decoded = _decoded(os.environ[DECODED])
+        if config.devices == 1:
+            os.close(memory)
+    each = iter(decoded)
+    return [PairSource(folder, [*islice(each, len(folder))]) for folder in folders]
+
+
+def _decode(pairs: Sequence[PairFiles], room: float, memory: int) -> None:
+    """Writes height, width and pixels of each pair, without pixels where ``room`` bytes do not suffice."""
+    with os.fdopen(memory, "wb", closefd=False) as file:
+        for files in tqdm(pairs, desc="reading", unit="pair", leave=False, disable=None):
+            pair = np.stack(_load(files))
+            if file.tell() + pair.nbytes > room:
+                pair = pair[:, :0]
+            file.write(np.array(pair.shape[1:], np.int32).tobytes() + pair.tobytes())
+
+
+def _decoded(path: str) -> list[Pair | None]:
+    """What ``_decode`` wrote."""
+    memory, at, pairs = np.memmap(path, np.uint8, "c").view(np.ndarray), 0, []
+    while at < len(memory):
+        height, width = map(int, memory[at : at + 8].view(np.int32))
+        end = at + 8 + 2 * height * width
+        thermal, luminance = memory[at + 8 : end].reshape(2, height, width)
+        pairs.append((thermal, luminance) if height else None)
+        at = end
+    return pairs
 
 
 def _load(files: PairFiles) -> Pair:
