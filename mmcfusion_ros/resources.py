@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 PACKAGE = "mmcfusion_ros"
+FAST_DDS_2_DISTROS = ("humble", "iron", "jazzy")
 
 
 def package_file(relative: str | Path) -> Path:
@@ -23,10 +25,11 @@ def package_file(relative: str | Path) -> Path:
 
 
 def transport_environment() -> dict[str, str]:
-    """The variable, as Fast DDS 3 and 2 name it, that has camera frames carried whole in shared memory; one that is set
-    already stays."""
-    variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    return {variable: os.environ.get(variable) or str(package_file("config/fastdds.xml")) for variable in variables}
+    """The variable that makes Fast DDS carry whole camera frames in shared memory; one that is set already stays."""
+    distribution = os.environ.get("ROS_DISTRO") or ("jazzy" if sys.version_info[:2] == (3, 12) else "kilted")  # wheels
+    old = distribution in FAST_DDS_2_DISTROS
+    variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
+    return {variable: os.environ.get(variable) or str(package_file("config/fastdds.xml"))}
 
 
 def own_domain() -> dict[str, str]:

@@ -70,7 +70,7 @@ class Launch:
         self.output = ""
         self.process = subprocess.Popen(
             ["ros2", "launch", *map(str, command)],
-            env={name: value for name, value in environment.items() if name not in transport_environment()},
+            env={name: value for name, value in environment.items() if name != PROFILE},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from ros_helpers import Bench, NodeProcess
 
 from mmcfusion_ros.ros import fusion_node
+from mmcfusion_ros.ros.memory import shared_memory_warning
 
 pytestmark = pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs glibc")
 
@@ -85,3 +87,17 @@ def test_a_node_does_so_now_and_then(monkeypatch):
     monkeypatch.setattr(fusion_node, "return_free_memory", lambda: calls.append(1))
     with Bench() as bench:
         bench.rig.wait(lambda: len(calls) > 2)
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "profile", "words"), [(35, "a.xml", "has 35 MB free"), (36, "a.xml", ""), (35, None, "")]
+)
+def test_a_start_without_room_in_shared_memory_says_so(monkeypatch, free_mb, profile, words):
+    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    if profile:
+        monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", profile)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=256 * free_mb, f_frsize=4096))
+    warning = shared_memory_warning()
+    assert words in warning
+    assert bool(words) == bool(warning)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmcfusion_ros.bags.reading import Bag, Recorded, read_message
 from mmcfusion_ros.bags.topics import CameraTopics, Topic
 from mmcfusion_ros.stream.messages import BadImage
 from mmcfusion_ros.stream.pairing import Pair, Pairer, PairingOptions, Stream, set_stamp, stamp_ns
 from mmcfusion_ros.stream.video import VideoDecoder
+
+if TYPE_CHECKING:
+    from mmcfusion_ros.stream.depth import DepthInput
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,22 @@ class CameraEvents:
     def _flush(self) -> list[Event]:
         events, self._events = self._events, []
         return events
+
+
+def with_depth(events: Iterable[Event], depth: DepthInput | None) -> Generator[Arrived | Paired | Dropped, None, None]:
+    """The same events, without those of depth, which takes them in; pairs wait for depth as they do in the node."""
+    waiting: list[Paired] = []
+    for event in events:
+        while waiting and depth and depth.has_waited(waiting[0].pair.rgb_stamp_ns, event.time_ns - waiting[0].time_ns):
+            yield waiting.pop(0)
+        if isinstance(event, DepthArrived):
+            if depth:
+                depth.take(event.message)
+        elif isinstance(event, Paired) and depth:
+            waiting.append(event)
+        else:
+            yield event
+    yield from waiting
 
 
 class _Watch:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from mmcfusion_ros.bags.events import CameraEvents, Paired
+from mmcfusion_ros.bags.events import CameraEvents, Paired, with_depth
 from mmcfusion_ros.bags.reading import Bag, read_message
-from mmcfusion_ros.bags.topics import Topic, find_cameras
+from mmcfusion_ros.bags.topics import Topic, find_cameras, find_depth
+from mmcfusion_ros.calibration.range_check import View, variants
 from mmcfusion_ros.calibration.recording import StampedFrame, ThermalAndRgb, spread
+from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.fuser import split_luminance
+from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
+from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
+from mmcfusion_ros.stream.depth import DepthInput
 from mmcfusion_ros.stream.messages import BadImage, BitDepth, rgb_from_message, thermal_from_message
 from mmcfusion_ros.stream.pairing import Pair, PairingOptions, stamp_ns
 
@@ -39,6 +45,37 @@ class BagRecording:
                 with suppress(BadImage):
                     images.append((_thermal_image(scale, pair.thermal), rgb_from_message(pair.rgb, depth)))
         return images
+
+    def views(
+        self, calibration: Calibration, depth: DepthInput, topic: str, count: int
+    ) -> tuple[Calibration, dict[str, list[View]]]:
+        """The calibration with all its lenses, and pairs with the distances that ``depth`` makes of the messages of
+        their time, by the name of each of the :func:`variants`; of the depth ``topic``, or of the one that is found.
+        ``ValueError`` saying why there are none."""
+        cameras = replace(self._cameras, depth=find_depth(self._bag.topics, topic, calibration.depth_rotation is None))
+        chosen = set(spread(range(sum(1 for _ in self._pairs())), count))
+        lenses, scale, bits = CameraInfoRegistration(calibration), ThermalScaler(self._thermal), BitDepth()
+        found: dict[str, list[View]] = {name: [] for name in variants(calibration)}
+        problem = "the bag holds no pair"
+        events = with_depth(CameraEvents(self._bag, cameras, self._pairing).read(), depth)
+        for i, event in enumerate(event for event in events if isinstance(event, Paired)):
+            if i not in chosen:
+                continue
+            for camera in lenses.cameras:
+                if camera in event.camera_infos:
+                    lenses.take(event.camera_infos[camera], camera)
+            thermal, rgb = _thermal_image(scale, event.pair.thermal), rgb_from_message(event.pair.rgb, bits)
+            for name, variant in variants(lenses.registration.calibration).items():
+                try:
+                    _, inverse_depth, _ = depth.nearest(
+                        Registration(variant), thermal.shape, split_luminance(rgb)[0], event.pair.rgb_stamp_ns
+                    )
+                    found[name].append(View(thermal, rgb, inverse_depth))
+                except ValueError as error:
+                    problem = problem if name else str(error)
+        if not found[""]:
+            raise ValueError(f"no pair with depth: {problem}")
+        return lenses.registration.calibration, found
 
     def streams(self) -> tuple[Iterator[StampedFrame], Iterator[StampedFrame]]:
         """With the stamps of the messages."""

@@ -20,7 +20,7 @@ def before_and_after(thermal: np.ndarray, rgb: np.ndarray, before: Calibration, 
     """
     rows = []
     for title, calibration in (("before", before), ("after", after)):
-        panels = [_captioned(panel, title) for panel in overlays(thermal, rgb, calibration)]
+        panels = [captioned(panel, title) for panel in overlays(thermal, rgb, calibration)]
         rows.append(np.hstack(panels))
     return np.vstack(rows)
 
@@ -39,9 +39,13 @@ def overlays(thermal: np.ndarray, rgb: np.ndarray, calibration: Calibration) -> 
     return chequer, thermal_edges(rgb, warped, valid)
 
 
-def _captioned(image: np.ndarray, text: str) -> np.ndarray:
+def captioned(image: np.ndarray, *texts: str | tuple[str, tuple[int, int, int]]) -> np.ndarray:
+    """An ``H x W x 3`` uint8 image as a panel, with lines of text, white or of a colour."""
     height = round(PANEL_WIDTH * image.shape[0] / image.shape[1])
     panel = cv2.resize(image, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA)
-    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(panel, text, (10, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.8, colour, thickness, cv2.LINE_AA)
+    for i, line in enumerate(texts):
+        text, colour = (line, (255, 255, 255)) if isinstance(line, str) else line
+        for ink, thickness in (((0, 0, 0), 4), (colour, 1)):
+            place = (10, 28 + 30 * i)
+            cv2.putText(panel, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.8, ink, thickness, cv2.LINE_AA)
     return panel

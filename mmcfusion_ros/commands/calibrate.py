@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from mmcfusion_ros.commands.arguments import Commands, add_configuration, image_size
 
 if TYPE_CHECKING:
+    from mmcfusion_ros.calibration.bag_recording import BagRecording
     from mmcfusion_ros.calibration.recording import Recording
+    from mmcfusion_ros.stream.settings import Settings
 
 NO_OUT = "name the file to write with --out FILE.yaml"
 MODELS = ("translation", "similarity", "affine", "homography")
@@ -35,6 +37,13 @@ def add_calibrate(commands: Commands) -> None:
     source.add_argument("--report", type=Path, metavar="FILE", help="parallax over range of this calibration file")
     for camera in ("thermal", "rgb"):
         parser.add_argument(f"--{camera}", nargs="+", default=[], metavar="NAME", help="of --import, where it asks")
+    parser.add_argument(
+        "--verify",
+        type=Path,
+        metavar="FILE",
+        help="this calibration file against a bag with depth, range by range",
+    )
+    parser.add_argument("--depth-topic", default="", help="in the bag, for --verify; found by its name if not given")
     parser.add_argument("--thermal-topic", default="", help="in the bag; found by its name if not given")
     parser.add_argument("--rgb-topic", default="", help="in the bag; found by its name if not given")
     add_configuration(parser)
@@ -57,7 +66,7 @@ def add_calibrate(commands: Commands) -> None:
 def _calibrate(options: argparse.Namespace) -> bool:
     if options.report or options.time or options.files:
         other = "--import" if options.files else "--report" if options.report else "--time"
-        for name in ("board", "spacing") if options.files else ("board", "spacing", "plane", "out"):
+        for name in ("board", "spacing", "verify", *(() if options.files else ("plane", "out"))):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name} is for a calibration; leave it out with {other}")
     if (options.thermal or options.rgb) and not options.files:
@@ -75,24 +84,37 @@ def _calibrate(options: argparse.Namespace) -> bool:
             raise ValueError(NO_OUT)
         print(import_calibration(options.files, options.out, options.plane, options.thermal, options.rgb), end="")
         return True
+    if options.verify:
+        return _verify(options)
     return _clock(options) if options.time else _geometry(options)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from mmcfusion_ros.stream.parameter_files import load_values
+    from mmcfusion_ros.stream.settings import Settings
+
+    return Settings(load_values(options.params_file, options.set))
 
 
 @contextmanager
 def _recording(options: argparse.Namespace) -> Iterator[Recording]:
-    """At the end, what is wrong with a bag is told."""
-    from mmcfusion_ros.stream.parameter_files import load_values
-    from mmcfusion_ros.stream.settings import Settings
-
-    settings = Settings(load_values(options.params_file, options.set))
+    settings = _settings(options)
     if options.folder:
         from mmcfusion_ros.calibration.recording import FolderRecording
 
         yield FolderRecording(options.folder, settings.thermal(), options.rate)
-        return
+    else:
+        with _bag_recording(options) as recording:
+            yield recording
+
+
+@contextmanager
+def _bag_recording(options: argparse.Namespace) -> Iterator[BagRecording]:
+    """At the end, what is wrong with the bag is told."""
     from mmcfusion_ros.bags.reading import Bag
     from mmcfusion_ros.calibration.bag_recording import BagRecording
 
+    settings = _settings(options)
     pairing = replace(settings.pairing(), max_age_ns=0)  # no matter when the recorder received them
     with Bag(options.bag) as bag:
         try:
@@ -132,3 +154,27 @@ def _geometry(options: argparse.Namespace) -> bool:
     source = str(options.bag or options.folder)
     print(calibrate(pairs, options.model, board, options.out, source, options.plane), end="")
     return True
+
+
+def _verify(options: argparse.Namespace) -> bool:
+    from mmcfusion_ros.calibration.range_check import picture, range_report
+    from mmcfusion_ros.evaluation.pictures import write_image
+    from mmcfusion_ros.fusion.calibration_file import load_calibration
+    from mmcfusion_ros.stream.depth import DepthInput
+
+    if not options.bag:
+        raise ValueError("--verify needs depth: name a bag with a depth camera or lidar with --bag")
+    settings = _settings(options)
+    depth = DepthInput(*(settings.nanoseconds(f"registration.depth_{limit}") for limit in ("slop", "wait")))
+    with _bag_recording(options) as recording:
+        calibration, views = recording.views(
+            load_calibration(options.verify), depth, options.depth_topic, options.frames
+        )
+    text, errors, problem = range_report(calibration, views)
+    print(text)
+    if options.out:
+        write_image(options.out, picture(calibration, views[""], errors))
+        print(f"wrote {options.out}")
+    if problem:
+        print(f"not good: {problem}")
+    return not problem

@@ -87,7 +87,7 @@ def add_evaluate(commands: Commands) -> None:
         action="extend",
         default=[],
         metavar="NAME",
-        help="more of them: MI_bits, PSNR, CE, MS_SSIM, Nabf, Qcb, Qcv, FMI (slow), or all",
+        help="more of them: MI_bits, PSNR, CE, MS_SSIM, Nabf, Qcb, Qcv, FMI, or all",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes for the metrics")
     parser.add_argument("--limit", type=int, default=0, help="pairs of each folder; 0: all")

@@ -16,7 +16,9 @@ Plane = NDArray[np.float64]
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SMALLEST_OF_MS_SSIM = 161  # pixels: 11 of the fifth scale
 BLOCK = 16  # pixels, of Qcv
-WINDOWS = 1 << 14  # of FMI at once
+WINDOWS = 1024  # of FMI at once: 81 values of each stay in the cache
+PLACES = np.arange(-4, 5, dtype=np.float32)  # in a window
+STAIRS = np.tri(9, dtype=np.float32)
 
 
 def psnr(a: Image, b: Image, f: Image) -> float:
@@ -97,11 +99,13 @@ def chen_varshney(a: Image, b: Image, f: Image) -> float:
 def feature_information(source: Image, f: Image) -> float:
     """FMI of pixels (Haghighat and Razian 2014): normalised mutual information in windows of 3x3, whose values are
     taken for a distribution and their joint one for the mixture of independence and the closest coupling that has
-    their correlation."""
-    windows = [sliding_window_view(image.astype(np.float64), (3, 3)) for image in (source, f)]
-    x, y = (window.transpose(0, 1, 3, 2).reshape(-1, 9) for window in windows)
-    parts = [_window_information(x[i : i + WINDOWS], y[i : i + WINDOWS]) for i in range(0, len(x), WINDOWS)]
-    return float(np.concatenate(parts).mean())
+    their correlation. Equal windows count 1, flat ones 0."""
+    x, y = (sliding_window_view(image, (3, 3)).transpose(3, 2, 0, 1).reshape(9, -1) for image in (source, f))
+    equal = (x == y).all(axis=0)
+    others = ~equal & (x != x[0]).any(axis=0) & (y != y[0]).any(axis=0)
+    x, y = x.compress(others, axis=1), y.compress(others, axis=1)
+    parts = [_window_information(x[:, i : i + WINDOWS], y[:, i : i + WINDOWS]) for i in range(0, x.shape[1], WINDOWS)]
+    return float(equal.sum() + sum(map(np.sum, parts))) / equal.size
 
 
 def _halved(image: Plane) -> Plane:
@@ -136,13 +140,13 @@ def _masked_contrast(image: Plane) -> Plane:
 
 
 def _frequency(shape: tuple[int, ...], distance: float) -> Plane:
-    """Of each coefficient of ``fft2``, in half the sampling rate times side over ``distance``."""
-    rows, columns = (np.fft.fftfreq(side, 0.5) * side / distance for side in shape)
-    return np.hypot(rows[:, None], columns[None])
+    """Of each coefficient of ``rfft2``, in half the sampling rate times side over ``distance``."""
+    rows, columns = np.fft.fftfreq(shape[0], 0.5) * shape[0], np.fft.rfftfreq(shape[1], 0.5) * shape[1]
+    return np.hypot(rows[:, None], columns) / distance
 
 
 def _filtered(image: Plane, response: Plane) -> Plane:
-    return np.fft.ifft2(np.fft.fft2(image) * response).real
+    return np.fft.irfft2(np.fft.rfft2(image) * response, image.shape)
 
 
 def _blocks(image: Plane) -> Plane:
@@ -152,38 +156,35 @@ def _blocks(image: Plane) -> Plane:
     return whole.reshape(len(whole) // BLOCK, BLOCK, -1, BLOCK)
 
 
-def _window_information(x: Plane, y: Plane) -> Plane:
-    """Of windows ``N x 9``, in 0..1."""
-    equal = (x == y).all(axis=1)
-    p, q = (_distribution(window) for window in (x, y))
-    p_sum, q_sum = p.cumsum(axis=1), q.cumsum(axis=1)
-    covariance, spread = _covariance(p, q), np.sqrt(_covariance(p, p) * _covariance(q, q))
-    correlation = covariance / np.where(spread > 0, spread, 1)
-    upper = np.minimum(p_sum[:, :, None], q_sum[:, None])
-    lower = np.maximum(p_sum[:, :, None] + q_sum[:, None] - 1, 0)
-    bound = np.where((correlation >= 0)[:, None, None], upper, lower)  # of Frechet and Hoeffding
-    place = np.arange(1, 10)
-    deviations = [np.sqrt(np.maximum((s * place**2).sum(1) - (s * place).sum(1) ** 2, 0)) for s in (p, q)]
-    scale = deviations[0] * deviations[1]
-    largest = (bound - p_sum[:, :, None] * q_sum[:, None]).sum(axis=(1, 2)) / np.where(scale > 0, scale, 1)
-    share = np.where(scale * largest != 0, correlation / np.where(largest != 0, largest, 1), 0)[:, None, None]
-    coupled = np.diff(np.diff(np.pad(bound, ((0, 0), (1, 0), (1, 0))), axis=1), axis=2)
-    joint = share * coupled + (1 - share) * p[:, :, None] * q[:, None]
+def _window_information(x: Image, y: Image) -> NDArray[np.float32]:
+    """Of windows ``9 x N`` that are not flat, in 0..1."""
+    p, q = ((window - window.min(axis=0)).astype(np.float32) for window in (x, y))
+    sums = p.sum(axis=0), q.sum(axis=0)
+    covariance = 9 * _dot(p, q) - sums[0] * sums[1]  # of whole numbers below 2^24: exact
+    variances = [9 * _dot(values, values) - whole * whole for values, whole in zip((p, q), sums, strict=True)]
+    p, q = p / sums[0], np.where(covariance < 0, q[::-1], q) / sums[1]  # coupled the other way round
+    p_sum, q_sum = STAIRS @ p, STAIRS @ q
+    coupled = np.minimum(p_sum[:, None], q_sum)  # on the bound of Frechet and Hoeffding
+    coupled -= np.maximum((p_sum - p)[:, None], q_sum - q)
+    coupled = np.maximum(coupled, 0, out=coupled).reshape(81, -1)
+    means = PLACES @ p, PLACES @ q
+    spreads = [PLACES**2 @ values - mean * mean for values, mean in zip((p, q), means, strict=True)]
+    largest = np.multiply.outer(PLACES, PLACES).ravel() @ coupled - means[0] * means[1]
+    wanted = np.abs(covariance) * np.sqrt(spreads[0] * spreads[1] / (variances[0] * variances[1]))
+    share = np.divide(wanted, largest, out=np.zeros_like(wanted), where=largest > 0)
+    joint = (p[:, None] * ((1 - share) * q)).reshape(81, -1)
+    joint += share * coupled
     separate = _entropy(p) + _entropy(q)
-    information = separate - _entropy(joint.reshape(len(joint), -1))
-    return np.where(equal, 1, 2 * information / np.where(separate > 0, separate, 1))
+    information = 2 * (separate - _entropy(joint))
+    return np.divide(information, separate, out=np.zeros_like(separate), where=share > 0)
 
 
-def _distribution(window: Plane) -> Plane:
-    low, high = window.min(axis=1, keepdims=True), window.max(axis=1, keepdims=True)
-    values = np.where(high > low, window - low, 1)
-    return values / values.sum(axis=1, keepdims=True)
+def _entropy(p: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of each column, in bits; what is not above 0 does not count."""
+    p = np.maximum(p, 1e-30)
+    return -_dot(p, np.log2(p))
 
 
-def _covariance(p: Plane, q: Plane) -> Plane:
-    return ((p - p.mean(axis=1, keepdims=True)) * (q - q.mean(axis=1, keepdims=True))).sum(axis=1)
-
-
-def _entropy(p: Plane) -> Plane:
-    """In bits; what is not above 0 does not count."""
-    return -(p * np.log2(np.where(p > 0, p, 1))).sum(axis=1)
+def _dot(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of each column."""
+    return np.einsum("in,in->n", x, y)

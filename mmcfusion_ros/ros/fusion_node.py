@@ -24,7 +24,7 @@ from std_msgs.msg import String
 from mmcfusion_ros.fusion.errors import one_line
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.ros.diagnostics import node_status
-from mmcfusion_ros.ros.memory import give_back, return_free_memory
+from mmcfusion_ros.ros.memory import give_back, return_free_memory, shared_memory_warning
 from mmcfusion_ros.ros.node_parameters import check_changes, declare_parameters, read_parameters
 from mmcfusion_ros.ros.outputs import Outputs
 from mmcfusion_ros.ros.session import STREAMS, Session, image_topic
@@ -176,9 +176,9 @@ class FusionNode(LifecycleNode):
 
     def _release(self, patience_s: float = SHORT_PATIENCE_S) -> None:
         """A network that is still at a frame after that time is freed when its thread is done with it."""
-        if self._network:
-            self._network.close(patience_s)
-            self._released = weakref.ref(self._network)
+        if network := self._network:
+            network.close(patience_s)  # meanwhile, in the other thread, a configure may fail and release it too
+            self._released = weakref.ref(network)
         if self._outputs:
             self._outputs.close()
         self._outputs = None
@@ -248,10 +248,13 @@ def run() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
+        warning = shared_memory_warning()
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = FusionNode()
     except Exception as error:
         sys.exit(f"fusion_node: {one_line(error)}")
+    if warning:
+        node.get_logger().warning(warning)
     # This thread stays free for signals, also while a model is loaded.
     spinner = threading.Thread(target=_spin, args=(node, stop, died), name="spin", daemon=True)
     spinner.start()

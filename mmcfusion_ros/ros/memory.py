@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 
 M_ARENA_MAX = -8  # glibc's malloc.h
+SEGMENT_MB = 36  # of one process, with config/fastdds.xml
 
 
 def share_one_heap() -> None:
@@ -31,3 +33,18 @@ def give_back() -> None:
     is free to the system."""
     gc.collect()
     return_free_memory()
+
+
+def shared_memory_warning(folder: str = "/dev/shm") -> str:
+    """Why images will not go through shared memory, though a profile of Fast DDS is set; to be called before the node
+    exists. Empty if they will, as far as one can tell."""
+    if not {"FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"} & os.environ.keys():
+        return ""
+    status = os.statvfs(folder)
+    free_mb = status.f_bavail * status.f_frsize // 2**20
+    if free_mb >= SEGMENT_MB:
+        return ""
+    return (
+        f"{folder} has {free_mb} MB free, not {SEGMENT_MB}: images go over UDP, which loses many; start the container "
+        "with --ipc=host or --shm-size=256m, or run: fastdds shm clean"
+    )

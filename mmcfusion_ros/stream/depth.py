@@ -101,11 +101,8 @@ class DepthInput:
         self, registration: Registration, thermal: np.ndarray, luminance: np.ndarray, rgb_stamp_ns: int
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """As :meth:`DepthRegistration.warp`; None where what has come is of no use, and why is in the problems."""
-        if not self._luminances or self._luminances[-1][0] != rgb_stamp_ns:
-            self._luminances.append((rgb_stamp_ns, small(luminance)))
         try:
-            by_depth = self._fitting(registration, thermal.shape, luminance.shape)
-            inverse_depth, age_ns = self._nearest(by_depth, rgb_stamp_ns)
+            by_depth, inverse_depth, age_ns = self.nearest(registration, thermal.shape, luminance, rgb_stamp_ns)
         except ValueError as error:
             self._reason = str(error)
             self._by_plane += 1
@@ -117,6 +114,16 @@ class DepthInput:
             self._next_check_ns = rgb_stamp_ns + CHECK_NS
             self._check(by_depth, inverse_depth, luminance, warped, registration.warp(thermal, luminance.shape)[0])
         return warped, weight
+
+    def nearest(
+        self, registration: Registration, thermal_shape: Shape, luminance: np.ndarray, rgb_stamp_ns: int
+    ) -> tuple[DepthRegistration, np.ndarray, int]:
+        """The registration by depth for images of these shapes, the inverse depth at that time on its coarse grid, and
+        how much older its message is, in ns; ``ValueError`` saying why there is none."""
+        if not self._luminances or self._luminances[-1][0] != rgb_stamp_ns:
+            self._luminances.append((rgb_stamp_ns, small(luminance)))
+        by_depth = self._fitting(registration, thermal_shape, luminance.shape)
+        return by_depth, *self._nearest(by_depth, rgb_stamp_ns)
 
     def problems(self) -> list[str]:
         """Why the plane takes the place of depth, or what looks wrong with depth, in words."""

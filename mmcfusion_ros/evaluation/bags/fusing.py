@@ -7,16 +7,13 @@ from array import array
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mmcfusion_ros.bags.events import Arrived, DepthArrived, Dropped, Event, Paired
+from mmcfusion_ros.bags.events import Arrived, Dropped, Event, Paired, with_depth
 from mmcfusion_ros.fusion.errors import one_line
 from mmcfusion_ros.stream.messages import drop_reason, fill_image
 from mmcfusion_ros.stream.pairing import Pair
 from mmcfusion_ros.stream.pipeline import FusionPipeline, Result
-
-if TYPE_CHECKING:
-    from mmcfusion_ros.stream.depth import DepthInput
 
 STAGES = ("decode", "thermal", "luminance", "registration", "network", "colour", "encode", "total")
 
@@ -43,7 +40,7 @@ def fuse(
 ) -> Generator[Outcome, None, None]:
     """The same events, with every n-th pair fused, or dropped for the reason that the node would count; no others."""
     pairs = 0
-    for event in _with_depth(events, pipeline.depth):
+    for event in with_depth(events, pipeline.depth):
         if not isinstance(event, Paired):
             yield event
             continue
@@ -52,22 +49,6 @@ def fuse(
                 pipeline.take_camera_info(info, stream)
             yield _fused(event, pipeline, encoding)
         pairs += 1
-
-
-def _with_depth(events: Iterable[Event], depth: DepthInput | None) -> Generator[Arrived | Paired | Dropped, None, None]:
-    """The same events, without those of depth, which takes them in; pairs wait for depth as they do in the node."""
-    waiting: list[Paired] = []
-    for event in events:
-        while waiting and depth and depth.has_waited(waiting[0].pair.rgb_stamp_ns, event.time_ns - waiting[0].time_ns):
-            yield waiting.pop(0)
-        if isinstance(event, DepthArrived):
-            if depth:
-                depth.take(event.message)
-        elif isinstance(event, Paired) and depth:
-            waiting.append(event)
-        else:
-            yield event
-    yield from waiting
 
 
 def _fused(event: Paired, pipeline: FusionPipeline, encoding: str) -> Fused | Dropped:
