@@ -188,9 +188,11 @@ class TestONNX:
         for size in ((32, 32), (65, 83)):
             assert_same_image(fuse(*scene(*size)), network(*scene(*size)))
 
-    def test_one_size_in_half_precision_with_another_opset(self, random_lite, run, tmp_path):
+    def test_one_size_in_half_precision_with_another_opset(self, random_lite, run, tmp_path, tmp_path_factory):
         onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-        fused = run(random_lite, (176, 144), opset=20, precision="float16")(*scene(144, 176))
+        dark = tmp_path_factory.mktemp("dark") / "dark.safetensors"
+        save_weights(load_network(random_lite), dark, {"thermal_polarity": "black_hot"})
+        fused = run(dark, (176, 144), opset=20, precision="float16")(*scene(144, 176))
         expected = TorchBackend(find_model(random_lite), "cpu", "float32")(*scene(144, 176))
         assert np.abs(fused.astype(int) - expected).mean() < 1
         model = onnx.load(tmp_path / "a.onnx")
@@ -199,7 +201,7 @@ class TestONNX:
         }
         assert [entry.version for entry in model.opset_import if not entry.domain] == [20]
         texts = {entry.key: entry.value for entry in model.metadata_props}
-        assert (texts["variant"], texts["thermal_polarity"]) == ("lite", "white_hot")
+        assert (texts["variant"], texts["thermal_polarity"]) == ("lite", "black_hot")
         assert "0 to 255" in texts["scaling"]
         assert "F" in texts["colour"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -156,19 +158,16 @@ def test_a_thermal_offset_brings_stamps_together():
 def test_every_rgb_frame_is_fused_with_a_slow_thermal_camera():
     """Two of three RGB frames were lost."""
     with Bench(output_rate="rgb", pairing__thermal_hold=2.0) as bench:
-        rig, sent = bench.rig, []
+        rig = bench.rig
         rig.start()
         rig.fuse()
-
-        def publish():
-            if len(sent) % 4 == 0:
+        for number in range(24):
+            if number % 4 == 0:
                 rig.publish_one("thermal")
-            sent.append(rig.publish_one("rgb"))
-
-        rig.wait(lambda: len(sent) > 40, publish)
-        rig.wait(lambda: stamp_ns(rig.fused[-1]) == sent[-1])
-        assert {stamp_ns(image) for image in rig.fused} >= set(sent[8:])
+            sent = rig.publish_one("rgb")
+            rig.wait(lambda sent=sent: stamp_ns(rig.fused[-1]) == sent)
         assert rig.modes[-1] == "FUSED"
+        assert rig.values().get("passed_through", "0") == "0"
 
 
 def test_without_a_thermal_frame_that_is_new_enough_rgb_goes_out_alone():
@@ -191,7 +190,7 @@ def test_a_wrong_clock_is_reported_with_what_to_set():
             lambda: "set its clock, or pairing.thermal_offset to -37.0" in rig.problem(),
             lambda: rig.publish(skew_ns=-37 * NS),
         )
-        assert "thermal stamps are 37.0" in rig.problem()
+        assert re.search(r"thermal stamps are 3[67]\.\d\d s ahead of the clock", rig.problem())
 
 
 def test_useless_stamps_are_replaced_by_the_arrival():

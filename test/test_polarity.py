@@ -27,7 +27,7 @@ from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.fuser import Fuser, split_luminance
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
-from mmcfusion_ros.network.export import export_onnx, export_openvino
+from mmcfusion_ros.network.export import export_openvino
 from mmcfusion_ros.stream.pairing import LoneFrame
 from mmcfusion_ros.stream.parameter_files import load_values
 from mmcfusion_ros.stream.pipeline import FusionPipeline
@@ -77,21 +77,16 @@ def pipeline(fuser, calibration=None):
 
 
 class TestFuser:
-    @pytest.mark.parametrize(
-        ("suffix", "backend"), [(".safetensors", "torch"), (".safetensors", "openvino"), (".xml", "openvino")]
-    )
-    def test_turns_thermal_over_for_weights_that_expect_black_hot(
-        self, random_lite, random_lite_graph, black_hot, suffix, backend
-    ):
+    def test_turns_thermal_over_for_weights_that_expect_black_hot(self, random_lite, black_hot, fusers):
+        """On either backend, which OpenVINO reads from weights as from a graph."""
         thermal, rgb = pair()
-        white, dark = (
-            Fuser.from_pretrained(path.with_suffix(suffix), backend, "cpu", "float32", threads=1)
-            for path in (random_lite, black_hot)
-        )
-        assert (white.backend.thermal_polarity, dark.backend.thermal_polarity) == ("white_hot", "black_hot")
-        np.testing.assert_array_equal(dark(thermal, rgb), white(255 - thermal, rgb))
-        assert (dark(thermal, rgb) != white(thermal, rgb)).mean() > 0.1
-        assert "thermal black hot" in str(dark)
+        torch_fusers = [Fuser.from_pretrained(path, "torch", "cpu", threads=1) for path in (random_lite, black_hot)]
+        of_weights = Fuser.from_pretrained(black_hot, "openvino", precision="float32", threads=1)
+        for white, dark in (fusers, torch_fusers, (fusers[0], of_weights)):
+            assert (white.backend.thermal_polarity, dark.backend.thermal_polarity) == ("white_hot", "black_hot")
+            np.testing.assert_array_equal(dark(thermal, rgb), white(255 - thermal, rgb))
+            assert (dark(thermal, rgb) != white(thermal, rgb)).mean() > 0.1
+            assert "thermal black hot" in str(dark)
 
     def test_detectors_do_not_get_the_colours_of_lamps(self, fusers):
         thermal, rgb = pair()
@@ -151,12 +146,6 @@ class TestMetadata:
             Fuser.from_pretrained(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
-
-    def test_onnx_says_it_too(self, black_hot, tmp_path):
-        onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-        export_onnx(black_hot, tmp_path / "a.onnx", (128, 128))
-        texts = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
-        assert (texts["variant"], texts["thermal_polarity"]) == ("lite", "black_hot")
 
 
 def _replaced(graph: str, texts: dict[str, str]) -> str:

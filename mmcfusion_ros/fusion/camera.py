@@ -125,4 +125,10 @@ def resizing(old: tuple[int, int], new: tuple[int, int], camera: str) -> np.ndar
             f"the {camera} image is {new[0]}x{new[1]}, no scaled copy of the {old[0]}x{old[1]} that the calibration is "
             "for; calibrate at this resolution, or check for cropping and for exchanged cameras"
         )
+    return scaling(old, new)
+
+
+def scaling(old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
+    """3x3: pixels of an image of size (width, height) to those of the same image stretched to another size."""
+    x, y = new[0] / old[0], new[1] / old[1]
     return np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmcfusion_ros.fusion.calibration import Calibration
-from mmcfusion_ros.fusion.camera import Intrinsics, resizing
+from mmcfusion_ros.fusion.camera import Intrinsics, resizing, scaling
 
 Size = tuple[int, int]
 NEAREST_DEPTH = 1e-9
@@ -74,8 +74,7 @@ def _intrinsics(name: str, camera: Intrinsics | None, size: Size) -> Intrinsics:
 
 def _homography(calibration: Calibration, thermal_size: Size, rgb_size: Size) -> np.ndarray:
     if calibration.homography is None:
-        x, y = rgb_size[0] / thermal_size[0], rgb_size[1] / thermal_size[1]
-        return np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]])
+        return scaling(thermal_size, rgb_size)
     from_thermal = resizing(calibration.thermal_size or thermal_size, thermal_size, "thermal")
     to_rgb = resizing(calibration.rgb_size or rgb_size, rgb_size, "rgb")
     return to_rgb @ calibration.homography @ np.linalg.inv(from_thermal)
