@@ -16,7 +16,7 @@ from mmcfusion_ros.ros.diagnostics import status_message
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.node_parameters import qos_profile
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.ros.subscriber import Subscriber, message_type
+from mmcfusion_ros.ros.subscriber import STATIC, Subscriber, message_type, static_frames_type
 from mmcfusion_ros.ros.worker import FrameWorker
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.mode import Mode, ModeSwitch
@@ -136,7 +136,8 @@ class Session:
         ]
 
     def _subscribe(self) -> None:
-        """To the images and ``camera_info`` of both cameras, and to depth if the registration is by it."""
+        """To the images and ``camera_info`` of both cameras, and to depth if the registration is by it, with
+        ``/tf_static`` where the calibration does not say where the depth camera is."""
         for stream in STREAMS:
             topic = image_topic(self._settings, stream)
             self._images.append(Subscriber(self._node, message_type(topic), topic, qos_profile=self._qos))
@@ -151,6 +152,9 @@ class Session:
         if depth := self._pipeline.depth:
             for kind, topic in ((Image, "depth/image_raw"), (PointCloud2, "depth/points")):
                 self._images.append(Subscriber(self._node, kind, topic, qos_profile=self._qos))
+                self._images[-1].registerCallback(depth.take)
+            if self._pipeline.calibration.depth_rotation is None and (kind := static_frames_type()):
+                self._images.append(Subscriber(self._node, kind, "/tf_static", qos_profile=STATIC))
                 self._images[-1].registerCallback(depth.take)
             self._infos.append(CameraInfoSubscription(self._node, "depth/camera_info", depth.take, self._qos))
 

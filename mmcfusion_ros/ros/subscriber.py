@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 try:
@@ -32,6 +32,8 @@ except ImportError:
                 callback(message, *args)
 
 
+STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # of /tf_static
+
 TYPES = {  # by the last part of the topic's name
     "compressed": ("sensor_msgs", "CompressedImage"),
     "ffmpeg": ("ffmpeg_image_transport_msgs", "FFMPEGPacket"),
@@ -49,6 +51,14 @@ def message_type(topic: str) -> type:
         raise ValueError(f"{topic} needs {package}/msg/{name}: sudo apt install {apt}") from error
 
 
+def static_frames_type() -> type | None:
+    """``tf2_msgs/msg/TFMessage``; None where that package is not installed, as on plain Python."""
+    try:
+        return getattr(import_module("tf2_msgs.msg"), "TFMessage")  # noqa: B009  # it has no types here
+    except ImportError:
+        return None
+
+
 def with_header(message: Any) -> Any:
     """A message of such a topic; ``foxglove_msgs/CompressedVideo``, which has but the parts of a header, gets one."""
     if hasattr(message, "header"):
@@ -57,4 +67,4 @@ def with_header(message: Any) -> Any:
     return SimpleNamespace(header=header, format=message.format, data=message.data)
 
 
-__all__ = ["Subscriber", "message_type", "with_header"]
+__all__ = ["STATIC", "Subscriber", "message_type", "static_frames_type", "with_header"]
