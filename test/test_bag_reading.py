@@ -348,6 +348,7 @@ def test_topics_of_depth_are_found_by_their_names():
     assert found(own, aligned, info, aligned=False) == [own, info]
     assert found("/points", kind=POINTS) == ["/points"]
     assert found(own, aligned, name=own) == [own]
+    assert found(own, "/tf_static") == [own, "/tf_static"]
     with pytest.raises(ValueError, match="several topics that may be depth"):
         found(own, "/other/depth/image_raw")
     with pytest.raises(ValueError, match="no topic /depth of type"):

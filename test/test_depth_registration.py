@@ -16,6 +16,7 @@ from mmcfusion_ros.fusion.depth_registration import DepthRegistration, followed,
 from mmcfusion_ros.fusion.geometry import Geometry
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.depth import DepthInput
+from mmcfusion_ros.stream.frames import StaticFrames
 
 RGB_SHAPE, THERMAL_SHAPE, DEPTH_SHAPE = (240, 320), (256, 320), (240, 424)
 BOX_M, WALL_M, PLANE_M = 1.5, 5.0, 8.0
@@ -244,7 +245,54 @@ class TestFile:
 
 
 def header(stamp_ns):
-    return SimpleNamespace(stamp=SimpleNamespace(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9))
+    stamp = SimpleNamespace(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    return SimpleNamespace(stamp=stamp, frame_id="depth")
+
+
+def frames_message(**parents):
+    """``/tf_static`` with the pose of each child in its parent: (parent, quaternion, translation)."""
+    return SimpleNamespace(
+        transforms=[
+            SimpleNamespace(
+                header=SimpleNamespace(frame_id=parent),
+                child_frame_id=child,
+                transform=SimpleNamespace(
+                    rotation=SimpleNamespace(**dict(zip("xyzw", turn, strict=True))),
+                    translation=SimpleNamespace(**dict(zip("xyz", move, strict=True))),
+                ),
+            )
+            for child, (parent, turn, move) in parents.items()
+        ]
+    )
+
+
+HALF = np.sqrt(0.5)
+TREE = {"rgb": ("/base", (0, 0, HALF, HALF), (1, 0, 0)), "mount": ("base", (0, 0, 0, 1), (1, 0.2, 0))}
+
+
+class TestFrames:
+    def test_a_pose_goes_over_the_frame_that_both_have(self):
+        frames = StaticFrames()
+        frames.take(frames_message(**TREE))
+        frames.take(frames_message(depth=("mount", (0, 0, 0, 1), (0, 0, 0.5))))
+        rotation, translation = frames.pose("rgb", "/depth")
+        np.testing.assert_allclose(rotation, [[0, 1, 0], [-1, 0, 0], [0, 0, 1]], atol=1e-12)
+        np.testing.assert_allclose(translation, [0.2, 0, 0.5], atol=1e-12)
+
+    @pytest.mark.parametrize(
+        ("more", "complaint"),
+        [
+            ({}, "/tf_static does not connect depth with rgb"),
+            ({"depth": ("mount", (0, 0, 0, 2), (0, 0, 0))}, "/tf_static of depth.quaternion has length 2"),
+            ({"depth": ("mount", (0, 0, 0, 1), (0, 0, 99))}, r"/tf_static from depth to rgb.translation .* in metres"),
+            ({"depth": ("lens", (0, 0, 0, 1), (0, 0, 0)), "lens": ("depth", (0, 0, 0, 1), (0, 0, 0))}, "in a circle"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, more, complaint):
+        frames = StaticFrames()
+        frames.take(frames_message(**TREE, **more))
+        with pytest.raises(ValueError, match=complaint):
+            frames.pose("rgb", "depth")
 
 
 def image_message(pixels, stamp_ns=0, encoding=""):
@@ -323,7 +371,7 @@ class TestInput:
         depth = DepthInput(100 * MS, 0)
         depth.take(points_message(points))
         assert self.warp(depth, rig()) is None
-        assert "depth/points needs depth_extrinsics" in depth.problems()[0]
+        assert "depth/points needs depth_extrinsics in the calibration file, or TF" in depth.problems()[0]
         by_points = self.warp(depth, rig(own_depth=True))
         depth.take(info_message(DEPTH))
         depth.take(image_message(depth_image(rig(own_depth=True)), MS))
@@ -356,6 +404,21 @@ class TestInput:
         assert (
             "depth/camera_info is not that of the RGB camera (focal length 212 and 250 pixels)" in depth.problems()[0]
         )
+
+    def test_frames_say_where_the_depth_camera_is(self):
+        by_file, by_frames = (DepthInput(100 * MS, 0) for _ in range(2))
+        by_frames.rgb_frame = "rgb"
+        for depth in (by_file, by_frames):
+            depth.take(info_message(DEPTH))
+            depth.take(image_message(depth_image(rig(own_depth=True))))
+        assert self.warp(by_frames, rig()) is None
+        assert "the depth image is 424x240, no scaled copy" in by_frames.problems()[0]
+        turn = cv2.Rodrigues(rig(own_depth=True).depth_rotation)[0].ravel() / 2  # small: half of it is the quaternion
+        turn = (*turn, np.sqrt(1 - turn @ turn))
+        by_frames.take(frames_message(depth=("rgb", turn, (-0.03, 0.01, 0.0))))
+        for one, other in zip(self.warp(by_file, rig(own_depth=True)), self.warp(by_frames, rig()), strict=True):
+            assert (cv2.absdiff(one, other) < 3).mean() > 0.999
+        assert by_frames.problems() == []
 
     def test_extrinsics_the_wrong_way_round_are_noticed(self):
         """By the plane, they would be: it is far away, where they matter least."""

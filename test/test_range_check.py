@@ -12,7 +12,7 @@ from bag_files import NS, START, Message, write_bag
 
 from mmcfusion_ros.calibration.range_check import RANGES_M, View, picture, range_errors, range_report, variants
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.evaluation.bags.writing import camera_info_message, header_message, image_message
+from mmcfusion_ros.evaluation.bags.writing import camera_info_message, header_message, image_message, ros_type
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
@@ -93,24 +93,35 @@ def test_without_edges_nothing_is_said_to_be_right():
     assert picture(rig(), flat, errors).shape == (600, 2400, 3)
 
 
+def frames(parent, child):
+    """``/tf_static``: both are at one place."""
+    geometry = {name: ros_type(f"geometry_msgs/msg/{name}") for name in ("Vector3", "Quaternion", "Transform")}
+    here = geometry["Transform"](geometry["Vector3"](0.0, 0.0, 0.0), geometry["Quaternion"](0.0, 0.0, 0.0, 1.0))
+    stamped = ros_type("geometry_msgs/msg/TransformStamped")(header_message(START, parent), child, here)
+    return Message("/tf_static", START, ros_type("tf2_msgs/msg/TFMessage")([stamped]))
+
+
 def test_of_a_bag(tmp_path, capsys):
-    """Lenses from ``camera_info``; its own depth is aligned."""
-    messages = []
+    """Lenses from ``camera_info``; the depth camera sees more than RGB, and stands where TF says."""
+    messages, wider = [], np.diag([0.8, 0.8, 1]) @ MATRIX
+    wider[:2, 2] = MATRIX[:2, 2]
+    matrices = {"thermal": MATRIX, "rgb": MATRIX, "depth": wider}
     for i, one in enumerate(VIEWS):
         stamp = START + i * NS // 10
-        header = header_message(stamp, "rgb")
         with np.errstate(divide="ignore"):
             metres = np.where(one.inverse_depth > 0, 1 / one.inverse_depth, 0).astype(np.float32)
+        metres = cv2.warpPerspective(metres, wider @ np.linalg.inv(MATRIX), SIZE, flags=cv2.INTER_NEAREST)
         images = {"thermal": (one.thermal, "mono8"), "rgb": (one.rgb, "rgb8"), "depth": (metres, "32FC1")}
-        messages += [Message(f"/{c}/camera_info", stamp, camera_info_message(*SIZE, MATRIX, header)) for c in images]
-        messages += [
-            Message(f"/{c}/image_raw", stamp + 1, image_message(pixels, encoding, header))
-            for c, (pixels, encoding) in images.items()
-        ]
-    bag = write_bag(tmp_path / "bag", messages)
+        for camera, (pixels, encoding) in images.items():
+            header = header_message(stamp, camera)
+            info = camera_info_message(*SIZE, matrices[camera], header)
+            messages.append(Message(f"/{camera}/camera_info", stamp, info))
+            messages.append(Message(f"/{camera}/image_raw", stamp + 1, image_message(pixels, encoding, header)))
+    bag = write_bag(tmp_path / "bag", [frames("rgb", "depth"), *messages])
+    alone = write_bag(tmp_path / "alone", messages)
     file = tmp_path / "rig.yaml"
 
-    def verify(calibration, *more):
+    def verify(calibration, *more, bag=bag):
         save_calibration(replace(calibration, thermal=None, rgb=None), file)
         with pytest.raises(SystemExit) as ended:
             main(["calibrate", "--bag", str(bag), "--verify", str(file), *map(str, more)])
@@ -118,11 +129,12 @@ def test_of_a_bag(tmp_path, capsys):
 
     good = verify(rig(), "--out", tmp_path / "ranges.jpg")
     assert good.code == 0
-    assert "| 2 to 4 m | 14 % | 0." in good.out
+    assert "| 2 to 4 m | 9 % | 0." in good.out
     assert cv2.imread(str(tmp_path / "ranges.jpg")).shape == (600, 2400, 3)
     turned = verify(rig(-BASELINE_M))
     assert turned.code == 1
     assert "not good: extrinsics are the wrong way round" in turned.out
+    assert "not that of the RGB camera" in verify(rig(), bag=alone).code
     assert "no topic /x" in verify(rig(), "--depth-topic", "/x").code
     with pytest.raises(SystemExit, match="--verify needs depth"):
         main(["calibrate", "--folder", str(tmp_path), "--verify", str(file)])

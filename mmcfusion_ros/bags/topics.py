@@ -79,7 +79,7 @@ def find_cameras(
 
 
 def find_depth(topics: Mapping[str, Topic], name: str = "", aligned: bool = True) -> tuple[Topic, ...]:
-    """The topic named, or the only one of depth images, or of points; and the ``camera_info`` beside it.
+    """The topic named, or the only one of depth images, or of points; the ``camera_info`` beside it; ``/tf_static``.
 
     Of several, those whose name says that they are ``aligned``, or that does not say it. ``ValueError`` naming them
     where it is not sure which; nothing if there are none.
@@ -97,7 +97,8 @@ def find_depth(topics: Mapping[str, Topic], name: str = "", aligned: bool = True
         listed = ", ".join(topic.name for topic in found)
         raise ValueError(f"the bag has several topics that may be depth ({listed}); name it with --depth-topic")
     infos = [info for topic in found if (info := _camera_info(topic, topics))]
-    return (*found, *infos)
+    frames = topics.get("/tf_static")
+    return (*found, *infos, *([frames] if frames and found else []))
 
 
 def _camera_info(image: Topic, topics: Mapping[str, Topic]) -> Topic | None:

@@ -64,6 +64,7 @@ class BagRecording:
             for camera in lenses.cameras:
                 if camera in event.camera_infos:
                     lenses.take(event.camera_infos[camera], camera)
+            depth.rgb_frame = event.pair.rgb.header.frame_id
             thermal, rgb = _thermal_image(scale, event.pair.thermal), rgb_from_message(event.pair.rgb, bits)
             for name, variant in variants(lenses.registration.calibration).items():
                 try:

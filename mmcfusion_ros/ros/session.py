@@ -8,7 +8,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
-from rclpy.qos import QoSCompatibility, qos_check_compatible
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from mmcfusion_ros.fusion.network import Network
@@ -16,7 +16,13 @@ from mmcfusion_ros.ros.diagnostics import status_message
 from mmcfusion_ros.ros.display import Display
 from mmcfusion_ros.ros.node_parameters import qos_profile
 from mmcfusion_ros.ros.outputs import Outputs
-from mmcfusion_ros.ros.subscriptions import CameraInfoSubscription, Subscriber, message_type
+from mmcfusion_ros.ros.subscriptions import (
+    STATIC,
+    CameraInfoSubscription,
+    Subscriber,
+    message_type,
+    static_frames_type,
+)
 from mmcfusion_ros.ros.worker import FrameWorker
 from mmcfusion_ros.stream.health import Health
 from mmcfusion_ros.stream.mode import Mode, ModeSwitch
@@ -136,7 +142,8 @@ class Session:
         ]
 
     def _subscribe(self) -> None:
-        """To the images and ``camera_info`` of both cameras, and to depth if the registration is by it."""
+        """To the images and ``camera_info`` of both cameras, and to depth if the registration is by it, with
+        ``/tf_static`` where the calibration does not say where the depth camera is."""
         for stream in STREAMS:
             topic = image_topic(self._settings, stream)
             take: Callable[[Any], object] = partial(self._worker.take, stream=stream)
@@ -150,10 +157,14 @@ class Session:
         if depth := self._pipeline.depth:
             self._hear(Image, "depth/image_raw", depth.take)
             self._hear(PointCloud2, "depth/points", depth.take)
+            if self._pipeline.calibration.depth_rotation is None and (kind := static_frames_type()):
+                self._hear(kind, "/tf_static", depth.take, STATIC)
             self._infos.append(CameraInfoSubscription(self._node, "depth/camera_info", depth.take, self._qos))
 
-    def _hear(self, message_type: type, topic: str, take: Callable[[Any], object]) -> None:
-        subscriber = Subscriber(self._node, message_type, topic, qos_profile=self._qos)
+    def _hear(
+        self, message_type: type, topic: str, take: Callable[[Any], object], qos: QoSProfile | None = None
+    ) -> None:
+        subscriber = Subscriber(self._node, message_type, topic, qos_profile=qos or self._qos)
         subscriber.registerCallback(take)
         self._images.append(subscriber)
 

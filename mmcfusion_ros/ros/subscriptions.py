@@ -31,6 +31,7 @@ except ImportError:
             self.sub = self._create(callback=callback)
 
 
+STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # of /tf_static
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PERIOD_S = 0.5
 TYPES = {  # by the last part of the topic's name
@@ -48,6 +49,14 @@ def message_type(topic: str) -> type:
     except ImportError as error:
         apt = f"ros-$ROS_DISTRO-{package.replace('_', '-')}"
         raise ValueError(f"{topic} needs {package}/msg/{name}: sudo apt install {apt}") from error
+
+
+def static_frames_type() -> type | None:
+    """``tf2_msgs/msg/TFMessage``; None where that package is not installed, as on plain Python."""
+    try:
+        return getattr(import_module("tf2_msgs.msg"), "TFMessage")  # noqa: B009  # it has no types here
+    except ImportError:
+        return None
 
 
 def with_header(message: Any) -> Any:

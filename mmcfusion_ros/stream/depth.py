@@ -6,6 +6,7 @@ import reprlib
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.fusion.depth_registration import DepthRegistration, followed, small
 from mmcfusion_ros.fusion.registration import Registration, Shape
 from mmcfusion_ros.stream.camera_info import camera_content, intrinsics_from_message
+from mmcfusion_ros.stream.frames import StaticFrames
 from mmcfusion_ros.stream.messages import BadImage, thermal_from_message
 from mmcfusion_ros.stream.pairing import stamp_ns
 
@@ -42,6 +44,9 @@ class DepthInput:
 
     It may be up to ``slop_ns`` off, and is then moved along with the image. ``wait_ns`` is how long :meth:`wait` waits
     for one that is still to come. Thread-safe: one thread may take what another one uses.
+
+    ``rgb_frame`` is the frame of the RGB images: where the calibration does not say where the depth camera is, and its
+    messages are of another frame that ``/tf_static`` connects with it, that says it.
     """
 
     def __init__(self, slop_ns: int, wait_ns: int) -> None:
@@ -51,6 +56,9 @@ class DepthInput:
         self._info: Any = None
         self._camera: Intrinsics | None = None
         self._last_arrival_s = -np.inf
+        self.rgb_frame = ""
+        self._frames = StaticFrames()
+        self._no_frame = ""  # why TF does not say where the depth camera is
         self.reset()
 
     def reset(self) -> None:
@@ -59,6 +67,7 @@ class DepthInput:
         self._luminances: deque[tuple[int, np.ndarray]] = deque(maxlen=LUMINANCES_KEPT)
         self._registration: tuple[Registration, DepthRegistration] | None = None
         self._coarse: _Coarse | None = None
+        self._by_frames: tuple[Registration, str, str, Registration] | None = None
         self._reason, self._warning = "no depth image has come", ""
         self._by_depth = self._by_plane = 0
         self._age_ms, self._known = float("nan"), 0.0
@@ -68,8 +77,13 @@ class DepthInput:
         self._next_check_ns = 0
 
     def take(self, message: Any) -> None:
-        """An ``Image`` (16UC1: millimetres, 32FC1: metres), a ``PointCloud2``, or the ``CameraInfo`` of the images."""
+        """An ``Image`` (16UC1: millimetres, 32FC1: metres), a ``PointCloud2``, the ``CameraInfo`` of the images, or a
+        ``TFMessage`` of ``/tf_static``."""
         with self._arrived:
+            if hasattr(message, "transforms"):
+                self._frames.take(message)
+                self._by_frames = None
+                return
             if hasattr(message, "k"):
                 if self._info is None or camera_content(self._info) != camera_content(message):
                     self._info, self._camera = message, None
@@ -122,7 +136,7 @@ class DepthInput:
         how much older its message is, in ns; ``ValueError`` saying why there is none."""
         if not self._luminances or self._luminances[-1][0] != rgb_stamp_ns:
             self._luminances.append((rgb_stamp_ns, small(luminance)))
-        by_depth = self._fitting(registration, thermal_shape, luminance.shape)
+        by_depth = self._fitting(self._placed(registration), thermal_shape, luminance.shape)
         return by_depth, *self._nearest(by_depth, rgb_stamp_ns)
 
     def problems(self) -> list[str]:
@@ -150,6 +164,24 @@ class DepthInput:
             "depth.error_px": errors,
             "depth.plane_error_px": f"{self._plane_error_px:.2f}",
         }
+
+    def _placed(self, registration: Registration) -> Registration:
+        """With the place of the depth camera, where TF says it and the calibration does not."""
+        messages, calibration = self._messages.copy(), registration.calibration
+        frame = messages[-1].header.frame_id if messages else ""
+        if calibration.depth_rotation is not None or calibration.kind != "calibrated" or frame in ("", self.rgb_frame):
+            self._no_frame = f"depth and RGB images have the same frame, {frame or 'none'}"
+            return registration
+        key = registration, frame, self.rgb_frame
+        if not self._by_frames or self._by_frames[:3] != key:
+            try:
+                rotation, translation = self._frames.pose(self.rgb_frame, frame)
+            except ValueError as error:
+                self._no_frame = str(error)
+                return registration
+            placed = replace(calibration, depth_rotation=rotation, depth_translation=translation)
+            self._by_frames = *key, Registration(placed)
+        return self._by_frames[3]
 
     def _fitting(self, registration: Registration, thermal_shape: Shape, rgb_shape: Shape) -> DepthRegistration:
         known = self._registration
@@ -180,6 +212,8 @@ class DepthInput:
         return inverse_depth, age_ns
 
     def _read(self, message: Any, registration: DepthRegistration) -> np.ndarray:
+        if hasattr(message, "fields") and registration.is_aligned:
+            raise ValueError(f"depth/points needs depth_extrinsics in the calibration file, or TF: {self._no_frame}")
         if hasattr(message, "fields"):
             inverse_depth = registration.from_points(points_from_message(message))
         else:
@@ -214,7 +248,7 @@ class DepthInput:
             raise ValueError(
                 f"depth/camera_info is not that of the RGB camera (focal length {camera.camera_matrix[0, 0]:.0f} and "
                 f"{rgb[0, 0]:.0f} pixels): subscribe to depth that is aligned to RGB, or add depth_extrinsics to the "
-                "calibration file"
+                f"calibration file ({self._no_frame})"
             )
         return None
 

@@ -129,6 +129,8 @@ class FusionPipeline:
             self._checked_shape = visible.shape
         stamps_ns: dict[Stream, int] = {"thermal": pair.thermal_stamp_ns, "rgb": pair.rgb_stamp_ns}
         self._look({"thermal": thermal, "rgb": visible}, stamps_ns)
+        if self.depth:
+            self.depth.rgb_frame = pair.rgb.header.frame_id
         return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted, pair.too_old)
 
     def __call__(self, thermal: np.ndarray, visible: np.ndarray) -> Result:
