@@ -359,7 +359,8 @@ class TestRun:
     def test_without_a_terminal_a_line_says_what_is_trained(self, tiny, tmp_path, capsys):
         train(replace(tiny, validate_crop=50, warm_up=400), Run(tmp_path / "run"), fusion_metrics)
         out = capsys.readouterr().out
-        assert "lite: 0.86 million parameters, 4 pairs, steps 0 to 6 of 2 crops of 128 pixels, on cpu" in out
+        assert "lite: 0.86 million parameters, 4 pairs, steps 0 to 6 of 2 crops of 128 pixels" in out
+        assert "(0.15 GFLOP forward each), on cpu" in out
         assert "warm-up 1 steps" in out
         assert "step 1/6  loss " in out
 
