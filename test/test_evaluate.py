@@ -349,7 +349,7 @@ class TestStress:
 class TestMedical:
     @pytest.mark.parametrize("folder", ["pet_mri/test", "spect_mri/test"])
     def test_hue_is_kept_and_black_stays_black(self, shared_data, tmp_path, folder):
-        (result,) = evaluate([shared_data / folder], ["max"], tmp_path, PLAIN)
+        (result,) = evaluate([shared_data / folder], ["max"], tmp_path, EvaluationOptions(limit=3))
         coloured = 0
         for files in result.folder.pairs:
             source, fused = read_rgb(files.rgb), read_rgb(tmp_path / folder / "max/fused" / f"{files.name}.png")
@@ -361,7 +361,7 @@ class TestMedical:
             coloured += clear.sum()
             thermal, _ = read_grey(files)
             assert not fused[(thermal == 0) & (source.max(axis=2) == 0)].any()
-        assert coloured > 10_000
+        assert coloured > 3000
 
     def test_the_page_calls_medical_images_what_they_are(self, folder, tmp_path):
         for old, new in (("ir", "MRI"), ("vi", "PET")):
@@ -384,7 +384,7 @@ class TestMedical:
         )
 
     def test_ct_is_grey_and_stays_grey(self, shared_data, tmp_path):
-        (result,) = evaluate([shared_data / "ct_mri/test"], ["max"], tmp_path, PLAIN)
+        (result,) = evaluate([shared_data / "ct_mri/test"], ["max"], tmp_path, EvaluationOptions(limit=2))
         for files in result.folder.pairs:
             fused = read_rgb(tmp_path / "ct_mri/test/max/fused" / f"{files.name}.png")
             thermal, luminance = read_grey(files)

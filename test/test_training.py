@@ -23,7 +23,7 @@ from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.network.weights import load_network, read_header, read_metadata, write_tensors
 from mmcfusion_ros.training.config import LOSSES, Degradations, Folder, TrainingConfig
 from mmcfusion_ros.training.data import PairSampler
-from mmcfusion_ros.training.learner import MOST_SKIPPED, ImagePrecision, Learner, launch_fabric, learning_rate
+from mmcfusion_ros.training.learner import ImagePrecision, Learner, launch_fabric, learning_rate
 from mmcfusion_ros.training.run import Run
 from mmcfusion_ros.training.train import train
 from mmcfusion_ros.training.validation import validate
@@ -129,11 +129,12 @@ class TestLearner:
         assert not equal(states(learner), before)
         assert learner.skipped == 1
 
-    def test_bad_numbers_without_end_stop_the_run(self, tiny):
+    def test_bad_numbers_without_end_stop_the_run(self, tiny, monkeypatch):
+        monkeypatch.setattr("mmcfusion_ros.training.learner.MOST_SKIPPED", 3)
         learner, batch = learner_of(tiny), tuple(torch.full((1, 1, 128, 128), float("inf")) for _ in range(4))
-        for _ in range(MOST_SKIPPED - 1):
+        for _ in range(2):
             learner.learn(batch)
-        with pytest.raises(ValueError, match=f"not finite {MOST_SKIPPED} times in a row; lower learning_rate"):
+        with pytest.raises(ValueError, match="not finite 3 times in a row; lower learning_rate"):
             learner.learn(batch)
 
     def test_half_precision_lowers_its_scale_and_resumes_with_it(self, tiny, tmp_path):
@@ -356,11 +357,13 @@ class TestRun:
         assert row["loss"] == "nan"
 
     def test_without_a_terminal_a_line_says_what_is_trained(self, tiny, tmp_path, capsys):
-        train(replace(tiny, validate_crop=50, warm_up=400), Run(tmp_path / "run"), fusion_metrics)
+        config = replace(tiny, steps=4, validate_crop=50, warm_up=400, validate_minutes=10)
+        train(config, Run(tmp_path / "run"), fusion_metrics)
         out = capsys.readouterr().out
-        assert "lite: 0.86 million parameters, 4 pairs, steps 0 to 6 of 2 crops of 128 pixels, on cpu" in out
+        assert "lite: 0.86 million parameters, 4 pairs, steps 0 to 4 of 2 crops of 128 pixels" in out
+        assert "(0.15 GFLOP forward each), on cpu" in out
         assert "warm-up 1 steps" in out
-        assert "step 1/6  loss " in out
+        assert "step 1/4  loss " in out
 
     def test_nothing_to_resume(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="holds no training run; leave out --resume"):

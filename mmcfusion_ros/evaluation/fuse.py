@@ -14,6 +14,7 @@ from mmcfusion_ros.data.images import IMAGE_SUFFIXES
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, pair_up, read_pair
 from mmcfusion_ros.evaluation.pictures import write_image
 from mmcfusion_ros.files import refuse_existing
+from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, Fuser
 
 TILE, OVERLAP = 2048, 256  # pixels, of images that are too large for the network
@@ -26,8 +27,9 @@ def fuse_files(inputs: Sequence[Path], out: Path, fuser: Fuser, scale: Scale, fo
     """Fuses a folder or list of pairs (one input), or thermal and RGB: two folders, images or videos.
 
     ``out`` is a folder for pairs, a file for two files. ``scale`` brings thermal images of 16 bits to 8. Returns the
-    number of fused images. ``ValueError`` for other inputs, ``FileExistsError`` for files that exist already unless
-    ``force``; raises what ``find_pairs``, ``read_pair`` and ``Fuser`` raise.
+    number of fused images. ``ValueError`` for other inputs, and at the end for pairs that could not be fused;
+    ``FileExistsError`` for files that exist already unless ``force``; raises what ``find_pairs``, ``read_pair`` and
+    ``Fuser`` raise.
     """
     if len(inputs) == 1:
         return _fuse_pairs(find_pairs(inputs[0]), out, fuser, scale, force)
@@ -81,9 +83,15 @@ def _fade(tile: slice, size: int) -> np.ndarray:
 def _fuse_pairs(pairs: Sequence[PairFiles], out: Path, fuser: Fuser, scale: Scale, force: bool) -> int:
     targets = [out / f"{files.name}.png" for files in pairs]
     refuse_existing(targets, force)
+    failures = []
     for files, target in zip(tqdm(pairs, unit="pair", disable=None), targets, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_image(target, fuse_large(fuser, *read_pair(files, scale)))
+        try:
+            write_image(target, fuse_large(fuser, *read_pair(files, scale)))
+        except (ValueError, FusionError) as error:
+            failures.append(str(error))
+    if failures:
+        raise ValueError(f"{len(failures)} of {len(pairs)} pairs could not be fused, the first: {failures[0]}")
     return len(pairs)
 
 

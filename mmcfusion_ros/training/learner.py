@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmcfusion_ros.fusion.models import find_model
 from mmcfusion_ros.network.mmcfusion import MMCFusion
@@ -130,11 +131,15 @@ class Learner:
         """What is about to be trained, on how many pairs, where; one line."""
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         config = self.config
+        image = torch.zeros(1, 1, config.crop, config.crop, device=self.fabric.device)
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            self.average(image, image)
+        gflop = counter.get_total_flops() / 1e9
         shorter = f", warm-up {config.warm_up_steps} steps" if config.warm_up_steps < config.warm_up else ""
         return (
             f"{config.variant}: {parameters / 1e6:.2f} million parameters, {pairs} pairs, steps {self.step} to "
-            f"{config.steps} of {config.batch} crops of {config.crop} pixels, on {self.fabric.device}, "
-            f"{config.precision}{shorter}"
+            f"{config.steps} of {config.batch} crops of {config.crop} pixels ({gflop:.2f} GFLOP forward each), "
+            f"on {self.fabric.device}, {config.precision}{shorter}"
         )
 
     def learn(self, batch: Sequence[Any]) -> dict[str, float]:
