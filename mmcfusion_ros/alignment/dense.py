@@ -23,6 +23,7 @@ WINDOW = 1.3  # cells: the deviation of what is compared
 FLOOR = 0.5  # of the mean energy of edges: where there are fewer, all candidates are alike
 ONE_STEP, MANY_STEPS = 0.1, 1.0  # what a surface pays for a change of its distance
 ASIDE = 0.12  # what a cell pays for leaving the plane
+LEAST_AGREEMENT = 0.2  # of the edges of a cell that leaves it
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,9 @@ def along_lines(
 
     ``thermal``, ``luminance`` and ``valid`` as in :func:`smooth_field`; ``candidates``: ``N x rows x columns x 2``
     RGB pixels. Edges are compared in windows, and a surface pays for changes of its distance: semi-global matching
-    (Hirschmueller, PAMI 2008) over cells. A cell pays for leaving the plane too. Confidence: how well edges agree.
+    (Hirschmueller, PAMI 2008) over cells. A cell pays for leaving the plane too, and stays on it where edges hardly
+    agree. The windows see a near thing also from beside it: its outermost cells go with what is around it. Confidence:
+    how well edges agree.
     """
     height, width = luminance.shape
     scale = min(1.0, (SWEPT_AREA / (height * width)) ** 0.5)
@@ -143,7 +146,10 @@ def along_lines(
     on_plane = np.linalg.norm(candidates, axis=-1).argmin(axis=0)[None]
     cost = 1 - agreement + ASIDE * (abs(np.arange(len(candidates))[:, None, None] - on_plane) > 1)
     total = semi_global(cost)
-    best = total.argmin(axis=0)[None].clip(1, len(candidates) - 2)
+    best = total.argmin(axis=0)[None]
+    away = (best - on_plane)[0] * (np.take_along_axis(agreement, best, axis=0)[0] > LEAST_AGREEMENT)
+    nearer, farther = (cv2.erode(one.clip(0).astype(np.float32), np.ones((3, 3))) for one in (away, -away))
+    best = (on_plane + (nearer - farther).astype(int)).clip(1, len(candidates) - 2)
     before, here, after = (np.take_along_axis(total, best + i, axis=0)[0] for i in (-1, 0, 1))
     part = np.clip((before - after) / np.maximum(2 * (before - 2 * here + after), 1e-6), -0.5, 0.5)
     lower, middle, upper = (np.take_along_axis(candidates, best[..., None] + i, axis=0)[0] for i in (-1, 0, 1))
