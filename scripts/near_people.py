@@ -38,8 +38,16 @@ INPUTS = ("RGB", "plane", "depth", "dense")
 
 def images(night: bool, count: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """The inverse depth that RGB sees, and each of the ``INPUTS``."""
-    rates = {f"{camera}_rate_hz": RATE_HZ for camera in ("thermal", "rgb", "depth")}
-    options = RigOptions(SEED, night, baseline_m=0.1, distorted=True, depth="own", passers_z=PASSERS_Z, **rates)
+    options = RigOptions(
+        SEED,
+        night,
+        *(RATE_HZ, RATE_HZ),
+        baseline_m=0.1,
+        distorted=True,
+        depth="own",
+        depth_rate_hz=RATE_HZ,
+        passers_z=PASSERS_Z,
+    )
     street, optics = StreetScene(SEED, night, PASSERS_Z), Optics(0.1, True)
     settings = Settings(load_values(None, ["output.steady=false"]))
     fuser, scale = settings.pipeline(settings.network()).fuser, ThermalScaler()
