@@ -154,9 +154,9 @@ def test_silent_publishers(bench):
 @pytest.mark.parametrize(
     ("behind_s", "period_s", "told"),
     [
-        (0.25, 0.6, "no pairs: thermal and RGB stamps are 0.2"),  # seldom, so that no other frame is nearer
-        (-37.0, 0.05, "thermal stamps are 37.0"),  # TAI in place of UTC
-        (5.0, 0.05, "thermal stamps are 5.0"),
+        (0.25, 0.6, "no pairs: thermal and RGB stamps are "),  # seldom, so that no other frame is nearer
+        (-37.0, 0.05, "thermal stamps are "),  # TAI in place of UTC
+        (5.0, 0.05, "thermal stamps are "),
     ],
 )
 def test_a_thermal_clock_that_differs(bench, behind_s, period_s, told):
@@ -164,6 +164,7 @@ def test_a_thermal_clock_that_differs(bench, behind_s, period_s, told):
     with running(lambda: bench.rig.publish(skew_ns=int(behind_s * NS)), period_s=period_s):
         problem, fix = only(bench)
     assert problem.startswith(told)
+    assert float(problem.removeprefix(told).split()[0]) == pytest.approx(abs(behind_s), abs=0.05)
     value = re.search(r"pairing.thermal_offset to (-?[0-9.]+)", fix)
     assert float(value[1]) == pytest.approx(behind_s, abs=0.02)
 

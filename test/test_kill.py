@@ -108,6 +108,14 @@ def test_nothing_that_was_finished_is_lost(command, tmp_path, random_lite, rando
         readable(out)
 
 
+def messages(folder: Path) -> int:
+    try:
+        with Bag(folder) as bag:
+            return len([*bag.messages(bag.topics.keys())])
+    except (OSError, ValueError):
+        return 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_a_killed_recording_has_all_but_the_last_second(storage, tmp_path):
@@ -116,11 +124,10 @@ def test_a_killed_recording_has_all_but_the_last_second(storage, tmp_path):
     process = start(["record-demo", str(folder), "--duration", "600", "--storage", storage], log)
     try:
         deadline = time.monotonic() + 120
-        while not (folder.exists() and sum(file.stat().st_size for file in folder.iterdir()) > 30e6):
+        while messages(folder) <= 20:
             assert time.monotonic() < deadline
-            time.sleep(0.1)
+            time.sleep(0.5)
     finally:
         process.kill()
         process.wait()
-    with Bag(folder) as bag:
-        assert len([*bag.messages(bag.topics.keys())]) > 20
+    assert messages(folder) > 20

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mmcfusion_ros.training.losses import (
+    DETAIL,
     LOSS_WEIGHTS,
     PAPER_WEIGHTS,
     bright_and_plain,
@@ -58,7 +59,7 @@ class TestLosses:
         image = (torch.rand(2, 1, 40, 48) > 0.5).float()
         terms = fusion_losses(image, image, image)
         assert terms["intensity"] == 0
-        assert terms["gradient"] == 0
+        assert fusion_losses(DETAIL * image, image, image)["gradient"] == 0
         assert terms["structure"].item() == pytest.approx(0, abs=1e-5)
         assert terms["fidelity"].item() == pytest.approx(0, abs=0.01)
         assert sum(paper_losses(image, image, image).values()) == 0
@@ -130,8 +131,8 @@ class TestLosses:
     def test_gradient_follows_the_sign_of_the_stronger_source(self):
         ramp = torch.linspace(0, 0.4, 16).expand(1, 1, 16, 16)
         flat = torch.full_like(ramp, 0.3)
-        assert fusion_losses(ramp + 0.2, ramp, flat)["gradient"].item() == pytest.approx(0, abs=1e-6)
-        inverted = fusion_losses(0.4 - ramp, ramp, flat)["gradient"]
+        assert fusion_losses(DETAIL * ramp + 0.2, ramp, flat)["gradient"].item() == pytest.approx(0, abs=1e-6)
+        inverted = fusion_losses(0.4 - DETAIL * ramp, ramp, flat)["gradient"]
         assert inverted > 1.9 * fusion_losses(flat, ramp, flat)["gradient"]
 
     def test_sobel_gives_the_slope_per_pixel(self):
