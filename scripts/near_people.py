@@ -15,6 +15,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from torch_detector import overlap
 
 from mmcfusion_ros.alignment.dense_refinement import DenseRefiner
 from mmcfusion_ros.alignment.refinement import RefinementOptions
@@ -88,11 +90,8 @@ def people(inverse_depth: np.ndarray) -> list[np.ndarray]:
 
 def best_score(found: Found, box: np.ndarray) -> float:
     """Of the boxes of people that cover it by half; 0 without one."""
-    corners, kinds, scores = found.corners, found.kinds, found.scores
-    sides = np.minimum(corners[:, 2:], box[2:]) - np.maximum(corners[:, :2], box[:2])
-    common = sides.clip(0).prod(axis=1)
-    union = (corners[:, 2:] - corners[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod() - common
-    return float(max(scores[(kinds == PERSON) & (common > OVERLAP * union)], default=0.0))
+    covers = overlap(torch.from_numpy(found.corners), torch.from_numpy(box[None]))[:, 0].numpy() > OVERLAP
+    return float(max(found.scores[(found.kinds == PERSON) & covers], default=0.0))
 
 
 def main() -> None:

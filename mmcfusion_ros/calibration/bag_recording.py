@@ -66,10 +66,11 @@ class BagRecording:
                     lenses.take(event.camera_infos[camera], camera)
             depth.rgb_frame = event.pair.rgb.header.frame_id
             thermal, rgb = _thermal_image(scale, event.pair.thermal), rgb_from_message(event.pair.rgb, bits)
+            luminance, _ = split_luminance(rgb)
             for name, variant in variants(lenses.registration.calibration).items():
                 try:
                     _, inverse_depth, _ = depth.nearest(
-                        Registration(variant), thermal.shape, split_luminance(rgb)[0], event.pair.rgb_stamp_ns
+                        Registration(variant), thermal.shape, luminance, event.pair.rgb_stamp_ns
                     )
                     found[name].append(View(thermal, rgb, inverse_depth))
                 except ValueError as error:

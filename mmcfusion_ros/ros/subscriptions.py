@@ -108,4 +108,12 @@ class CameraInfoSubscription:
             self._take_live(message)
 
 
-__all__ = ["LATCHED", "CameraInfoSubscription", "Subscriber", "message_type", "with_header"]
+__all__ = [
+    "LATCHED",
+    "STATIC",
+    "CameraInfoSubscription",
+    "Subscriber",
+    "message_type",
+    "static_frames_type",
+    "with_header",
+]
