@@ -86,15 +86,15 @@ def range_errors(calibration: Calibration, views: Sequence[View]) -> tuple[list[
     scale = min(1.0, WIDTH / rgb.shape[1])
     size = round(rgb.shape[1] * scale), round(rgb.shape[0] * scale)
     grid = _Grid(Geometry(calibration, thermal.shape[::-1], size), size)
+    prepared = [_prepared(view, size) for view in views]
     errors, sums = [], np.zeros((3, 2 * REACH + 1, 2 * REACH + 1))
     for metres in RANGES_M:
         of_views, shares, plane_px = [], [], []
-        for view in views:
-            inverse_depth = cv2.resize(view.inverse_depth, size, interpolation=cv2.INTER_NEAREST)
+        for thermal, edges, inverse_depth in prepared:
             inside = (inverse_depth > 1 / metres[1]) & (inverse_depth <= 1 / metres[0])
             shares.append(inside.mean())
             if shares[-1] > LEAST_SHARE:
-                of_views.append(_agreement(grid, view, inside, inverse_depth))
+                of_views.append(_agreement(grid, thermal, edges, inside, inverse_depth))
                 plane_px.append(np.median(np.abs(inverse_depth - grid.plane)[inside]) * grid.parallax_px)
         if not of_views:
             continue
@@ -122,7 +122,15 @@ class _Grid:
         return self._lens.pixels(points[:, :2] / points[:, 2:]).astype(np.float32).T.reshape(2, *self.size[::-1])
 
 
-def _agreement(grid: _Grid, view: View, inside: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
+def _prepared(view: View, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Its thermal image; edges of RGB and inverse depth at this size."""
+    luminance = cv2.resize(split_luminance(view.rgb)[0], size, interpolation=cv2.INTER_AREA)
+    return view.thermal, edge_channels(luminance), cv2.resize(view.inverse_depth, size, interpolation=cv2.INTER_NEAREST)
+
+
+def _agreement(
+    grid: _Grid, thermal: np.ndarray, edges: np.ndarray, inside: np.ndarray, inverse_depth: np.ndarray
+) -> np.ndarray:
     """For each shift of the thermal image: the product of its edges with those of RGB, and the energies of both."""
     seen = inside.astype(np.uint8)
     # What is around the things is brought along as if it were as far away as they are: nothing is cut.
@@ -130,14 +138,13 @@ def _agreement(grid: _Grid, view: View, inside: np.ndarray, inverse_depth: np.nd
     of_label = np.zeros(nearest.max() + 1)
     of_label[nearest[inside]] = inverse_depth[inside]
     x, y = grid.thermal_pixels(of_label[nearest])
-    height, width = view.thermal.shape
+    height, width = thermal.shape
     in_view = (x > 0) & (y > 0) & (x < width - 1) & (y < height - 1)
-    warped = cv2.remap(view.thermal, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.remap(thermal, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     mask = (cv2.dilate(seen, np.ones((2 * RIM + 1,) * 2, np.uint8)) * in_view).astype(np.float32)
-    luminance = cv2.resize(split_luminance(view.rgb)[0], grid.size, interpolation=cv2.INTER_AREA)
-    thermal, rgb = edge_channels(warped), edge_channels(luminance) * mask[..., None]
-    product = _correlated(rgb, thermal)
-    energy = _correlated(mask, np.square(thermal).sum(axis=2))
+    warped_edges, rgb = edge_channels(warped), edges * mask[..., None]
+    product = _correlated(rgb, warped_edges)
+    energy = _correlated(mask, np.square(warped_edges).sum(axis=2))
     return np.stack([product, energy, np.full_like(product, np.square(rgb).sum())])
 
 
