@@ -351,25 +351,14 @@ class TestFailures:
         assert fuser(*scene(140, 200)).shape == (140, 200, 3)
 
 
-class TestReady:
-    """What tells the network's thread how long a frame may take."""
-
-    def test_openvino_is_for_the_last_sizes(self, random_lite_graph, private_cache):
-        fuser = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
-        sizes = [(128, 128 + 16 * i) for i in range(COMPILED_SIZES + 1)]
-        for size in sizes:
-            assert not fuser.backend.is_ready(size)
-            fuser(*scene(*size))
-            assert fuser.backend.is_ready(size)
-        assert [fuser.backend.is_ready(size) for size in sizes] == [False] + [True] * COMPILED_SIZES
-
-    def test_torch_is_for_the_last_one(self, torch_fuser):
-        for size in ((128, 128), (128, 160)):
-            torch_fuser(*scene(*size))
-            assert [torch_fuser.backend.is_ready(other) for other in ((128, 128), (128, 160))] == [
-                size == (128, 128),
-                size == (128, 160),
-            ]
+def test_openvino_keeps_the_last_sizes_compiled(random_lite_graph, private_cache, monkeypatch):
+    compiled, compile_model = [], openvino.Core.compile_model
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *a: compiled.append(a) or compile_model(*a))
+    fuser = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
+    sizes = [(128, 128 + 16 * i) for i in range(COMPILED_SIZES + 1)]
+    for size in [*sizes, *sizes[1:], sizes[0]]:
+        fuser(*scene(*size))
+    assert len(compiled) == COMPILED_SIZES + 2
 
 
 class TestCache:
