@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ pytest.importorskip("sensor_msgs", reason="the ROS messages are not installed")
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from mmcfusion_ros.stream.messages import image_from_message
+
+thermal_from_message, rgb_from_message = (partial(image_from_message, stream=stream) for stream in ("thermal", "rgb"))
 NS = 1_000_000_000
 WIDTH, HEIGHT = 64, 48
 

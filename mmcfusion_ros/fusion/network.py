@@ -41,9 +41,10 @@ class Network:
     turn; after the last one every call raises ``BackendGivenUp``. Raises the first maker's error if none works to begin
     with. ``problem`` is the last failure in words; empty while the first maker's backend fuses.
 
-    A caller waits until the frame at work has taken ``frame_limit_s``, or ``loading_limit_s`` where the network may have
-    to be loaded or compiled first, for another size than the frame before (None: for ever). Then ``NetworkBusy`` is raised, and at once for every further
-    frame, until the thread is done; what it brings so late is thrown away. ``pause`` ends all waiting until ``resume``.
+    A caller waits until the frame at work has taken ``frame_limit_s``, or ``loading_limit_s`` where the network may be
+    loaded or compiled first, for another size than the frame before (None: for ever). Then, and at once for every
+    further frame until the thread is done, ``NetworkBusy`` is raised; what the thread brings so late is thrown away.
+    ``pause`` ends all waiting until ``resume``.
     """
 
     def __init__(self, makers: Sequence[Maker], attempts: int, clock_s: Callable[[], float] = time.monotonic) -> None:

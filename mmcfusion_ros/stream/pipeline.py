@@ -27,7 +27,7 @@ from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.fusion.registration import Registration, Shape, blend
 from mmcfusion_ros.fusion.thermal import ThermalScaler, in_polarity
 from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
-from mmcfusion_ros.stream.messages import BitDepth, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BitDepth, image_from_message
 from mmcfusion_ros.stream.mode import Source
 from mmcfusion_ros.stream.pairing import LoneFrame, Pair, Stream
 
@@ -121,8 +121,8 @@ class FusionPipeline:
         Raises ``BadImage`` for messages that cannot be read, and what calling it with images raises.
         """
         moments = {"start": time.perf_counter()}
-        visible = rgb_from_message(pair.rgb, self._depth)
-        thermal = self.scaler.upright(thermal_from_message(pair.thermal, colour=True))
+        visible = image_from_message(pair.rgb, "rgb", self._depth)
+        thermal = self.scaler.upright(image_from_message(pair.thermal, "thermal"))
         moments["decode"] = time.perf_counter()
         if visible.shape != self._checked_shape:
             check_size(visible.shape[1], visible.shape[0])
@@ -208,12 +208,12 @@ class FusionPipeline:
         """
         moments, stamps_ns = {"start": time.perf_counter()}, {frame.stream: frame.stamp_ns}
         if frame.stream == "rgb":
-            visible = rgb_from_message(frame.item, self._depth)
+            visible = image_from_message(frame.item, "rgb", self._depth)
             self._look({"rgb": visible}, stamps_ns)
             return Result(
                 "rgb", visible, np.zeros(visible.shape[:2], np.uint8), NOTHING, visible, stamps_ns, moments=moments
             )
-        thermal = self.scaler.upright(thermal_from_message(frame.item, colour=True))
+        thermal = self.scaler.upright(image_from_message(frame.item, "thermal"))
         self._look({"thermal": thermal}, stamps_ns)
         if self.frozen.is_frozen and self._frozen_policy != "fuse":
             raise self._frozen_error()
