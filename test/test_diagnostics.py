@@ -28,7 +28,7 @@ def receive(health, watch, number, used=0, seconds=1.0):
         watch.now_s += seconds / number
         health.received("rgb", pairs=0)
     for _ in range(used):
-        health.published({"rgb": 0}, {"total": 1.0}, None)
+        health.published({"rgb": 0}, {"start": 0.0}, None)
 
 
 def state(health, drops=None):

@@ -28,6 +28,7 @@ from mmcfusion_ros.fusion.openvino_backend import COMPILED_SIZES
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.variants import get_variant
+from mmcfusion_ros.stream.health import milliseconds
 from mmcfusion_ros.stream.pairing import LoneFrame
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 
@@ -488,7 +489,7 @@ class TestPipeline:
         assert alone.weight[30:, 20:].all()
 
     def test_stages_are_timed_and_sum_up(self):
-        times = self.pipeline()(*scene(64, 64)).milliseconds()
+        times = milliseconds(self.pipeline()(*scene(64, 64)).moments)
         assert list(times) == ["thermal", "luminance", "registration", "network", "colour", "total"]
         assert times.pop("total") == pytest.approx(sum(times.values()))
         assert min(times.values()) >= 0

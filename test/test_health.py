@@ -60,7 +60,8 @@ def test_two_reports_at_the_same_time(health):
 def test_latencies_and_skews(health):
     assert not any("_ms" in key for key in health.report({}))
     for milliseconds in range(101):
-        health.published({}, {"network": milliseconds, "total": 2 * milliseconds}, -milliseconds)
+        moments = {"start": 5.0, "network": 5 + milliseconds / 1e3, "colour": 5 + milliseconds / 500}
+        health.published({}, moments, -milliseconds)
     values = health.report({})
     assert values["fused"] == "101"
     assert [values[f"network_ms.{part}"] for part in ("p50", "p95", "mean", "max")] == [
@@ -75,7 +76,7 @@ def test_latencies_and_skews(health):
 
 def test_percentiles_are_of_the_last_frames(health):
     for milliseconds in [1000.0] * 50 + [10.0] * RECENT_FRAMES:
-        health.published({}, {"total": milliseconds}, 0)
+        health.published({}, {"start": 0.0, "network": milliseconds / 1e3}, 0)
     assert health.report({})["total_ms.max"] == "10.00"
 
 
@@ -98,14 +99,14 @@ def test_problems_in_the_order_of_their_cause(watch, health):
     assert problem == "both cameras send, but no frames paired for 1.5 s; see the dropped.* counts"
     count(health, "pairs")
     assert health.problems({}) == ["no pair was fused for 1.5 s; see the dropped.* counts and the log"]
-    health.published({}, {}, 0.0)
+    health.published({}, {"start": 0.0}, 0.0)
     assert health.problems({}) == ["no message on /a/info yet"]
     count(health, "camera_info_in")
     assert health.problems({}) == []
 
 
 def test_cameras_that_repeat_one_picture(health):
-    health.published({}, {}, 0.0)
+    health.published({}, {"start": 0.0}, 0.0)
     count(health, "rgb_in", "thermal_in", "pairs", "camera_info_in")
     assert health.problems({"rgb": 0.5, "thermal": 0.0}) == []
     assert health.problems({"rgb": 1.5}) == ["the images on /a/rgb have not changed for 1.5 s"]
@@ -116,7 +117,7 @@ def test_threads_lose_no_count(health):
         for _ in range(2000):
             health.count("rgb_in")
             health.lost("stale")
-            health.published({}, {"total": 1.0}, 1.0)
+            health.published({}, {"start": 0.0, "network": 1.0}, 1.0)
             health.report({})
 
     threads = [threading.Thread(target=work) for _ in range(4)]

@@ -19,6 +19,7 @@ from mmcfusion_ros.evaluation.fixed_rate import at_fixed_rate, percentiles
 from mmcfusion_ros.fusion.fuser import Fuser, check_size
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
+from mmcfusion_ros.stream.health import milliseconds
 from mmcfusion_ros.stream.messages import fill_image
 from mmcfusion_ros.stream.pairing import Pair
 from mmcfusion_ros.stream.pipeline import FusionPipeline
@@ -79,7 +80,7 @@ def _message_to_message(
         result = pipeline.fuse(pair)
         fill_image(SimpleNamespace(data=array("B")), result.image, "rgb8")
         result.moments["encode"] = time.perf_counter()
-        return result.milliseconds()
+        return milliseconds(result.moments)
 
     return run
 

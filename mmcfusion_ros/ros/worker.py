@@ -241,7 +241,7 @@ class FrameWorker:
                 self._drop(job, error)
             return
         if published:
-            self._health.published(result.stamps_ns, result.milliseconds(), skew_ms, age_ns / 1e6)
+            self._health.published(result.stamps_ns, result.moments, skew_ms, age_ns / 1e6)
         elif self._wanted:
             self._health.lost("superseded")
         else:

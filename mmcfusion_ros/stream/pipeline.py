@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -68,12 +67,6 @@ class Result:
     pair: RegisteredPair | None = None
     blind: bool = False
     moments: dict[str, float] = field(default_factory=dict)
-
-    def milliseconds(self) -> dict[str, float]:
-        """Time spent in each stage so far, and their ``total``."""
-        ends = list(self.moments.items())
-        stages = {stage: 1e3 * (end - begin) for (_, begin), (stage, end) in pairwise(ends)}
-        return {**stages, "total": 1e3 * (ends[-1][1] - ends[0][1])}
 
 
 class FusionPipeline:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmcfusion_ros.bags.events import Arrived, Dropped, Event, Paired, with_depth
 from mmcfusion_ros.fusion.errors import one_line
+from mmcfusion_ros.stream.health import milliseconds
 from mmcfusion_ros.stream.messages import drop_reason, fill_image
 from mmcfusion_ros.stream.pairing import Pair
 from mmcfusion_ros.stream.pipeline import FusionPipeline, Result
@@ -60,4 +61,4 @@ def _fused(event: Paired, pipeline: FusionPipeline, encoding: str) -> Fused | Dr
     result.moments["encode"] = time.perf_counter()
     info = event.camera_infos.get("rgb")
     errors_px = pipeline.depth.errors_px() if pipeline.depth else {}
-    return Fused(event.pair, info, event.time_ns, result, message, result.milliseconds(), errors_px)
+    return Fused(event.pair, info, event.time_ns, result, message, milliseconds(result.moments), errors_px)
