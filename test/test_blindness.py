@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mmcfusion_ros.data.images import read_thermal
-from mmcfusion_ros.fusion.blindness import Blindness
 from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.conditions import Blindness
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
