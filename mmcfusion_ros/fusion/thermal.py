@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -156,7 +155,12 @@ class SceneRange:
         # What that range would clip, beyond what the percentiles do.
         inside = np.searchsorted(sample, smooth[1], "right") - np.searchsorted(sample, smooth[0])
         clipped = (options.high_percentile - options.low_percentile) / 100 - inside / sample.size
-        jumps = bool(clipped > LARGEST_CLIPPED) or self._jumps(before, high - low, old_high - old_low)
+        moves = [new - old for new, old in zip(self._quartiles, before, strict=True)]
+        moved = min(map(abs, moves)) > max(LARGEST_MOVE * (old_high - old_low), LEAST_MOVE)
+        moved = moved and min(moves) * max(moves) > 0
+        middle, old_middle = (quartiles[2] - quartiles[0] for quartiles in (self._quartiles, before))
+        shrunk = LARGEST_SHRINK * (high - low) < old_high - old_low and LARGEST_SHRINK * max(middle, 1.0) < old_middle
+        jumps = bool(clipped > LARGEST_CLIPPED) or moved or shrunk
         if jumps:
             self.ends = low, high
         elif max(abs(low - old_low), abs(high - old_high)) > STILL * (old_high - old_low):
@@ -166,7 +170,7 @@ class SceneRange:
     def _range_of(self, sample: np.ndarray) -> tuple[float, float]:
         options, is_8_bits = self._options, sample.dtype == np.uint8
         shares = (options.low_percentile / 100, options.high_percentile / 100, EXTREME, 1 - EXTREME)
-        low, high, lowest, highest = quantiles(sample, shares)
+        low, high, lowest, highest = np.quantile(sample, shares).tolist()
         self.least_span = LEAST_SPAN_OF_8_BITS if is_8_bits else options.min_span
         margin = max(0.0, self.least_span - (high - low)) / 2
         low, high = low - margin, high + margin
@@ -174,13 +178,6 @@ class SceneRange:
             share = min(max((highest - lowest - NARROW) / (WIDE - NARROW), 0.0), 1.0)
             low, high = ((1 - share) * end + share * full for end, full in zip((low, high), FULL, strict=True))
         return low, high
-
-    def _jumps(self, before: list[float], span: float, old_span: float) -> bool:
-        """Whether most of the frame is elsewhere in the range than it was, or fills far less of it."""
-        moves = [new - old for new, old in zip(self._quartiles, before, strict=True)]
-        moved = min(map(abs, moves)) > max(LARGEST_MOVE * old_span, LEAST_MOVE) and min(moves) * max(moves) > 0
-        middle, old_middle = (quartiles[2] - quartiles[0] for quartiles in (self._quartiles, before))
-        return moved or (LARGEST_SHRINK * span < old_span and LARGEST_SHRINK * max(middle, 1.0) < old_middle)
 
 
 def live_sample(thermal: np.ndarray) -> np.ndarray:
@@ -194,17 +191,6 @@ def live_sample(thermal: np.ndarray) -> np.ndarray:
     if sample.size and int(sample[-1]) in ENDS_OF_FEWER_BITS:
         sample = sample[: int(np.searchsorted(sample, sample[-1])) or None]
     return sample
-
-
-def quantiles(ordered: np.ndarray, shares: Sequence[float]) -> list[float]:
-    """The values below which these shares (0 to 1) of sorted values lie, between two of them by linear interpolation:
-    NumPy's, at a tenth of the time."""
-    values = []
-    for share in shares:
-        below = int(share * (len(ordered) - 1))
-        low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
-        values.append(low + (share * (len(ordered) - 1) - below) * (high - low))
-    return values
 
 
 class ThermalScaler:

@@ -19,7 +19,7 @@ from mmcfusion_ros.fusion.conditions import (
     rgb_conditions,
 )
 from mmcfusion_ros.fusion.errors import UnusableThermalError
-from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, Steadiness, check_size, check_visible, split_luminance
+from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, Steadiness, check_size, split_luminance
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.fusion.registration import Registration, Shape, blend
 from mmcfusion_ros.fusion.thermal import ThermalScaler, in_polarity
@@ -106,7 +106,8 @@ class FusionPipeline:
     def fuse(self, pair: Pair[Any], wanted: bool = True) -> Result:
         """A pair of messages to the fused image; if it is not ``wanted``, the images are only looked at.
 
-        Raises ``BadImage`` for messages that cannot be read, and what calling it with images raises.
+        Raises ``BadImage`` for messages that cannot be read, ``ValueError`` for images that do not fit, ``FusionError``
+        if the backend fails, ``UnusableThermalError`` if the thermal image is an old one and ``frozen_policy`` is drop.
         """
         moments = {"start": time.perf_counter()}
         visible = image_from_message(pair.rgb, "rgb", self._depth)
@@ -116,45 +117,13 @@ class FusionPipeline:
             check_size(visible.shape[1], visible.shape[0])
             self._checked_shape = visible.shape
         stamps_ns: dict[Stream, int] = {"thermal": pair.thermal_stamp_ns, "rgb": pair.rgb_stamp_ns}
-        self._watch(thermal, pair.thermal_stamp_ns / 1e9)
         self._rgb_watch(visible, pair.rgb_stamp_ns / 1e9)
-        if self.depth:
-            self.depth.rgb_frame = pair.rgb.header.frame_id
-        return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted, pair.too_old)
-
-    def __call__(self, thermal: np.ndarray, visible: np.ndarray) -> Result:
-        """A thermal image, as :meth:`ThermalScaler.upright` takes it, and a visible one (``H x W [x 3]`` uint8, red
-        first) to a fused image like the visible one.
-
-        Raises ``ValueError`` for images that do not fit, ``FusionError`` if the backend fails, ``UnusableThermalError``
-        if the last thermal image of :meth:`fuse` was an old one and ``frozen_policy`` is drop.
-        """
-        moments = {"start": time.perf_counter()}
-        thermal = self.scaler.upright(thermal)
-        raw = thermal.ndim == 2 and thermal.dtype in (np.uint8, np.uint16)
-        if not thermal.size or not (raw or (thermal.shape[2:] == (3,) and thermal.dtype == np.uint8)):
-            raise ValueError(
-                f"thermal image of {thermal.dtype}, shape {thermal.shape}; it must be h x w counts or temperatures, "
-                "or h x w x 3 uint8"
-            )
-        check_visible(visible)
-        return self._fuse(thermal, visible, {}, 0.0, moments, True)
-
-    def _fuse(
-        self,
-        thermal: np.ndarray,
-        visible: np.ndarray,
-        stamps_ns: Mapping[Stream, int],
-        skew_s: float,
-        moments: dict[str, float],
-        wanted: bool,
-        too_old: bool = False,
-    ) -> Result:
-        if self._watch.is_frozen and self._frozen_policy == "drop":
+        frozen = self._watch(thermal, pair.thermal_stamp_ns / 1e9)
+        if frozen and self._frozen_policy == "drop":
             raise self._frozen_error()
-        age_s = skew_s + self._watch.age_s
+        age_s = pair.skew_ns / 1e9 + self._watch.age_s
         self._exchanged = thermal.ndim > visible.ndim and self.scaler.options.palette == "white_hot"
-        old = too_old or (self._watch.is_frozen and self._frozen_policy == "pass_through")
+        old = pair.too_old or (frozen and self._frozen_policy == "pass_through")
         if not (wanted or old):
             return Result("pair", visible, None, NOTHING, visible, stamps_ns, age_s, moments=moments)
         denoises, blind = self.fuser.denoises, False
@@ -173,19 +142,22 @@ class FusionPipeline:
         if self.refiner:
             self.refiner.offer(thermal, clean)
         registration = (self.refiner or self).registration
-        by_depth = self.depth and self.depth.warp(self.registration, thermal, clean, stamps_ns.get("rgb", 0))
+        by_depth = None
+        if self.depth:
+            self.depth.rgb_frame = pair.rgb.header.frame_id
+            by_depth = self.depth.warp(self.registration, thermal, clean, pair.rgb_stamp_ns)
         warped, weight = by_depth or registration.warp(thermal, clean.shape)
         if self.blindness.weight is not None:
             seen, _ = registration.warp(self.blindness.weight, clean.shape)
             weight = seen if weight is None else cv2.multiply(weight, seen, scale=1 / 255)
-        if self.motion and "thermal" in stamps_ns:
-            warped, weight = self.motion(warped, weight, clean, stamps_ns["thermal"])
+        if self.motion:
+            warped, weight = self.motion(warped, weight, clean, pair.thermal_stamp_ns)
         self._registered = self.registration, thermal.shape, clean.shape
-        pair = RegisteredPair(warped, clean, luminance, colour, weight)
+        aligned = RegisteredPair(warped, clean, luminance, colour, weight)
         moments["registration"] = time.perf_counter()
-        fused, registered = self.fuser.fuse(pair, moments)
+        fused, registered = self.fuser.fuse(aligned, moments)
         moments["colour"] = time.perf_counter()
-        return Result("pair", fused, weight, registered, visible, stamps_ns, age_s, pair, False, moments)
+        return Result("pair", fused, weight, registered, visible, stamps_ns, age_s, aligned, False, moments)
 
     def alone(self, frame: LoneFrame[Any], rgb_size: tuple[int, int] | None) -> Result:
         """A message of one camera to its image; the thermal one on the RGB pixel grid of that size (width, height).
