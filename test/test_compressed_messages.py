@@ -13,13 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("sensor_msgs", reason="sensor_msgs is not installed")
-from camera_messages import rgb_from_message, thermal_from_message
+from camera_messages import READERS, noise, refused, rgb_from_message, thermal_from_message
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from mmcfusion_ros.stream.messages import BadImage, fill_compressed
-
-READERS = [thermal_from_message, rgb_from_message]
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +25,6 @@ def _check_fields(monkeypatch):
     """As with ROS_PYTHON_CHECK_FIELDS=1, which only counts before the first import."""
     for module in ("sensor_msgs.msg._compressed_image", "std_msgs.msg._header"):
         monkeypatch.setattr(f"{module}.ros_python_check_fields", "1", raising=False)
-
-
-def noise(*shape, dtype=np.uint8):
-    return np.random.default_rng(sum(shape)).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
 def smooth(*shape):
@@ -45,13 +39,6 @@ def compressed(data, format="jpeg"):
 
 def encoded(extension, pixels):
     return cv2.imencode(extension, pixels)[1].tobytes()
-
-
-def refused(reader, message):
-    with pytest.raises(BadImage) as caught:
-        reader(message)
-    assert "\n" not in str(caught.value)
-    return caught.value.reason, str(caught.value)
 
 
 @pytest.mark.parametrize("format", ["jpeg", "", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8"])

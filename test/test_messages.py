@@ -11,14 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("sensor_msgs", reason="sensor_msgs is not installed")
-from camera_messages import as_camera, raw, rgb_from_message, thermal_from_message
+from camera_messages import READERS, as_camera, noise, raw, refused, rgb_from_message, thermal_from_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from mmcfusion_ros.fusion.thermal import ThermalScaler
-from mmcfusion_ros.stream.messages import BadImage, BitDepth, fill_image
+from mmcfusion_ros.stream.messages import BitDepth, fill_image
 
-READERS = [thermal_from_message, rgb_from_message]
 GREY_8, GREY_16 = ("mono8", "8UC1"), ("mono16", "16UC1")
 COLOUR = {
     "rgb8": [0, 1, 2],
@@ -46,17 +45,6 @@ def without_cv_bridge(monkeypatch):
 @pytest.fixture
 def bridge():
     return pytest.importorskip("cv_bridge", reason="cv_bridge is not installed").CvBridge()
-
-
-def noise(*shape, dtype=np.uint8):
-    return np.random.default_rng(sum(shape)).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-
-
-def refused(reader, message):
-    with pytest.raises(BadImage) as caught:
-        reader(message)
-    assert "\n" not in str(caught.value)
-    return caught.value.reason, str(caught.value)
 
 
 @pytest.mark.parametrize("size", SIZES)

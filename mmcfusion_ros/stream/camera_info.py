@@ -23,11 +23,13 @@ class CameraInfoRegistration:
     """
 
     def __init__(self, calibration: Calibration) -> None:
+        self._messages: dict[Stream, Any] = {}
+        self.change(calibration)
+
+    def change(self, calibration: Calibration) -> None:
+        """Goes on with another calibration, completed by the last messages."""
         self._calibration = calibration
-        self._messages: dict[str, Any] = {}
-        self._intrinsics: dict[str, Intrinsics] = {}
-        self._wrong: dict[str, str] = {}
-        self.registration = Registration(calibration)
+        self._complete()
 
     @property
     def cameras(self) -> list[Stream]:
@@ -36,25 +38,31 @@ class CameraInfoRegistration:
         needed = self._calibration.kind == "calibrated"
         return [camera for camera, intrinsics in own.items() if needed and intrinsics is None]
 
-    def take(self, message: Any, camera: Stream) -> None:
-        """A message of one of :attr:`cameras`; only a new content changes something."""
-        before = self._messages.get(camera)
-        if before is not None and camera_content(before) == camera_content(message):
-            return
-        self._messages[camera] = message
-        self._intrinsics.pop(camera, None)
-        self._wrong.pop(camera, None)
-        try:
-            self._intrinsics[camera] = intrinsics_from_message(message)
-        except ValueError as error:
-            self._wrong[camera] = f"{camera}/camera_info: {error}"
-        completed = self._calibration.with_intrinsics(self._intrinsics.get("thermal"), self._intrinsics.get("rgb"))
+    def take(self, message: Any, camera: Stream) -> bool:
+        """A message; True if it changes the registration: one of :attr:`cameras` has other content."""
+        before, self._messages[camera] = self._messages.get(camera), message
+        same = before is not None and camera_content(before) == camera_content(message)
+        if same or camera not in self.cameras:
+            return False
+        self._complete()
+        return True
+
+    def _complete(self) -> None:
+        intrinsics: dict[Stream, Intrinsics] = {}
+        self._wrong: list[str] = []
+        for camera in self.cameras:
+            try:
+                if camera in self._messages:
+                    intrinsics[camera] = intrinsics_from_message(self._messages[camera])
+            except ValueError as error:
+                self._wrong.append(f"{camera}/camera_info: {error}")
+        completed = self._calibration.with_intrinsics(intrinsics.get("thermal"), intrinsics.get("rgb"))
         self.registration = Registration(completed)
 
     def problems(self) -> list[str]:
         """Which camera_info is missing or wrong, in words."""
         missing = [f"registration waits for {c}/camera_info" for c in self.cameras if c not in self._messages]
-        return [*self._wrong.values(), *missing]
+        return self._wrong + missing
 
 
 class Grid(NamedTuple):

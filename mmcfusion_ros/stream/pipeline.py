@@ -101,7 +101,6 @@ class FusionPipeline:
         self._checked_shape: tuple[int, ...] = ()
         self._registered: tuple[Registration, Shape, Shape] | None = None
         self._exchanged = False
-        self._camera_infos: dict[Stream, Any] = {}
 
     def fuse(self, pair: Pair[Any], wanted: bool = True) -> Result:
         """A pair of messages to the fused image; if it is not ``wanted``, the images are only looked at.
@@ -190,9 +189,7 @@ class FusionPipeline:
 
     def take_camera_info(self, message: Any, camera: Stream) -> None:
         """A ``camera_info`` message: completes the calibration with a lens that it lacks."""
-        self._camera_infos[camera] = message
-        if camera in self.lenses.cameras:
-            self.lenses.take(message, camera)
+        if self.lenses.take(message, camera):
             self.use(self.lenses.registration)
 
     def change(
@@ -204,13 +201,10 @@ class FusionPipeline:
     ) -> None:
         """Goes on with these. A calibration (None: that of now) is completed by the last ``camera_info`` messages."""
         self.scaler, self.fuser.denoises, self.fuser.steadiness = scaler, denoises, steadiness
-        if calibration is None:
-            return
-        self.calibration, self.lenses = calibration, CameraInfoRegistration(calibration)
-        for camera in self.lenses.cameras:
-            if camera in self._camera_infos:
-                self.lenses.take(self._camera_infos[camera], camera)
-        self.use(self.lenses.registration)
+        if calibration:
+            self.calibration = calibration
+            self.lenses.change(calibration)
+            self.use(self.lenses.registration)
 
     def use(self, registration: Registration) -> None:
         """Registers what comes with this registration; where it is another one, a refiner begins again."""
@@ -228,9 +222,8 @@ class FusionPipeline:
         self.blindness.reset()
         self._rgb_watch.reset()
         self._depth = BitDepth()
-        self._camera_infos.clear()
+        self.lenses = CameraInfoRegistration(self.calibration)
         if self.lenses.cameras:
-            self.lenses = CameraInfoRegistration(self.calibration)
             self.registration = self.lenses.registration
         if self.refiner:
             self.refiner = self.refiner.restarted(self.registration)
