@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -15,7 +13,7 @@ from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 from mmcfusion_ros.simulation.rig import RigOptions, rig_frames
-from mmcfusion_ros.stream.messages import fill_image
+from mmcfusion_ros.stream.messages import plain_image
 from mmcfusion_ros.stream.pairing import Pair
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.tools.demo import rig_parameters
@@ -35,10 +33,8 @@ def row(fuser: Fuser, night: bool) -> np.ndarray:
     pipeline = FusionPipeline(fuser, ThermalScaler(scaling), Registration(THERMAL_TO_RGB))
     frames = rig_frames(RigOptions(night=night, thermal_rate_hz=1.0, rgb_rate_hz=1.0))
     images = {frame.camera: frame.image for frame in islice(frames, 2 * SECONDS, 2 * SECONDS + 2)}
-    thermal_message, rgb_message = (SimpleNamespace(data=array("B"), is_bigendian=0) for _ in range(2))
-    fill_image(thermal_message, images["thermal"], "mono16")
-    fill_image(rgb_message, images["rgb"], "rgb8")
-    fused = pipeline.fuse(Pair(thermal_message, rgb_message, 0, 0, 0)).image
+    messages = plain_image(images["thermal"], "mono16"), plain_image(images["rgb"], "rgb8")
+    fused = pipeline.fuse(Pair(*messages, 0, 0, 0)).image
     thermal, _ = pipeline.registration.warp(pipeline.scaler(images["thermal"]), images["rgb"].shape[:2])
     return side_by_side(thermal, images["rgb"], fused, PANEL)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from array import array
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -87,10 +88,9 @@ class BadImage(ValueError):
     - ``no_key_frame``: a picture of a video that hangs on one that is lost
     """
 
-    def __init__(self, reason: str, text: str) -> None:
+    def __init__(self, reason: str, text: str, stream: Stream = "rgb") -> None:
         super().__init__(text)
-        self.reason = reason
-        self.stream: Stream = "rgb"
+        self.reason, self.stream = reason, stream
 
 
 def drop_reason(error: Exception) -> str:
@@ -173,6 +173,11 @@ def fill_image(message: Any, image: np.ndarray, encoding: str) -> Any:
     message.height, message.width = image.shape[:2]
     message.data.frombytes(pixels.view(np.uint8))
     return message
+
+
+def plain_image(image: np.ndarray, encoding: str, header: Any = None) -> Any:
+    """An image message of no library; see :func:`fill_image`."""
+    return fill_image(SimpleNamespace(header=header, is_bigendian=0, data=array("B")), image, encoding)
 
 
 def fill_compressed(message: Any, image: np.ndarray, format: str = "jpeg", quality: int = 90) -> Any:
