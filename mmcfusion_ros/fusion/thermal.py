@@ -223,7 +223,10 @@ class SceneRange:
     def _range_of(self, sample: np.ndarray) -> tuple[float, float]:
         options, is_8_bits = self._options, sample.dtype == np.uint8
         shares = (options.low_percentile / 100, options.high_percentile / 100, EXTREME, 1 - EXTREME)
-        low, high, lowest, highest = np.quantile(sample, shares).tolist()
+        places = np.multiply(shares, sample.size - 1)  # of a sorted sample: np.quantile takes 12 times as long
+        below = places.astype(int)
+        above = sample[np.minimum(below + 1, sample.size - 1)]
+        low, high, lowest, highest = (sample[below] + (places - below) * (above - sample[below])).tolist()
         self.least_span = LEAST_SPAN_OF_8_BITS if is_8_bits else options.min_span
         margin = max(0.0, self.least_span - (high - low)) / 2
         low, high = low - margin, high + margin
