@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("sensor_msgs", reason="the ROS messages are not installed")
 
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from mmcfusion_ros.stream.messages import BadImage, image_from_message
@@ -95,6 +96,13 @@ def stamp_ns(message: Any) -> int:
 def header(stamp: int, frame_id: str) -> Header:
     message = Header(frame_id=frame_id)
     message.stamp.sec, message.stamp.nanosec = divmod(stamp, NS)
+    return message
+
+
+def png_image(pixels: np.ndarray, encoding: str) -> CompressedImage:
+    """As compressed_image_transport sends it, of ``H x W`` pixels."""
+    message = CompressedImage(format=f"{encoding}; png compressed ")
+    message.data.frombytes(cv2.imencode(".png", pixels)[1])
     return message
 
 

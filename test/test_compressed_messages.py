@@ -156,34 +156,24 @@ def test_damage_gives_an_image_or_bad_image(extension, position, garbage):
 
 
 @pytest.mark.parametrize("shape", [(33, 47, 3), (33, 47)])
-@pytest.mark.parametrize("format", ["jpeg", "png"])
-def test_round_trip(format, shape):
+def test_round_trip(shape):
     header = Header(frame_id="camera")
     image = smooth(*shape)
-    message = fill_compressed(CompressedImage(header=header), image, format, quality=95)
+    message = fill_compressed(CompressedImage(header=header), image, 95)
     assert message.header is header
-    np.testing.assert_allclose(rgb_from_message(message), image, atol=0 if format == "png" else 12)
-    start = f"rgb8; {format} compressed bgr8" if len(shape) == 3 else f"mono8; {format} compressed "
-    assert message.format == start
-
-
-def test_16_bit_round_trip():
-    counts = noise(20, 31, dtype=np.uint16)
-    np.testing.assert_array_equal(thermal_from_message(fill_compressed(CompressedImage(), counts, "png")), counts)
+    np.testing.assert_allclose(rgb_from_message(message), image, atol=12)
+    assert message.format == ("rgb8; jpeg compressed bgr8" if len(shape) == 3 else "mono8; jpeg compressed ")
 
 
 def test_lower_quality_is_smaller():
-    sizes = [len(fill_compressed(CompressedImage(), noise(48, 64, 3), quality=quality).data) for quality in (30, 90)]
+    sizes = [len(fill_compressed(CompressedImage(), noise(48, 64, 3), quality).data) for quality in (30, 90)]
     assert sizes[0] < sizes[1]
 
 
-@pytest.mark.parametrize(
-    ("image", "format"),
-    [(noise(4, 5, dtype=np.uint16), "jpeg"), (noise(4, 5), "tiff"), (noise(4, 5, 4), "png"), (np.eye(4), "png")],
-)
-def test_array_that_cannot_be_compressed(image, format):
-    with pytest.raises(ValueError, match=format):
-        fill_compressed(CompressedImage(), image, format)
+@pytest.mark.parametrize("image", [noise(4, 5, dtype=np.uint16), noise(4, 5, 4), np.eye(4)])
+def test_array_that_cannot_be_compressed(image):
+    with pytest.raises(ValueError, match="cannot be compressed as JPEG"):
+        fill_compressed(CompressedImage(), image, 90)
 
 
 @pytest.mark.parametrize("encoding", ["mono16", "16UC1", "16SC1", "mono12", "32FC1"])

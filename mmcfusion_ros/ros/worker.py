@@ -294,7 +294,7 @@ class FrameWorker:
                 overlay = thermal_edges(result.visible, result.registered, result.weight)
                 publishers["overlay"].publish(fill_image(Image(header=header), overlay, "rgb8"))
             if "compressed" in publishers:
-                jpeg = fill_compressed(CompressedImage(header=header), result.image, quality=outputs.jpeg_quality)
+                jpeg = fill_compressed(CompressedImage(header=header), result.image, outputs.jpeg_quality)
                 publishers["compressed"].publish(jpeg)
             if "display" in listened:
                 self._display.show(result, header)

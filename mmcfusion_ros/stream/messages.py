@@ -180,21 +180,18 @@ def plain_image(image: np.ndarray, encoding: str, header: Any = None) -> Any:
     return fill_image(SimpleNamespace(header=header, is_bigendian=0, data=array("B")), image, encoding)
 
 
-def fill_compressed(message: Any, image: np.ndarray, format: str = "jpeg", quality: int = 90) -> Any:
-    """A ``CompressedImage`` message that has its header gets ``image``, described as compressed_image_transport does.
+def fill_compressed(message: Any, image: np.ndarray, quality: int) -> Any:
+    """A ``CompressedImage`` message that has its header gets ``image`` as JPEG of that ``quality`` (1 to 100), and is
+    returned; its format is described as compressed_image_transport does.
 
-    ``jpeg`` (``quality`` from 1 to 100) takes ``H x W x 3`` uint8, red first, or ``H x W`` uint8; ``png`` (lossless,
-    no quality) takes ``H x W`` uint16 too. Anything else raises ``ValueError``. The message is returned.
+    ``H x W x 3`` uint8, red first, or ``H x W`` uint8; ``ValueError`` for anything else.
     """
-    encodings = {("u1", (3,)): "rgb8", ("u1", ()): "mono8", ("u2", ()): "mono16"}
-    encoding = encodings.get((image.dtype.str[1:], image.shape[2:]))
-    if encoding is None or format not in ("jpeg", "png") or (encoding, format) == ("mono16", "jpeg"):
-        raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be compressed as {format!r}")
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if format == "jpeg" else []
-    colour = encoding == "rgb8"
+    if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)):
+        raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be compressed as JPEG")
+    colour = image.ndim == 3
+    message.format = "rgb8; jpeg compressed bgr8" if colour else "mono8; jpeg compressed "
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if colour else image
-    message.format = f"{encoding}; {format} compressed {'bgr8' if colour else ''}"
-    message.data.frombytes(cv2.imencode(f".{format}", pixels, options)[1])
+    message.data.frombytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
     return message
 
 
