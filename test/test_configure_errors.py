@@ -42,7 +42,7 @@ WRONG = {
     "registration of another type": (
         {"registration.type": "calibrated", "registration.file": str(package_file("config/simulated_rig.yaml"))},
         "simulated_rig.yaml is of type homography; correct one",
-        {"registration.type": "homography"},
+        {"registration.type": "auto"},
     ),
     "unknown palette": (
         {"thermal.palette": "lava"},
@@ -50,14 +50,14 @@ WRONG = {
         {"thermal.palette": "ironbow"},
     ),
     "a file that the type does not use": (
-        {"registration.file": str(package_file("config/simulated_rig.yaml"))},
+        {"registration.type": "identity", "registration.file": str(package_file("config/simulated_rig.yaml"))},
         "registration.type is identity, but registration.file is ",
-        {"registration.type": "homography"},
+        {"registration.type": "auto"},
     ),
     "missing registration file": (
         {"registration.type": "homography", "registration.file": "/no/such.yaml"},
         "calibration file /no/such.yaml does not exist",
-        {"registration.type": "identity", "registration.file": ""},
+        {"registration.type": "auto", "registration.file": ""},
     ),
 }
 
@@ -125,7 +125,7 @@ def test_weights_of_another_variant(random_lite, tmp_path):
 def test_a_singular_homography(tmp_path):
     file = tmp_path / "calibration.yaml"
     file.write_text("homography: [1, 2, 3, 2, 4, 6, 0, 0, 1]\nthermal_size: [64, 48]\nrgb_size: [64, 48]\n")
-    with Bench(**{"registration.type": "homography", "registration.file": str(file)}) as bench:
+    with Bench(**{"registration.file": str(file)}) as bench:
         fails_with(bench.rig, f"{file}: homography is singular")
         file.write_text("homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nthermal_size: [64, 48]\nrgb_size: [64, 48]\n")
         bench.rig.start()

@@ -93,7 +93,7 @@ class TestResult:
         file = tmp_path / "rig.yaml"
         rig = Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), plane_distance=5.0)
         save_calibration(rig, file)
-        calibrated = {**values, "registration.type": "calibrated", "registration.file": str(file)}
+        calibrated = {**values, "registration.file": str(file)}
         thermal_infos = [info(START + i * NS // 10, topic="/thermal/camera_info") for i in range(6)]
         messages = sorted([*drive(6), *thermal_infos], key=lambda message: message.time_ns)
         result = evaluate_bag(write_bag(tmp_path / "both", messages), calibrated, tmp_path / "out", PLAIN)
