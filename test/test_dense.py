@@ -36,15 +36,14 @@ def rig():
     return Registration(Calibration(**place, thermal=lens, rgb=lens, plane_distance=PLANE_M))
 
 
-def near_and_far():
+def near_and_far(right_px=0):
     """Thermal and RGB luminance of a wall on the plane with a board at 2 m before it, of inverted contrast."""
     far, near = blobs(0), blobs(1)
     rgb = far[:, 30:670].copy()
-    rgb[NEAR] = near[NEAR]
     thermal = shifted(far, FOCAL_PX * BASELINE_M / PLANE_M)[:, 30:670].copy()
     rows, columns = NEAR
-    away = round(FOCAL_PX * BASELINE_M / NEAR_M)
-    thermal[rows, columns.start - away : columns.stop - away] = near[NEAR]
+    for image, left_px in ((rgb, 0), (thermal, round(FOCAL_PX * BASELINE_M / NEAR_M))):
+        image[rows, columns.start + right_px - left_px : columns.stop + right_px - left_px] = near[NEAR]
     return 255 - thermal, rgb
 
 
@@ -103,6 +102,22 @@ def test_near_things_of_a_calibrated_rig_lie_on_themselves():
     assert np.corrcoef(after[middle].ravel(), rgb[middle].ravel())[0, 1] > 0.95
     for wall in (np.s_[40:440, 40:190], np.s_[40:440, 470:600]):  # on the plane
         assert np.abs(after[wall].astype(int) - before[wall]).mean() < 1
+
+
+def test_near_things_are_carried_on_until_the_next_estimate():
+    refiner = DenseRefiner(rig(), RefinementOptions("dense", period_s=60))
+    refiner.offer(*near_and_far())
+    refiner.step(*near_and_far())
+    held = refiner.registration
+    for right_px in range(8, 81, 8):
+        thermal, rgb = near_and_far(right_px)
+        refiner.offer(thermal, rgb)
+    carried, left, plane = (255 - one.warp(thermal, rgb.shape)[0] for one in (refiner.registration, held, rig()))
+    board, wall = np.s_[180:360, 380:460], np.s_[180:360, 280:320]  # where it is, and was
+    for part, wrong in ((board, left), (board, plane), (wall, left)):
+        assert np.corrcoef(wrong[part].ravel(), rgb[part].ravel())[0, 1] < 0.5
+        assert np.corrcoef(carried[part].ravel(), rgb[part].ravel())[0, 1] > 0.95
+    refiner.stop()
 
 
 def test_a_new_calibration_begins_anew():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from mmcfusion_ros.alignment.dense import FIELD, SWEPT, along_lines, smooth_field
@@ -11,14 +12,32 @@ LIMIT_PX = 24.0  # of 640
 NEAREST_M, STEP_PX = 0.8, 2.0  # of 640: from one candidate of a distance to the next
 MEMORY = 0.6  # of a smooth field, from one estimate to the next: it is the rig's, while near things come and go
 LEAST_CONFIDENCE = 0.05
+FLOW_SIZE = 160, 120  # pixels
 
 
 class DenseRefiner(Refiner):
     """Moves each cell of the image by itself. With extrinsics only along the epipolar lines, and anew at each estimate;
-    without them by a small and smooth field, averaged over time. ``shift`` is that in use, as in :class:`Shifts`."""
+    between two of them what is off the plane goes along with what moves in the RGB image. Without extrinsics by a small
+    and smooth field, averaged over time. ``shift`` is that in use, as in :class:`Shifts`."""
 
     shift: np.ndarray | None
     _candidates: np.ndarray | None
+    _tracks: tuple[_Track, ...]  # of the shift in use, and of one that is being estimated
+    _seen: np.ndarray | None
+
+    def offer(self, thermal: np.ndarray, luminance: np.ndarray) -> None:
+        """Takes note of the newest pair: ``h x w`` and ``H x W`` uint8, not to be written to later."""
+        calibrated, tracks, before = self._calibrated, self._tracks, self._seen
+        self._seen = cv2.resize(luminance, FLOW_SIZE, interpolation=cv2.INTER_AREA)
+        if tracks and before is not None:
+            still = np.zeros((*before.shape, 2), np.float32)
+            flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(before, self._seen, still)
+            for track in tracks:
+                track.follow(flow)
+            if tracks[0].shift is not None:
+                self.shift = tracks[0].shown()
+                self._use(calibrated.displaced(self.shift / luminance.shape[1]))
+        super().offer(thermal, luminance)
 
     def problems(self) -> list[str]:
         """What a person should look at, in words."""
@@ -31,18 +50,25 @@ class DenseRefiner(Refiner):
         self._estimates += 1
         if self._candidates is None:
             self._candidates = self._swept(thermal, luminance)
-        if len(self._candidates):
+        track, swept = _Track(), len(self._candidates) > 0
+        if swept:
+            self._tracks = *self._tracks, track
             found = along_lines(warped, luminance, self._candidates, seen)
             shift = found.shift
         else:
             found = smooth_field(warped, luminance, seen, self.shift)
             shift = found.shift if self.shift is None else MEMORY * self.shift + (1 - MEMORY) * found.shift
         self.status = self._judged(found.confidence, np.linalg.norm(shift, axis=2) * 640 / luminance.shape[1])
-        if self.status.state == "following":
-            self.shift = shift
-            self._use(self._calibrated.displaced(shift / luminance.shape[1]), thermal, luminance)
-        elif len(self._candidates):
-            self._use(self._calibrated, thermal, luminance)  # what was near may have gone
+        if self.status.state != "following":
+            if not swept:
+                return self.status
+            shift = np.zeros_like(shift)  # what was near may have gone
+        if swept:
+            track.shift = shift
+            self._tracks = (track,) if shift.any() else ()
+            shift = track.shown()
+        self.shift = shift
+        self._use(self._calibrated.displaced(shift / luminance.shape[1]) if shift.any() else self._calibrated)
         return self.status
 
     def _swept(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
@@ -58,7 +84,8 @@ class DenseRefiner(Refiner):
 
     def _forget(self) -> None:
         super()._forget()
-        self.shift = self._candidates = None
+        self.shift = self._candidates = self._seen = None
+        self._tracks = ()
 
     def _judged(self, confidences: np.ndarray, lengths: np.ndarray) -> RefinementState:
         confidence, smooth = float(confidences.mean()), lengths.shape == FIELD
@@ -70,3 +97,31 @@ class DenseRefiner(Refiner):
         return RefinementState(
             state, reason, float(np.median(lengths)), float(lengths.max()), confidence, self._estimates
         )
+
+
+class _Track:
+    """Where the cells of one estimate are by now, and the ``shift`` of each once it is known."""
+
+    def __init__(self) -> None:
+        self.shift: np.ndarray | None = None
+        rows, columns = np.indices(SWEPT, dtype=np.float32)
+        self._places = np.dstack([columns, rows])
+
+    def follow(self, flow: np.ndarray) -> None:
+        """From one frame to the next; ``flow`` is of pixels of an image of the same field of view."""
+        step = flow.shape[1] / SWEPT[1]
+        x, y = cv2.split(step * (self._places + 0.5) - 0.5)
+        moves = cv2.remap(flow, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        self._places = self._places + moves / step
+
+    def shown(self) -> np.ndarray:
+        """The shift as it is now: 0 where nothing is any more, the larger one where a thing has come before another."""
+        assert self.shift is not None
+        away = self.shift.any(axis=2)
+        places, shifts = np.rint(self._places[away]).astype(int), self.shift[away]
+        order = np.linalg.norm(shifts, axis=1).argsort()
+        (columns, rows), shifts = places[order].T, shifts[order]
+        inside = (rows >= 0) & (rows < SWEPT[0]) & (columns >= 0) & (columns < SWEPT[1])
+        shown = np.zeros((*SWEPT, 2), np.float32)
+        shown[rows[inside], columns[inside]] = shifts[inside]
+        return np.dstack([cv2.medianBlur(np.ascontiguousarray(one), 3) for one in np.moveaxis(shown, 2, 0)])

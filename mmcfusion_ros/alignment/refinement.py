@@ -192,11 +192,12 @@ class Refiner:
         if not self._following:
             return status("steady", "", residual)
         self._moved = self._moved + missing * min(options.gain, options.largest_step_px / residual)
-        self._use(self._calibrated.corrected(self.correction()), thermal, luminance)
+        corrected = self._calibrated.corrected(self.correction())
+        corrected.warp(thermal, luminance.shape)  # builds its maps here, not at the next frame
+        self._use(corrected)
         return status("following", "", residual)
 
-    def _use(self, registration: ThermalToRgb, thermal: np.ndarray, luminance: np.ndarray) -> None:
-        registration.warp(thermal, luminance.shape)  # builds its maps here, not at the next frame
+    def _use(self, registration: ThermalToRgb) -> None:
         with self._lock:
             if not self._rebased:
                 self.registration = registration

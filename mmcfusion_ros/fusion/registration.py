@@ -43,24 +43,20 @@ class Registration:
         It is for the size of the first RGB images that come, and their scaled copies.
         """
         correction = as_homography(correction)
-        registration = self._changed()
+        registration = Registration(self.calibration)
         registration._correction = correction if self._correction is None else correction @ self._correction
+        registration._corrected_size, registration._same_view = self._corrected_size, False
         return registration
 
     def displaced(self, shift: np.ndarray) -> Registration:
         """This registration, with each part of the RGB image seen from another place of it.
 
         ``shift`` (rows x columns x 2) is of cells over the RGB image, in widths of it, and interpolated between them.
+        It costs no new maps: the image is moved once it is on the grid.
         """
-        registration = self._changed()
-        registration._shift = shift.astype(np.float32)
-        return registration
-
-    def _changed(self) -> Registration:
-        """A copy, to be changed: with maps of its own, and no longer of the same view."""
         registration = Registration(self.calibration)
-        registration._correction, registration._corrected_size = self._correction, self._corrected_size
-        registration._shift, registration._same_view = self._shift, False
+        registration._maps, registration._same_view = self._maps, self._same_view
+        registration._shift = shift.astype(np.float32)
         return registration
 
     def parallax(self, cells: Shape, thermal_shape: Shape, rgb_shape: Shape, inverse_depth: float) -> np.ndarray | None:
@@ -94,6 +90,18 @@ class Registration:
         thermal camera sees them all. An image that is on the grid already is returned as it is, not copied.
         ``ValueError`` for sizes that the calibration does not fit, or if it sees nothing of the RGB image.
         """
+        warped, weight = self._on_grid(thermal, rgb_shape)
+        if self._shift is None:
+            return warped, weight
+        height, width = rgb_shape
+        x, y = cv2.split(cv2.scaleAdd(cv2.resize(self._shift, (width, height)), width, _pixels(rgb_shape)))
+        seen = np.full(rgb_shape, 255, np.uint8) if weight is None else weight
+        return (
+            cv2.remap(warped, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+            cv2.remap(seen, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT),
+        )
+
+    def _on_grid(self, thermal: np.ndarray, rgb_shape: Shape) -> tuple[np.ndarray, np.ndarray | None]:
         if self._same_view:
             if thermal.shape == rgb_shape:
                 return thermal, None
@@ -167,11 +175,6 @@ class Registration:
         height, width = rgb_shape
 
         def positions(points: np.ndarray) -> np.ndarray:
-            if self._shift is not None:
-                cells, in_a_row = self._shift.shape[1::-1], np.count_nonzero(points[:, 1] == points[0, 1])
-                places = ((points + 0.5) * cells / (width, height) - 0.5).T.reshape(2, -1, in_a_row).astype(np.float32)
-                shift = cv2.remap(self._shift, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-                points = points + shift.reshape(-1, 2) * width
             if self._correction is not None and self._corrected_size is not None:
                 scaled = resizing(self._corrected_size, rgb_shape[::-1], "rgb")
                 inverse = scaled @ np.linalg.inv(self._correction) @ np.linalg.inv(scaled)
@@ -191,6 +194,13 @@ class _Maps:
     border: tuple[int, int, int, int]
     weight: np.ndarray | None
     doubts: list[str]
+
+
+@lru_cache(maxsize=2)
+def _pixels(shape: Shape) -> np.ndarray:
+    """Where each pixel of an image lies: ``H x W x 2`` float32, x and y."""
+    rows, columns = np.indices(shape, dtype=np.float32)
+    return np.dstack([columns, rows])
 
 
 def on_grid(function: Callable[[np.ndarray], np.ndarray], shape: Shape, image_shape: Shape) -> list[np.ndarray]:
