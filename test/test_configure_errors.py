@@ -132,6 +132,16 @@ def test_a_singular_homography(tmp_path):
         bench.rig.fuse()
 
 
+@pytest.mark.skipif(importlib.util.find_spec("tf2_msgs") is not None, reason="tf2_msgs is installed")
+def test_extrinsics_of_tf_without_its_messages(tmp_path):
+    (tmp_path / "rig.yaml").write_text("extrinsics: tf\n")
+    with Bench(**{"registration.file": str(tmp_path / "rig.yaml")}) as bench:
+        assert bench.rig.change("configure")
+        assert not bench.rig.change("activate")
+        bench.rig.wait(bench.rig.errors)
+        assert "/tf_static needs tf2_msgs/msg/TFMessage: sudo apt install ros-" in bench.rig.errors()[0]
+
+
 def test_an_integer_is_a_double():
     with Bench(**{"pairing.slop": 1, "stall_timeout": 2}) as bench:
         assert bench.rig.set_parameter("pairing.max_wait", 0) == ""

@@ -8,7 +8,7 @@ import pytest
 from rig_pairs import luminance_pairs
 
 from mmcfusion_ros.alignment.dense import FIELD, along_lines, semi_global, smooth_field
-from mmcfusion_ros.alignment.dense_refinement import DenseRefiner
+from mmcfusion_ros.alignment.dense_refinement import DenseRefiner, Displaced
 from mmcfusion_ros.alignment.refinement import RefinementOptions
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
@@ -157,7 +157,7 @@ def test_paths_carry_a_label_over_cells_that_know_nothing():
 def test_a_displaced_registration_at_any_size(scale):
     image = blobs(4)[:, :640]
     large = cv2.resize(image, None, fx=scale, fy=scale)
-    moved = Registration().displaced(np.full((3, 4, 2), (10 / 640, -4 / 640))).warp(large, large.shape)[0]
+    moved = Displaced(Registration(), np.full((3, 4, 2), (10 / 640, -4 / 640))).warp(large, large.shape)[0]
     expected = np.roll(large, (4 * scale, -10 * scale), (0, 1))
     assert np.abs(moved.astype(int) - expected)[50:-50, 50:-50].max() <= 1
 

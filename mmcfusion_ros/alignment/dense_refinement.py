@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
 from mmcfusion_ros.alignment.dense import FIELD, SWEPT, along_lines, smooth_field
-from mmcfusion_ros.alignment.refinement import RefinementState, Refiner
+from mmcfusion_ros.alignment.refinement import RefinementState, Refiner, Warp
 
 LIMIT_PX = 24.0  # of 640
 NEAREST_M, STEP_PX = 0.8, 2.0  # of 640: from one candidate of a distance to the next
@@ -36,7 +38,7 @@ class DenseRefiner(Refiner):
                 track.follow(flow)
             if tracks[0].shift is not None:
                 self.shift = tracks[0].shown()
-                self._use(calibrated.displaced(self.shift / luminance.shape[1]))
+                self._use(Displaced(calibrated, self.shift / luminance.shape[1]))
         super().offer(thermal, luminance)
 
     def problems(self) -> list[str]:
@@ -68,7 +70,7 @@ class DenseRefiner(Refiner):
             self._tracks = (track,) if shift.any() else ()
             shift = track.shown()
         self.shift = shift
-        self._use(self._calibrated.displaced(shift / luminance.shape[1]) if shift.any() else self._calibrated)
+        self._use(Displaced(self._calibrated, shift / luminance.shape[1]) if shift.any() else self._calibrated)
         return self.status
 
     def _swept(self, thermal: np.ndarray, luminance: np.ndarray) -> np.ndarray:
@@ -99,13 +101,40 @@ class DenseRefiner(Refiner):
         )
 
 
+class Displaced:
+    """A registration, with each part of the RGB image seen from another place of it.
+
+    ``shift`` (rows x columns x 2) is of cells over the RGB image, in widths of it, and interpolated between them.
+    """
+
+    def __init__(self, registration: Warp, shift: np.ndarray) -> None:
+        self._registration, self._shift = registration, shift.astype(np.float32)
+
+    def warp(self, thermal: np.ndarray, rgb_shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`Warp.warp`."""
+        warped, weight = self._registration.warp(thermal, rgb_shape)
+        height, width = rgb_shape
+        x, y = cv2.split(cv2.scaleAdd(cv2.resize(self._shift, (width, height)), width, _pixels(rgb_shape)))
+        seen = np.full(rgb_shape, 255, np.uint8) if weight is None else weight
+        return (
+            cv2.remap(warped, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+            cv2.remap(seen, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT),
+        )
+
+
+@lru_cache(maxsize=2)
+def _pixels(shape: tuple[int, int]) -> np.ndarray:
+    """Where each of them lies: ``H x W x 2`` float32, x and y."""
+    rows, columns = np.indices(shape, dtype=np.float32)
+    return np.dstack([columns, rows])
+
+
 class _Track:
     """Where the cells of one estimate are by now, and the ``shift`` of each once it is known."""
 
     def __init__(self) -> None:
         self.shift: np.ndarray | None = None
-        rows, columns = np.indices(SWEPT, dtype=np.float32)
-        self._places = np.dstack([columns, rows])
+        self._places = _pixels(SWEPT)
 
     def follow(self, flow: np.ndarray) -> None:
         """From one frame to the next; ``flow`` is of pixels of an image of the same field of view."""

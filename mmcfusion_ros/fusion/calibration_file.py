@@ -51,8 +51,11 @@ def save_calibration(calibration: Calibration, path: str | Path, comment: str = 
     for name, intrinsics in (("thermal", calibration.thermal), ("rgb", calibration.rgb)):
         if intrinsics is not None:
             lines += [f"{name}:", *("  " + line for line in _intrinsics_lines(intrinsics))]
-    if calibration.rotation is not None and calibration.translation is not None:
+    if calibration.from_frames:
+        lines += ["extrinsics: tf"]
+    elif calibration.rotation is not None and calibration.translation is not None:
         lines += _extrinsics_lines("extrinsics", calibration.rotation, calibration.translation)
+    if calibration.kind == "calibrated":
         distance = ".inf" if np.isinf(calibration.plane_distance) else repr(float(calibration.plane_distance))
         lines += ["plane:", f"  distance: {distance}", f"  normal: {_row(np.asarray(calibration.plane_normal))}"]
     if calibration.depth_rotation is not None and calibration.depth_translation is not None:
@@ -78,7 +81,8 @@ def calibration_from_content(content: object) -> Calibration:
     thermal, rgb = (
         intrinsics_from_content(name, content[name]) if name in content else None for name in ("thermal", "rgb")
     )
-    rotation, translation = _pose("extrinsics", content["extrinsics"])
+    from_frames = content["extrinsics"] == "tf"
+    rotation, translation = (None, None) if from_frames else _pose("extrinsics", content["extrinsics"])
     depth = _pose("depth_extrinsics", content["depth_extrinsics"]) if "depth_extrinsics" in content else (None, None)
     plane = check_keys("plane", content.get("plane", {}), optional=("distance", "normal"))
     return Calibration(
@@ -90,6 +94,7 @@ def calibration_from_content(content: object) -> Calibration:
         plane_normal=plane.get("normal", (0.0, 0.0, 1.0)),
         thermal=thermal,
         rgb=rgb,
+        from_frames=from_frames,
     )
 
 

@@ -33,7 +33,6 @@ class Registration:
         self.calibration = calibration
         self._correction: np.ndarray | None = None
         self._corrected_size: tuple[int, int] | None = None
-        self._shift: np.ndarray | None = None
         self._same_view = calibration.kind == "identity"
         self._maps = lru_cache(maxsize=2)(self._build_maps)
 
@@ -48,22 +47,11 @@ class Registration:
         registration._corrected_size, registration._same_view = self._corrected_size, False
         return registration
 
-    def displaced(self, shift: np.ndarray) -> Registration:
-        """This registration, with each part of the RGB image seen from another place of it.
-
-        ``shift`` (rows x columns x 2) is of cells over the RGB image, in widths of it, and interpolated between them.
-        It costs no new maps: the image is moved once it is on the grid.
-        """
-        registration = Registration(self.calibration)
-        registration._maps, registration._same_view = self._maps, self._same_view
-        registration._shift = shift.astype(np.float32)
-        return registration
-
     def parallax(self, cells: Shape, thermal_shape: Shape, rgb_shape: Shape, inverse_depth: float) -> np.ndarray | None:
-        """The shift (see :meth:`displaced`) that is right for things at 1 / ``inverse_depth`` metres.
+        """How far from ``cells`` (rows, columns) of the RGB image the warped thermal image shows things that are
+        1 / ``inverse_depth`` metres away along the RGB camera's optical axis: rows x columns x 2, in image widths.
 
-        Along the RGB camera's optical axis, in ``cells`` (rows, columns), for images of these shapes (height, width);
-        None without extrinsics.
+        For images of these shapes (height, width); None without extrinsics.
         """
         if self.calibration.kind != "calibrated":
             return None
@@ -90,18 +78,6 @@ class Registration:
         thermal camera sees them all. An image that is on the grid already is returned as it is, not copied.
         ``ValueError`` for sizes that the calibration does not fit, or if it sees nothing of the RGB image.
         """
-        warped, weight = self._on_grid(thermal, rgb_shape)
-        if self._shift is None:
-            return warped, weight
-        height, width = rgb_shape
-        x, y = cv2.split(cv2.scaleAdd(cv2.resize(self._shift, (width, height)), width, _pixels(rgb_shape)))
-        seen = np.full(rgb_shape, 255, np.uint8) if weight is None else weight
-        return (
-            cv2.remap(warped, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
-            cv2.remap(seen, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT),
-        )
-
-    def _on_grid(self, thermal: np.ndarray, rgb_shape: Shape) -> tuple[np.ndarray, np.ndarray | None]:
         if self._same_view:
             if thermal.shape == rgb_shape:
                 return thermal, None
@@ -194,13 +170,6 @@ class _Maps:
     border: tuple[int, int, int, int]
     weight: np.ndarray | None
     doubts: list[str]
-
-
-@lru_cache(maxsize=2)
-def _pixels(shape: Shape) -> np.ndarray:
-    """Where each pixel of an image lies: ``H x W x 2`` float32, x and y."""
-    rows, columns = np.indices(shape, dtype=np.float32)
-    return np.dstack([columns, rows])
 
 
 def on_grid(function: Callable[[np.ndarray], np.ndarray], shape: Shape, image_shape: Shape) -> list[np.ndarray]:

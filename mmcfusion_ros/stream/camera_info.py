@@ -48,6 +48,9 @@ class CameraInfoRegistration:
             self._intrinsics[camera] = intrinsics_from_message(message)
         except ValueError as error:
             self._wrong[camera] = f"{camera}/camera_info: {error}"
+        self._complete()
+
+    def _complete(self) -> None:
         completed = self._calibration.with_intrinsics(self._intrinsics.get("thermal"), self._intrinsics.get("rgb"))
         self.registration = Registration(completed)
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # loaded only where they are asked for
     from mmcfusion_ros.alignment.refinement import Refiner
     from mmcfusion_ros.fusion.motion import CameraMotion
     from mmcfusion_ros.stream.depth import DepthInput
+    from mmcfusion_ros.stream.frames import PlacedRegistration
 
 NOTHING = np.zeros((0, 0), np.uint8)
 
@@ -102,7 +103,8 @@ class FusionPipeline:
         self.fuser, self.scaler = fuser, scaler
         self.refiner, self.motion, self.depth = refiner, motion, depth
         self.registration, self.calibration = registration, registration.calibration
-        self.lenses = CameraInfoRegistration(self.calibration)
+        self._placed: PlacedRegistration | None = None  # the lenses, where TF has extrinsics
+        self.lenses = self._lenses()
         self.frozen = frozen or FrozenDetector()
         self._rgb_frozen = FrozenDetector()
         self.blindness = Blindness()
@@ -131,6 +133,9 @@ class FusionPipeline:
         self._look({"thermal": thermal, "rgb": visible}, stamps_ns)
         if self.depth:
             self.depth.rgb_frame = pair.rgb.header.frame_id
+        if self._placed:
+            self._placed.place(pair.thermal.header.frame_id, pair.rgb.header.frame_id)
+            self.use(self._placed.registration)
         return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted, pair.too_old)
 
     def __call__(self, thermal: np.ndarray, visible: np.ndarray) -> Result:
@@ -234,6 +239,13 @@ class FusionPipeline:
             self.lenses.take(message, camera)
             self.use(self.lenses.registration)
 
+    def take_geometry(self, message: Any) -> None:
+        """A ``TFMessage`` of ``/tf_static``, which completes the calibration too, or what :class:`DepthInput` takes."""
+        if self._placed and hasattr(message, "transforms"):
+            self._placed.frames.take(message)
+        if self.depth:
+            self.depth.take(message)
+
     def change(
         self,
         scaler: ThermalScaler,
@@ -245,7 +257,8 @@ class FusionPipeline:
         self.scaler, self.fuser.denoises, self.fuser.steadiness = scaler, denoises, steadiness
         if calibration is None:
             return
-        self.calibration, self.lenses = calibration, CameraInfoRegistration(calibration)
+        self.calibration = calibration
+        self.lenses = self._lenses()
         for camera in self.lenses.cameras:
             if camera in self._camera_infos:
                 self.lenses.take(self._camera_infos[camera], camera)
@@ -270,7 +283,7 @@ class FusionPipeline:
         self._conditions.clear()
         self._camera_infos.clear()
         if self.lenses.cameras:
-            self.lenses = CameraInfoRegistration(self.calibration)
+            self.lenses = self._lenses()
             self.registration = self.lenses.registration
         if self.refiner:
             self.refiner = self.refiner.restarted(self.registration)
@@ -318,6 +331,15 @@ class FusionPipeline:
         values["thermal_bad_pixels"] = str(self.scaler.bad_pixels.count)
         values |= self.depth.report() if self.depth else {}
         return values | (self.refiner.report() if self.refiner else {})
+
+    def _lenses(self) -> CameraInfoRegistration:
+        before, self._placed = self._placed, None
+        if not self.calibration.from_frames:
+            return CameraInfoRegistration(self.calibration)
+        from mmcfusion_ros.stream.frames import PlacedRegistration
+
+        self._placed = PlacedRegistration(self.calibration, before)
+        return self._placed
 
     def _let_go(self) -> None:
         if self.fuser.steadiness:
