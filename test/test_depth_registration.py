@@ -430,6 +430,15 @@ class TestInput:
             "depth/camera_info is not that of the RGB camera (focal length 212 and 250 pixels)" in depth.problems()[0]
         )
 
+    @pytest.mark.parametrize("rgb_frame", ["depth", "rgb"])
+    def test_aligned_depth_of_another_frame_is_said(self, rgb_frame):
+        depth = DepthInput(100 * MS, 0)
+        depth.rgb_frame = rgb_frame
+        depth.take(image_message(depth_image(rig())))
+        assert self.warp(depth, rig())
+        doubt = "is taken as aligned to RGB, but is of another frame, and /tf_static does not connect depth with rgb"
+        assert depth.problems() == ([f"depth {doubt}"] if rgb_frame == "rgb" else [])
+
     def test_frames_say_where_the_depth_camera_is(self):
         by_file, by_frames = (DepthInput(100 * MS, 0) for _ in range(2))
         by_frames.rgb_frame = "rgb"

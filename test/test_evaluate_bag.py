@@ -122,7 +122,7 @@ class TestResult:
             Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), thermal=lens, rgb=lens), file
         )
         distance = np.full((HEIGHT, WIDTH), 2000, np.uint16)
-        depths = [image_message(distance, "16UC1", header_message(START + i * NS // 10, "rgb")) for i in range(6)]
+        depths = [image_message(distance, "16UC1", header_message(START + i * NS // 10, "rgb_frame")) for i in range(6)]
         late = [Message("/depth/image_raw", START + i * NS // 10 + NS // 20, depth) for i, depth in enumerate(depths)]
         bag = write_bag(tmp_path / "bag", sorted([*drive(6), *late], key=lambda message: message.time_ns))
         by_depth = {**values, "registration.type": "depth", "registration.file": str(file)}
