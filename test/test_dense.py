@@ -24,6 +24,10 @@ def dense(registration):
     return DenseRefiner(registration, RefinementOptions("dense"))
 
 
+def errors_px(refiner):
+    return np.array(refiner.report()["refine.error_px"].split(), float).reshape(3, 3)
+
+
 def blobs(seed, shape=(480, 700)):
     noise = np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 5), None, 20, 230, cv2.NORM_MINMAX).astype(np.uint8)
@@ -88,6 +92,9 @@ def test_without_edges_there_is_no_shift_and_no_confidence():
     assert refiner.step(np.full_like(rgb, 90), rgb).state == "frozen"
     assert "too few edges" in refiner.problems()[0]
     assert refiner.registration is before
+    unknown = errors_px(refiner)
+    refiner.step(on_rgb()[0], rgb)
+    assert (errors_px(refiner) < 0.8 * unknown).all()
 
 
 def test_near_things_of_a_calibrated_rig_lie_on_themselves():
@@ -96,6 +103,9 @@ def test_near_things_of_a_calibrated_rig_lie_on_themselves():
     status = refiner.step(thermal, rgb)
     assert status.state == "following"
     assert not refiner.problems()
+    errors = errors_px(refiner)
+    assert errors.shape == (3, 3)
+    assert 0.2 < errors.min() < errors.max() < 4  # the board is 19 px off the plane
     middle = np.s_[180:360, 300:380]
     before, after = (255 - one.warp(thermal, rgb.shape)[0] for one in (rig(), refiner.registration))
     assert np.corrcoef(before[middle].ravel(), rgb[middle].ravel())[0, 1] < 0.3

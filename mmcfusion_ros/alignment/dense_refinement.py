@@ -41,6 +41,11 @@ class DenseRefiner(Refiner):
                 self._use(Displaced(calibrated, self.shift / luminance.shape[1]))
         super().offer(thermal, luminance)
 
+    def report(self) -> dict[str, str]:
+        """Also what the last estimate is expected to be off by, in the 3 x 3 parts of the image, row by row."""
+        errors = " ".join(f"{error:.1f}" for error in self._errors_px.ravel())
+        return super().report() | {"refine.error_px": errors}
+
     def problems(self) -> list[str]:
         """What a person should look at, in words."""
         status = self.status
@@ -60,6 +65,7 @@ class DenseRefiner(Refiner):
         else:
             found = smooth_field(warped, luminance, seen, self.shift)
             shift = found.shift if self.shift is None else MEMORY * self.shift + (1 - MEMORY) * found.shift
+        self._errors_px = cv2.resize(found.error, (3, 3), interpolation=cv2.INTER_AREA) * (640 / luminance.shape[1])
         self.status = self._judged(found.confidence, np.linalg.norm(shift, axis=2) * 640 / luminance.shape[1])
         if self.status.state != "following":
             if not swept:
@@ -88,6 +94,7 @@ class DenseRefiner(Refiner):
         super()._forget()
         self.shift = self._candidates = self._seen = None
         self._tracks = ()
+        self._errors_px = np.full((3, 3), np.nan)
 
     def _judged(self, confidences: np.ndarray, lengths: np.ndarray) -> RefinementState:
         confidence, smooth = float(confidences.mean()), lengths.shape == FIELD
