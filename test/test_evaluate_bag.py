@@ -27,6 +27,7 @@ from bag_files import (
     WIDTH,
     Message,
     drive,
+    frames,
     info,
     rgb,
     rgb_pixels,
@@ -89,14 +90,16 @@ def stamp(message):
 
 
 class TestResult:
-    def test_lenses_come_from_camera_info_as_in_the_node(self, values, tmp_path):
+    @pytest.mark.parametrize("from_frames", [False, True], ids=["extrinsics of the file", "of TF"])
+    def test_lenses_come_from_camera_info_as_in_the_node(self, values, tmp_path, from_frames):
         """The thermal camera 10 cm to the right, the plane at 5 m: 50 px * 0.1 m / 5 m, one column is not seen."""
         file = tmp_path / "rig.yaml"
         rig = Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), plane_distance=5.0)
-        save_calibration(rig, file)
-        calibrated = {**values, "registration.type": "calibrated", "registration.file": str(file)}
+        save_calibration(replace(rig, from_frames=from_frames), file)
+        calibrated = {**values, "registration.file": str(file)}
         thermal_infos = [info(START + i * NS // 10, topic="/thermal/camera_info") for i in range(6)]
-        messages = sorted([*drive(6), *thermal_infos], key=lambda message: message.time_ns)
+        places = [frames("rgb_frame", "thermal_frame", 0.1)] * from_frames
+        messages = sorted([*places, *drive(6), *thermal_infos], key=lambda message: message.time_ns)
         result = evaluate_bag(write_bag(tmp_path / "both", messages), calibrated, tmp_path / "out", PLAIN)
         assert (result.summary["counts"]["fused"], result.summary["problems"]) == (6, [])
         lens = Intrinsics(WIDTH, HEIGHT, np.array([[50.0, 0, 31.5], [0, 51, 23.5], [0, 0, 1]]))
@@ -109,6 +112,8 @@ class TestResult:
         one = evaluate_bag(write_bag(tmp_path / "one", drive(6)), calibrated, None, PLAIN)
         assert one.summary["dropped"] == {"bad_pair": 6}
         assert "registration waits for thermal/camera_info" in one.summary["problems"]
+        unplaced = "extrinsics: /tf_static does not connect thermal_frame with rgb_frame"
+        assert (unplaced in one.summary["problems"]) == from_frames
 
     def test_depth_of_a_bag_registers_as_in_the_node(self, values, tmp_path):
         """It comes 50 ms after its pair, which waits for it: 100 ms as in the node, or not at all."""
@@ -118,7 +123,7 @@ class TestResult:
             Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), thermal=lens, rgb=lens), file
         )
         distance = np.full((HEIGHT, WIDTH), 2000, np.uint16)
-        depths = [image_message(distance, "16UC1", header_message(START + i * NS // 10, "rgb")) for i in range(6)]
+        depths = [image_message(distance, "16UC1", header_message(START + i * NS // 10, "rgb_frame")) for i in range(6)]
         late = [Message("/depth/image_raw", START + i * NS // 10 + NS // 20, depth) for i, depth in enumerate(depths)]
         bag = write_bag(tmp_path / "bag", sorted([*drive(6), *late], key=lambda message: message.time_ns))
         by_depth = {**values, "registration.type": "depth", "registration.file": str(file)}

@@ -57,7 +57,7 @@ class BagRecording:
         lenses, scale, bits = CameraInfoRegistration(calibration), ThermalScaler(self._thermal), BitDepth()
         found: dict[str, list[View]] = {name: [] for name in variants(calibration)}
         problem = "the bag holds no pair"
-        events = with_depth(CameraEvents(self._bag, cameras, self._pairing).read(), depth)
+        events = with_depth(CameraEvents(self._bag, cameras, self._pairing).read(), depth, depth.take)
         for i, event in enumerate(event for event in events if isinstance(event, Paired)):
             if i not in chosen:
                 continue

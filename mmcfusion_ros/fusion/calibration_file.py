@@ -55,8 +55,11 @@ def save_calibration(calibration: Calibration, path: str | Path, comment: str = 
             lens = camera.distortion_model, [float(number) for number in camera.distortion_coefficients]
             values = camera.width, camera.height, camera.camera_matrix.tolist(), *lens
             content[name] = dict(zip(CAMERA_KEYS, values, strict=True))
-    if calibration.rotation is not None and calibration.translation is not None:
+    if calibration.from_frames:
+        content["extrinsics"] = "tf"
+    elif calibration.rotation is not None and calibration.translation is not None:
         content["extrinsics"] = _pose_content(calibration.rotation, calibration.translation)
+    if calibration.kind == "calibrated":
         normal = np.asarray(calibration.plane_normal).tolist()
         content["plane"] = {"distance": float(calibration.plane_distance), "normal": normal}
     if calibration.depth_rotation is not None and calibration.depth_translation is not None:
@@ -87,7 +90,8 @@ def calibration_from_content(content: object) -> Calibration:
     thermal, rgb = (
         intrinsics_from_content(name, content[name]) if name in content else None for name in ("thermal", "rgb")
     )
-    rotation, translation = _pose("extrinsics", content["extrinsics"])
+    from_frames = content["extrinsics"] == "tf"
+    rotation, translation = (None, None) if from_frames else _pose("extrinsics", content["extrinsics"])
     depth = _pose("depth_extrinsics", content["depth_extrinsics"]) if "depth_extrinsics" in content else (None, None)
     plane = check_keys("plane", content.get("plane", {}), optional=("distance", "normal"))
     return Calibration(
@@ -99,6 +103,7 @@ def calibration_from_content(content: object) -> Calibration:
         plane_normal=plane.get("normal", (0.0, 0.0, 1.0)),
         thermal=thermal,
         rgb=rgb,
+        from_frames=from_frames,
     )
 
 

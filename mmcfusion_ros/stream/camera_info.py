@@ -19,16 +19,14 @@ if TYPE_CHECKING:  # loaded only where the calibration is that of lenses
 class CameraInfoRegistration:
     """A calibration completed by what the cameras say of themselves.
 
-    ``registration`` is the one of now; it raises at the first image while intrinsics are missing.
+    ``registration`` is the one of now; it raises at the first image while intrinsics are missing. It begins with the
+    messages that another one ``before`` took.
     """
 
-    def __init__(self, calibration: Calibration) -> None:
-        self._messages: dict[Stream, Any] = {}
-        self.change(calibration)
-
-    def change(self, calibration: Calibration) -> None:
-        """Goes on with another calibration, completed by the last messages."""
+    def __init__(self, calibration: Calibration, before: CameraInfoRegistration | None = None) -> None:
         self._calibration = calibration
+        self._messages: dict[Stream, Any] = dict(before._messages) if before else {}
+        self._wrong: dict[str, str] = {}
         self._complete()
 
     @property
@@ -49,20 +47,20 @@ class CameraInfoRegistration:
 
     def _complete(self) -> None:
         intrinsics: dict[Stream, Intrinsics] = {}
-        self._wrong: list[str] = []
         for camera in self.cameras:
+            self._wrong.pop(camera, None)
             try:
                 if camera in self._messages:
                     intrinsics[camera] = intrinsics_from_message(self._messages[camera])
             except ValueError as error:
-                self._wrong.append(f"{camera}/camera_info: {error}")
+                self._wrong[camera] = f"{camera}/camera_info: {error}"
         completed = self._calibration.with_intrinsics(intrinsics.get("thermal"), intrinsics.get("rgb"))
         self.registration = Registration(completed)
 
     def problems(self) -> list[str]:
         """Which camera_info is missing or wrong, in words."""
         missing = [f"registration waits for {c}/camera_info" for c in self.cameras if c not in self._messages]
-        return self._wrong + missing
+        return [*self._wrong.values(), *missing]
 
 
 class Grid(NamedTuple):

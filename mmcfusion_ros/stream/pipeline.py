@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # loaded only where they are asked for
     from mmcfusion_ros.alignment.refinement import Refiner
     from mmcfusion_ros.fusion.motion import CameraMotion
     from mmcfusion_ros.stream.depth import DepthInput
+    from mmcfusion_ros.stream.frames import PlacedRegistration
 
 NOTHING = np.zeros((0, 0), np.uint8)
 
@@ -93,7 +94,8 @@ class FusionPipeline:
         self.fuser, self.scaler = fuser, scaler
         self.refiner, self.motion, self.depth = refiner, motion, depth
         self.registration, self.calibration = registration, registration.calibration
-        self.lenses = CameraInfoRegistration(self.calibration)
+        self._placed: PlacedRegistration | None = None  # the lenses, where TF has extrinsics
+        self.lenses = self._lenses()
         self._watch, self._rgb_watch = watch or CameraWatch(), CameraWatch(conditions=rgb_conditions)
         self.blindness = Blindness()
         self._frozen_policy = frozen_policy
@@ -116,6 +118,9 @@ class FusionPipeline:
             check_size(visible.shape[1], visible.shape[0])
             self._checked_shape = visible.shape
         stamps_ns: dict[Stream, int] = {"thermal": pair.thermal_stamp_ns, "rgb": pair.rgb_stamp_ns}
+        if self._placed:
+            self._placed.place(pair.thermal.header.frame_id, pair.rgb.header.frame_id)
+            self.use(self._placed.registration)
         self._rgb_watch(visible, pair.rgb_stamp_ns / 1e9)
         frozen = self._watch(thermal, pair.thermal_stamp_ns / 1e9)
         if frozen and self._frozen_policy == "drop":
@@ -192,6 +197,13 @@ class FusionPipeline:
         if self.lenses.take(message, camera):
             self.use(self.lenses.registration)
 
+    def take_geometry(self, message: Any) -> None:
+        """A ``TFMessage`` of ``/tf_static``, which completes the calibration too, or what :class:`DepthInput` takes."""
+        if self._placed and hasattr(message, "transforms"):
+            self._placed.frames.take(message)
+        if self.depth:
+            self.depth.take(message)
+
     def change(
         self,
         scaler: ThermalScaler,
@@ -203,7 +215,7 @@ class FusionPipeline:
         self.scaler, self.fuser.denoises, self.fuser.steadiness = scaler, denoises, steadiness
         if calibration:
             self.calibration = calibration
-            self.lenses.change(calibration)
+            self.lenses = self._lenses(self.lenses)
             self.use(self.lenses.registration)
 
     def use(self, registration: Registration) -> None:
@@ -222,7 +234,7 @@ class FusionPipeline:
         self.blindness.reset()
         self._rgb_watch.reset()
         self._depth = BitDepth()
-        self.lenses = CameraInfoRegistration(self.calibration)
+        self.lenses = self._lenses()
         if self.lenses.cameras:
             self.registration = self.lenses.registration
         if self.refiner:
@@ -273,6 +285,17 @@ class FusionPipeline:
         values["thermal_bad_pixels"] = str(self.scaler.bad_pixels.count)
         values |= self.depth.report() if self.depth else {}
         return values | (self.refiner.report() if self.refiner else {})
+
+    def _lenses(self, before: CameraInfoRegistration | None = None) -> CameraInfoRegistration:
+        """Of the calibration of now; they go on with the messages of those ``before``."""
+        frames = self._placed.frames if self._placed else None
+        self._placed = None
+        if not self.calibration.from_frames:
+            return CameraInfoRegistration(self.calibration, before)
+        from mmcfusion_ros.stream.frames import PlacedRegistration
+
+        self._placed = PlacedRegistration(self.calibration, before, frames)
+        return self._placed
 
     def _let_go(self) -> None:
         if self.fuser.steadiness:

@@ -142,19 +142,19 @@ class Settings:
 
     def _calibration(self) -> Calibration:
         kind, file = self.text("registration.type"), self.text("registration.file")
-        if kind == "identity":
-            if file:
-                raise ValueError(
-                    f"registration.type is identity, but registration.file is {file}; set the type to homography or "
-                    "calibrated, or leave the file out"
-                )
+        if kind == "identity" and file:
+            raise ValueError(
+                f"registration.type is identity, but registration.file is {file}; set the type to auto or leave the "
+                "file out"
+            )
+        if kind == "identity" or (kind == "auto" and not file):
             return Calibration()
         if not file:
             raise ValueError(f"registration.type is {kind} but registration.file is empty; name the YAML file")
         from mmcfusion_ros.fusion.calibration_file import load_calibration
 
         calibration = load_calibration(file)
-        if calibration.kind != ("calibrated" if kind == "depth" else kind):
+        if calibration.kind != {"auto": calibration.kind, "depth": "calibrated"}.get(kind, kind):
             raise ValueError(f"registration.type is {kind}, but {file} is of type {calibration.kind}; correct one")
         if self.thermal().turns and calibration.kind == "calibrated" and calibration.thermal is None:
             raise ValueError(

@@ -92,7 +92,6 @@ def run_demo(
 def rig_parameters(night: bool) -> dict[str, str]:
     """The rig's geometry, and a range of temperatures, in centikelvin, in which people stand out."""
     return {
-        "registration.type": "homography",
         "registration.file": str(package_file("config/simulated_rig.yaml")),
         "thermal.scaling": "fixed",
         "thermal.fixed_low": "27615.0" if night else "28815.0",

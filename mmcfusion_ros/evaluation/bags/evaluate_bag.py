@@ -75,6 +75,8 @@ def evaluate_bag(
         if pipeline.depth:
             aligned = pipeline.calibration.depth_rotation is None
             cameras = replace(cameras, depth=find_depth(bag.topics, options.depth_topic, aligned))
+        if pipeline.calibration.from_frames and (frames := bag.topics.get("/tf_static")):
+            cameras = replace(cameras, depth=tuple({*cameras.depth, frames}))
         events = CameraEvents(bag, cameras, settings.pairing())
         pipeline.refiner = None  # it works by the wall clock: the same bag would not give the same images
         about = configuration(bag, cameras, values, pipeline, options)

@@ -39,7 +39,7 @@ def fuse(
 ) -> Generator[Outcome, None, None]:
     """The same events, with every n-th pair fused, or dropped for the reason that the node would count; no others."""
     pairs = 0
-    for event in with_depth(events, pipeline.depth):
+    for event in with_depth(events, pipeline.depth, pipeline.take_geometry):
         if not isinstance(event, Paired):
             yield event
             continue
