@@ -35,6 +35,7 @@ from bag_files import (
     thermal_pixels,
     write_bag,
 )
+from image_pairs import fuse
 from mcap.reader import make_reader
 
 from mmcfusion_ros.bags.reading import Bag, read_message
@@ -103,7 +104,7 @@ class TestResult:
         pipeline = settings.pipeline(settings.network())
         pipeline.use(Registration(rig.with_intrinsics(lens, lens)))
         for i, (_, message) in enumerate(fused_messages(tmp_path / "out")):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image
+            expected = fuse(pipeline, thermal_pixels(i), rgb_pixels(i)).image
             np.testing.assert_array_equal(message.data.reshape(expected.shape), expected)
         one = evaluate_bag(write_bag(tmp_path / "one", drive(6)), calibrated, None, PLAIN)
         assert one.summary["dropped"] == {"bad_pair": 6}
@@ -134,7 +135,7 @@ class TestResult:
         )
         pipeline.use(Registration(at_2_m))
         for i, (_, message) in enumerate(fused_messages(tmp_path / "out")):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image.astype(int)
+            expected = fuse(pipeline, thermal_pixels(i), rgb_pixels(i)).image.astype(int)
             assert np.abs(message.data.reshape(expected.shape)[:, 8:-8] - expected[:, 8:-8]).mean() < 3
         lost = write_bag(tmp_path / "lost", sorted([*drive(6), *late[:4]], key=lambda message: message.time_ns))
         summary = evaluate_bag(lost, by_depth, tmp_path / "gaps", PLAIN).summary
@@ -157,7 +158,7 @@ class TestResult:
         messages = fused_messages(tmp_path / "out")
         assert len(messages) == 6
         for i, (_, message) in enumerate(messages):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image
+            expected = fuse(pipeline, thermal_pixels(i), rgb_pixels(i)).image
             assert (message.encoding, message.height, message.width) == ("rgb8", HEIGHT, WIDTH)
             np.testing.assert_array_equal(
                 message.data.reshape(HEIGHT, message.step)[:, : 3 * WIDTH], expected.reshape(HEIGHT, -1)
