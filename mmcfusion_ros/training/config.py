@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -93,7 +94,7 @@ class TrainingConfig:
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
-    workers: int = 1  # processes that prepare batches; 0: in the training process
+    workers: int = min(8, len(os.sched_getaffinity(0)) - 1)  # prepare batches; 0: the training process does
     threads: int = 0  # of each training process; 0: PyTorch's choice
     validate_minutes: float = 10.0  # between validations, and so between checkpoints
     hold_out: bool = True  # every twelfth pair is validated only; false: it is trained on too
