@@ -67,8 +67,9 @@ class TestTools:
         assert "ours.safetensors exists already" in exit_of(*words)
         assert exit_of(*words, "--force") == 0
 
-    def test_version(self, capsys):
-        assert exit_of("--version") == 0
+    @pytest.mark.parametrize("command", [(), ("train",), ("evaluate",)])  # which ask for more than that
+    def test_version(self, command, capsys):
+        assert exit_of(*command, "--version") == 0
         assert capsys.readouterr().out == "mmcfusion 0.1.0\n"
 
     def test_the_help_of_train_lists_every_key(self, capsys):

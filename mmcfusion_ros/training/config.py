@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -31,7 +32,7 @@ SMALLEST = {
     **dict.fromkeys(("warm_up", "seed", "workers", "cache_gb"), 0),
 }
 MACHINE = {
-    *("accelerator", "devices", "nodes", "workers", "threads"),
+    *("accelerator", "devices", "nodes", "workers", "threads", "wandb"),
     *("validate_minutes", "validate_crop", "validate_pairs", "validate_on", "cache_gb"),
 }
 SMALLEST_VALIDATED = 41  # pixels, for the metrics
@@ -102,6 +103,7 @@ class TrainingConfig:
     validate_pairs: int = 60  # at most
     cache_gb: float = 8.0  # of decoded pairs kept in memory; the others are decoded whenever they are drawn
     validate_crop: int = 0  # side of the central crop that is validated; 0: whole images
+    wandb: str = ""  # project of Weights & Biases that gets all that TensorBoard gets
 
     @property
     def warm_up_steps(self) -> int:
@@ -125,6 +127,8 @@ class TrainingConfig:
         if self.batch % (self.devices * self.nodes):
             raise ValueError(f"batch is {self.batch}; it must divide by the number of devices")
         check_crop("crop", self.crop, self.variant)
+        if self.wandb and not find_spec("wandb"):
+            raise ValueError("wandb is set, but not installed: pip install wandb")
         if 0 < self.validate_crop < SMALLEST_VALIDATED:
             raise ValueError(f"validate_crop is {self.validate_crop}; it must be at least {SMALLEST_VALIDATED}, or 0")
 
