@@ -1,4 +1,4 @@
-"""Files that are written: all of them or nothing, and nothing of somebody else's."""
+"""Files that are written: all of them or nothing, and nothing of somebody else's; and texts that are read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def text_of(path: Path) -> str:
+    """A text in UTF-8, with or without its mark; ``ValueError`` naming the file if it is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8") from None
 
 
 def write_file(path: Path, content: str | bytes) -> None:

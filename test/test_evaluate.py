@@ -235,12 +235,26 @@ class TestRanks:
             ({"set": "set/test"}, ("set", *RANKED), "no column method"),
             ({"set": "set/test", "method": "x"}, ("set", "method", *RANKED[1:]), "no column EN"),
             ({"set": "set/test", "method": "x", "EN": "high"}, ("set", "method", *RANKED), "no number"),
+            (
+                dict.fromkeys(RANKED, "nan") | {"set": "set/test", "method": "x"},
+                ("set", "method", *RANKED),
+                "no number",
+            ),
         ],
     )
     def test_a_file_that_cannot_be_ranked_is_named(self, tmp_path, row, columns, message):
         path = write_peers(tmp_path / "peers.csv", row, columns=columns)
         with pytest.raises(ValueError, match=rf"peers\.csv: .*{message}"):
             read_peers(path, {"set/test": 2})
+
+    def test_a_method_has_one_row(self, folder, tmp_path):
+        row = {**dict.fromkeys(RANKED, 1), "set": "set/test", "method": "max"}
+        path = write_peers(tmp_path / "peers.csv", row, row, columns=("set", "method", *RANKED))
+        with pytest.raises(ValueError, match="set/test has two rows of max"):
+            read_peers(path, {"set/test": 2})
+        write_peers(path, row, columns=("set", "method", *RANKED))
+        with pytest.raises(ValueError, match="2 methods are called 'max'"):
+            evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(peers=path))
 
     def test_a_rank_is_among_the_peers_alone(self):
         peers = {name: dict.fromkeys(RANKED, value) for name, value in {"p": 3.0, "q": 1.0}.items()}

@@ -157,10 +157,16 @@ class TestNames:
         assert [(files.name, files.rgb.name) for files in pairs] == [("a", "other.png"), ("b", "b_vis.png")]
 
     @pytest.mark.parametrize(
-        ("text", "message"), [("a.png\n", "line 1: not two"), ("a b\na c\n", "line 2: a second"), ("#\n", "no pair")]
+        ("text", "message"),
+        [
+            ("a.png\n", "line 1: not two"),
+            ("a b\na c\n", "line 2: a second"),
+            ("#\n", "no pair"),
+            ("\xe9 f", r"pairs\.txt is no text"),
+        ],
     )
     def test_a_list_that_is_wrong(self, tmp_path, text, message):
-        (tmp_path / "pairs.txt").write_text(text)
+        (tmp_path / "pairs.txt").write_text(text, encoding="latin-1")
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             find_pairs(tmp_path / "pairs.txt")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcfusion_ros.data.images import IMAGE_SUFFIXES, images_below, read_rgb, read_thermal
+from mmcfusion_ros.files import text_of
 
 LAYOUTS = (  # sub-folders in any case; medical sets: the first is MRI, whose structure the second's colour lies on
     ("ir", "vi"),  # MSRS, TNO
@@ -122,7 +123,7 @@ def read_pair(
 
 def _listed(path: Path) -> list[PairFiles]:
     pairs: dict[str, PairFiles] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(text_of(path).splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         files = [path.parent / name for name in re.split(r"[,;\s]+", line.strip())]

@@ -55,7 +55,7 @@ def evaluate(paths: Sequence[Path], models: Sequence[str], out: Path, options: E
     peers, unused = read_peers(options.peers, {folder.name: len(folder.pairs) for folder in folders})
     judge = _judge(folders, options)
     methods = [load_method(model, options) for model in models]
-    distinct("methods", [*(method.name for method in methods), *options.fused])
+    distinct("methods", [*(method.name for method in methods), *options.fused, *set().union(*peers.values())])
     black_hot = frozenset(method.name for method in methods if method.thermal_polarity == "black_hot")
     of_folder: dict[str, list[Method | ReadyImages]] = {
         folder.name: [*methods, *_ready(folder, len(folders), options)] for folder in folders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcfusion_ros.evaluation.metrics import MORE
+from mmcfusion_ros.files import text_of
 
 RANKED = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM_cdd")
 SHOWN = (*RANKED, "CC", "VIF_min", "SSIM_min", "Qabf_min")
@@ -32,7 +34,7 @@ def read_peers(
     peers: dict[str, dict[str, dict[str, float]]] = {name: {} for name in folders}
     if path is None:
         return peers, []
-    text = path.read_text(encoding="utf-8-sig")
+    text = text_of(path)
     header = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=";" if header.count(";") > header.count(",") else ",")
     missing = {"set", "method", *RANKED} - set(reader.fieldnames or ())
@@ -40,16 +42,21 @@ def read_peers(
         raise ValueError(f"{path}: has no column {', '.join(sorted(missing))}")
     unused: Counter[str] = Counter()
     for row in reader:
-        name = row["set"]
+        name, method = row["set"], row["method"]
         if name not in peers:
             unused[f"of {name}, which is none of the folders"] += 1
-        elif int(row.get("pairs") or folders[name]) != folders[name]:
+        elif (row.get("pairs") or str(folders[name])) != str(folders[name]):
             unused[f"of {name}: measured on {row['pairs']} pairs, the folder has {folders[name]}"] += 1
+        elif method in peers[name]:
+            raise ValueError(f"{path}: {name} has two rows of {method}")
         else:
             try:
-                peers[name][row["method"]] = {metric: float(row[metric]) for metric in (*SHOWN, *MORE) if metric in row}
+                values = {metric: float(row[metric]) for metric in (*SHOWN, *MORE) if metric in row}
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}: a metric of {name} is no number ({error})") from None
+            if not all(map(math.isfinite, values.values())):  # which no rank could be made of
+                raise ValueError(f"{path}: a metric of {name} is no number ({method})")
+            peers[name][method] = values
     return peers, [f"{path}: {count} rows left out, {why}" for why, count in unused.items()]
 
 
