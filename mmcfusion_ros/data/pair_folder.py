@@ -66,6 +66,8 @@ def find_pairs(folder: str | Path) -> list[PairFiles]:
     naming a line of a list.
     """
     folder = Path(folder)
+    if folder.suffix.lower() in IMAGE_SUFFIXES and folder.is_file():
+        raise ValueError(f"{folder} is one image; give a folder of pairs or a list of them")
     if folder.is_file():
         return _listed(folder)
     if not folder.is_dir():
