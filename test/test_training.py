@@ -112,8 +112,10 @@ class TestLearner:
         assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
     def test_average_follows_the_network(self, tiny):
-        learner = learner_of(replace(tiny, ema_decay=0.0))
+        learner = learner_of(replace(tiny, ema_decay=0.0, clip=0.0))  # 0: gradients as they are
+        before = states(learner)
         learner.learn(PairSampler(tiny)[0])
+        assert not equal(states(learner), before)
         assert equal(list(learner.average.parameters()), list(learner.network.parameters()))
 
     @pytest.mark.parametrize("loss", ["ours", "paper"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -29,8 +30,10 @@ CHOICES = {
 }
 SMALLEST = {
     **dict.fromkeys(("steps", "batch", "crop_scale", "devices", "nodes", "validate_pairs"), 1),
-    **dict.fromkeys(("warm_up", "seed", "workers", "cache_gb"), 0),
+    **dict.fromkeys(("warm_up", "seed", "workers", "threads", "cache_gb", "validate_minutes"), 0),
+    **dict.fromkeys(("learning_rate", "weight_decay", "clip", "teacher_weight", "steadiness"), 0),
 }
+SHARES = ("photometric", "overexposure", "white_sky", "ema_decay")
 MACHINE = {
     *("accelerator", "devices", "nodes", "workers", "threads", "wandb"),
     *("validate_minutes", "validate_crop", "validate_pairs", "validate_on", "cache_gb"),
@@ -87,7 +90,7 @@ class TrainingConfig:
     schedule: str = "cosine"
     warm_up: int = 400  # steps
     weight_decay: float = 0.01
-    clip: float = 1.0  # largest norm of the gradient
+    clip: float = 1.0  # largest norm of the gradient; 0: any
     ema_decay: float = 0.999
     seed: int = 0
     precision: str = "32-true"
@@ -116,12 +119,15 @@ class TrainingConfig:
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
         for name, smallest in SMALLEST.items():
-            if getattr(self, name) < smallest:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {smallest}")
-        variations = {name: getattr(self, name) for name in ("photometric", "overexposure", "white_sky")}
-        for name, probability in {**variations, **vars(self.degradations)}.items():
-            if not 0 <= probability <= 1:
-                raise ValueError(f"{name} is {probability}; a probability is between 0 and 1")
+            if not smallest <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number, at least {smallest}")
+        for name, share in {**{name: getattr(self, name) for name in SHARES}, **vars(self.degradations)}.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is {share}; it must be between 0 and 1")
+        weights = {f"loss_weights.{name}": weight for name, weight in self.loss_weights.items()}
+        for name, weight in {**weights, **{f"weight of {folder.path}": folder.weight for folder in self.data}}.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name} is {weight}; it must be a number from 0 on")
         for name in sorted(self.loss_weights.keys() - LOSSES[self.loss][1].keys()):
             raise ValueError(f"loss {self.loss!r} has no term {name!r}; its terms: {', '.join(LOSSES[self.loss][1])}")
         if self.batch % (self.devices * self.nodes):
