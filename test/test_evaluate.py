@@ -9,6 +9,7 @@ import re
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -330,6 +331,26 @@ class TestWhatIsMeasured:
             for workers in (1, 2)
         )
         assert one == two
+
+    def test_only_some_images_wait_for_their_metrics(self, tmp_path, monkeypatch):
+        """So that the memory does not grow with the set."""
+        waiting: list[int] = []
+
+        class Pool(ThreadPoolExecutor):
+            def __init__(self, workers, context):
+                super().__init__(1)
+                self.futures = []
+
+            def submit(self, *task):
+                self.futures.append(super().submit(*task))
+                waiting.append(sum(not future.done() for future in self.futures))
+                return self.futures[-1]
+
+        monkeypatch.setattr("mmcfusion_ros.evaluation.evaluate.ProcessPoolExecutor", Pool)
+        folder = write_noise_pairs(tmp_path / "set", "abcdefghij")
+        evaluate([folder], ["max", "average"], tmp_path / "out", EvaluationOptions(workers=2))
+        assert len(waiting) == 20
+        assert max(waiting) <= 8  # twice as many as workers, for each method
 
     def test_stretched_images_use_all_levels(self, folder, tmp_path):
         for path in folder.rglob("*.png"):

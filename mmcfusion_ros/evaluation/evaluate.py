@@ -148,7 +148,9 @@ def _measure(
                     image = images[method.name] = method(files, *seen, rgb, options.stretch)
                     luminance = luminances[method.name] = split_luminance(image)[0]
                     reference = method.reference(files, *clean)
-                    pending[method.name].append(pool.submit(fusion_metrics, *reference, luminance, options.metrics))
+                    futures = pending[method.name]
+                    futures.append(pool.submit(fusion_metrics, *reference, luminance, options.metrics))
+                    futures[-min(len(futures), 2 * options.workers)].result()  # no more images than that wait
                 if judge:
                     judge.add(seen[0], merge_luminance(seen[1], rgb), images, folder.labels[files.name])
                 if options.clip:
