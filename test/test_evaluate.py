@@ -309,12 +309,14 @@ class TestReady:
         with pytest.raises(ValueError, match=r"fused has no image b \(1 of 2 pairs"):
             evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(fused={"theirs": ready}))
 
-    def test_one_of_another_size_is_named(self, folder, tmp_path):
+    def test_one_of_another_size_costs_its_pair(self, folder, tmp_path):
         evaluate([folder], ["max"], tmp_path / "first", PLAIN)
         ready = tmp_path / "first/set/test/max/fused"
         cv2.imwrite(str(ready / "b.png"), np.zeros((64, 81), np.uint8))
-        with pytest.raises(ValueError, match=r"b\.png is 81x64, its pair 80x64"):
-            evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(fused={"theirs": ready}))
+        (result,) = evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(fused={"theirs": ready}))
+        (failure,) = result.folder.failures
+        assert "b.png is 81x64, its pair 80x64" in failure
+        assert [len(rows) for rows in result.rows.values()] == [1, 1]
 
 
 class TestWhatIsMeasured:

@@ -50,15 +50,19 @@ def evaluate(paths: Sequence[Path], models: Sequence[str], out: Path, options: E
     the file for images that cannot be measured, or if no pair of a folder can be read.
     """
     folders = open_folders(paths, options)
+    methods = [load_method(model, options) for model in models]
     for folder in folders:
         _check(folder, options.metrics)
+    ready = {folder.name: _ready(folder, len(folders), options) for folder in folders}
+    if options.fused:
+        for folder in folders:
+            _check(folder, options.metrics, ready[folder.name])
     peers, unused = read_peers(options.peers, {folder.name: len(folder.pairs) for folder in folders})
     judge = _judge(folders, options)
-    methods = [load_method(model, options) for model in models]
     distinct("methods", [*(method.name for method in methods), *options.fused, *set().union(*peers.values())])
     black_hot = frozenset(method.name for method in methods if method.thermal_polarity == "black_hot")
     of_folder: dict[str, list[Method | ReadyImages]] = {
-        folder.name: [*methods, *_ready(folder, len(folders), options)] for folder in folders
+        folder.name: [*methods, *ready[folder.name]] for folder in folders
     }
     results = []
     for folder in folders:
@@ -97,11 +101,14 @@ def summary_markdown(
     return "\n".join(parts)
 
 
-def _check(folder: LabelledFolder, metrics: Sequence[str]) -> None:
-    """Gives up the pairs that cannot be read, before any is fused."""
+def _check(folder: LabelledFolder, metrics: Sequence[str], ready: Sequence[ReadyImages] = ()) -> None:
+    """Gives up the pairs that cannot be read, and those of images that others fused, before any is fused."""
     for files in tqdm([*folder.pairs], desc=f"{folder.name}: reading", unit="pair", leave=False, disable=None):
         try:
-            check_measurable(folder.read(files)[0].shape, metrics)
+            thermal, rgb = folder.read(files)
+            check_measurable(thermal.shape, metrics)
+            for images in ready:
+                images(files, thermal, thermal, rgb)
         except (ValueError, TypeError) as error:
             folder.give_up(files, error)
     if not folder.pairs:
