@@ -57,10 +57,15 @@ def writing_to(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def json_text(content: object) -> str:
+    """JSON, with null for the numbers that it lacks (NaN and infinity), and the text of what is none of its kinds."""
+    plain = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
+    return json.dumps(plain, indent=2) + "\n"
+
+
 def print_json(content: object, path: Path | None) -> None:
     """Prints it, and writes it to ``path`` too, if given; an ``OSError`` names that."""
-    text = json.dumps(content, indent=2)
-    print(text)
+    print(json_text(content), end="")
     if path:
         with writing_to(path):
-            path.write_text(text + "\n")
+            path.write_text(json_text(content))

@@ -286,9 +286,10 @@ class TestRanks:
             ]
 
     def test_latex(self):
-        text = latex_table("set/a_b", {"us_1": dict.fromkeys(RANKED, 1.0)}, {"p": dict.fromkeys(RANKED, 2.0)})
+        text = latex_table("set/a_b", {"us_1": dict.fromkeys(RANKED, 1.0)}, {"p^2\\~": dict.fromkeys(RANKED, 2.0)})
         assert text.startswith("% set/a_b\n\\begin{tabular}{lrrrrrrrrrr}\n\\toprule\nMethod & Rank & EN &")
-        assert "\np & 1.00 & 2.000 &" in text
+        assert r"SSIM\_cdd \\" in text
+        assert "\np\\textasciicircum{}2\\textbackslash{}\\textasciitilde{} & 1.00 & 2.000 &" in text
         assert "\n\\textbf{us\\_1} & 2.00 & 1.000 &" in text
 
 
@@ -353,6 +354,15 @@ class TestWhatIsMeasured:
         evaluate([folder], ["max", "average"], tmp_path / "out", EvaluationOptions(workers=2))
         assert len(waiting) == 20
         assert max(waiting) <= 8  # twice as many as workers, for each method
+
+    def test_flat_images_that_are_the_same(self, folder, tmp_path):
+        """Whose PSNR no JSON can hold."""
+        for path in folder.rglob("*.png"):
+            cv2.imwrite(str(path), np.full((64, 80), 9, np.uint8))
+        (result,) = evaluate([folder], ["max"], tmp_path, EvaluationOptions(metrics=("PSNR",)))
+        assert str(result.means["max"]["EN"]) == "0.0"
+        means = json.loads((tmp_path / "summary.json").read_text())["sets"]["set/test"]["means"]
+        assert (result.means["max"]["PSNR"], means["max"]["PSNR"]) == (np.inf, None)
 
     def test_stretched_images_use_all_levels(self, folder, tmp_path):
         for path in folder.rglob("*.png"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from mmcfusion_ros.evaluation.methods import Method, ReadyImages, load_method, r
 from mmcfusion_ros.evaluation.metrics import check_measurable, fusion_metrics
 from mmcfusion_ros.evaluation.pictures import write_image
 from mmcfusion_ros.evaluation.tables import intervals_table, latex_table, mean_ranks, metrics_table, read_peers
-from mmcfusion_ros.files import csv_text, write_file
+from mmcfusion_ros.files import csv_text, json_text, write_file
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import merge_luminance, split_luminance
 from mmcfusion_ros.network.hashes import sha256_of
@@ -218,7 +217,7 @@ def _write_summary(
     }
     if detection:
         write_file(out / "detection.csv", csv_text(detection.rows))
-    write_file(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
+    write_file(out / "summary.json", json_text(summary))
     text = summary_markdown(results, options, detection) + "".join(f"\n{line}\n" for line in unused)
     write_file(out / "summary.md", text)
     latex = [latex_table(result.folder.name + options.under, result.means, result.peers) for result in results]

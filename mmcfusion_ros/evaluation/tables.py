@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,10 @@ from mmcfusion_ros.files import text_of
 RANKED = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM_cdd")
 SHOWN = (*RANKED, "CC", "VIF_min", "SSIM_min", "Qabf_min")
 DRAWS = 1000  # of the bootstrap
+LATEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+)
 
 Metrics = Mapping[str, float]
 
@@ -108,9 +111,9 @@ def metrics_table(
 def latex_table(title: str, ours: Mapping[str, Metrics], peers: Mapping[str, Metrics]) -> str:
     """The ranked metrics as a ``tabular`` of LaTeX with booktabs, best mean rank first, ours in bold."""
     lines = [f"% {title}", f"\\begin{{tabular}}{{l{'r' * (len(RANKED) + 1)}}}", "\\toprule"]
-    lines += [f"Method & Rank & {' & '.join(RANKED)} \\\\".replace("_", "\\_"), "\\midrule"]
+    lines += [f"Method & Rank & {' & '.join(RANKED).replace('_', LATEX[ord('_')])} \\\\", "\\midrule"]
     for name, values, rank in table_rows(ours, peers):
-        safe = re.sub(r"([&%$#_{}])", r"\\\1", name)
+        safe = name.translate(LATEX)
         title = f"\\textbf{{{safe}}}" if name in ours else safe
         lines.append(f"{title} & {rank} & {' & '.join(values[: len(RANKED)])} \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
