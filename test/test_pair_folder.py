@@ -152,9 +152,12 @@ class TestNames:
         assert files.rgb == tmp_path / "seen" / "a.png"
 
     def test_a_list(self, tmp_path):
-        (tmp_path / "pairs.txt").write_text("# thermal, rgb\nx/b_ir.png y/b_vis.png\n\nx/a.png,y/other.png\n")
+        (tmp_path / "pairs.txt").write_text(
+            "# thermal, rgb\nx/b_ir.png y/b_vis.png\n\nx/a.png,y/other.png\nx y/c d.png\ty/e f.png\r\n"
+        )
         pairs = find_pairs(tmp_path / "pairs.txt")
-        assert [(files.name, files.rgb.name) for files in pairs] == [("a", "other.png"), ("b", "b_vis.png")]
+        names = [("a", "other.png"), ("b", "b_vis.png"), ("c d", "e f.png")]
+        assert [(files.name, files.rgb.name) for files in pairs] == names
 
     @pytest.mark.parametrize(
         ("text", "message"),

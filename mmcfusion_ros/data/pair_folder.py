@@ -128,7 +128,8 @@ def _listed(path: Path) -> list[PairFiles]:
     for number, line in enumerate(text_of(path).splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        files = [path.parent / name for name in re.split(r"[,;\s]+", line.strip())]
+        names = re.split(r"\s*[,;\t]\s*", line.strip())  # which leaves spaces in names as they are
+        files = [path.parent / name for name in (names if len(names) == 2 else line.split())]
         if len(files) != 2:
             raise ValueError(f"{path}, line {number}: not two paths, thermal and RGB")
         thermal, rgb = files

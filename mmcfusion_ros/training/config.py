@@ -98,7 +98,7 @@ class TrainingConfig:
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
-    workers: int = min(8, len(os.sched_getaffinity(0)) - 1)  # prepare batches; 0: the training process does
+    workers: int = min(8, len(os.sched_getaffinity(0)) - 1)  # processes that prepare batches; 0: the training itself
     threads: int = 0  # of each training process; 0: PyTorch's choice
     validate_minutes: float = 10.0  # between validations, and so between checkpoints
     hold_out: bool = True  # every twelfth pair is validated only; false: it is trained on too
@@ -192,7 +192,8 @@ def keys_text() -> str:
             if name == "degradations":
                 continue
             default = getattr(kind(), name)
-            choices = f" ({', '.join(CHOICES[name])})" if name in CHOICES else ""
+            known = {**CHOICES, "loss": LOSSES}
+            choices = f" ({', '.join(known[name])})" if name in known else ""
             lines.append(f"  {prefix}{name}={default}  {field_.type}{choices}{'; ' if meaning else ''}{meaning}")
     return "\n".join(lines)
 
