@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,9 +67,10 @@ class Intrinsics:
         points = _transformed(np.linalg.inv(self.camera_matrix), np.asarray(pixels, dtype=np.float64))[:, None]
         coefficients, eye = np.array(self.distortion_coefficients), np.eye(3)
         if self._fisheye:
-            rays = cv2.fisheye.undistortPoints(points, eye, coefficients)[:, 0]
+            rays = cv2.fisheye.undistortPoints(points, eye, coefficients).reshape(-1, 2)
         else:
-            rays = cv2.undistortPointsIter(points, eye, coefficients, eye, eye, ITERATIONS)[:, 0]
+            undistort: Any = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # of OpenCV 4, of OpenCV 5
+            rays = undistort(points, eye, coefficients, R=eye, P=eye, criteria=ITERATIONS).reshape(-1, 2)
         wrong = ~(np.abs(self.pixels(rays) - pixels).max(axis=1) < INVERSE_TOLERANCE_PIXELS)
         rays[wrong] = np.nan
         return rays
@@ -81,10 +83,10 @@ class Intrinsics:
         rays = np.ascontiguousarray(rays, dtype=np.float64)
         coefficients = np.array(self.distortion_coefficients)
         if self._fisheye:
-            bent = cv2.fisheye.distortPoints(rays[:, None], np.eye(3), coefficients)[:, 0]
+            bent = cv2.fisheye.distortPoints(rays[:, None], np.eye(3), coefficients).reshape(-1, 2)
         else:
             points = np.column_stack([rays, np.ones(len(rays))])
-            bent = cv2.projectPoints(points, np.zeros(3), np.zeros(3), np.eye(3), coefficients)[0][:, 0]
+            bent = cv2.projectPoints(points, np.zeros(3), np.zeros(3), np.eye(3), coefficients)[0].reshape(-1, 2)
         pixels = _transformed(self.camera_matrix, bent)
         pixels[~(np.hypot(*rays.T) < self._widest)] = np.nan
         return pixels
