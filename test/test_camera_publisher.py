@@ -169,6 +169,26 @@ def test_a_process_that_falls_behind_skips_frames():
     assert count.published > 0
 
 
+def test_a_camera_that_is_always_late_sends_its_newest_frame():
+    made = []
+
+    def slow(i, image):
+        time.sleep(0.06)
+        made.append(i)
+        return image
+
+    image = np.zeros((4, 4), np.uint16)
+    frames = (
+        Frame(camera, i * 10**7, i * 10**7, lambda i=i: slow(i, image))
+        for i in range(40)
+        for camera in ("thermal", "rgb")
+    )
+    counts = publish_frames(frames, "cameras")
+    assert made[-2:] == [39, 39]
+    assert sum(count.published for count in counts.values()) == len(made)
+    assert sum(count.skipped for count in counts.values()) == 80 - len(made) > 0
+
+
 def test_duration_ends_an_endless_stream():
     counts = publish_frames(pairs(rate_hz=100), "cameras", duration_s=0.2)
     assert 1 <= sum(vars(counts["rgb"]).values()) <= 20
