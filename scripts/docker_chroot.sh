@@ -18,11 +18,12 @@ trap 'umount "$clean/dev" "$clean/proc"' EXIT
     cat << 'END'
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive ROS_DISTRO=jazzy HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin
-export PIP_CERT=/etc/ca-certificates.crt ROSDISTRO_INDEX_URL=file:///rosdistro/index-v4.yaml ROS_OS_OVERRIDE=ubuntu:24.04
+export ROSDISTRO_INDEX_URL=file:///rosdistro/index-v4.yaml ROS_OS_OVERRIDE=ubuntu:24.04:noble
+export PIP_CERT=/etc/ca-certificates.crt SSL_CERT_FILE=/etc/ca-certificates.crt
 apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends python3-rosdep2 # ros-base has it
 mkdir -p /etc/ros/rosdep/sources.list.d
 printf 'yaml file:///rosdistro/rosdep/%s.yaml\n' base python > /etc/ros/rosdep/sources.list.d/20-default.list
-of_ros=$(grep -ohP '(?<=depend>)(?!python3-)[^<]+' /ros2_ws/src/mmcfusion_ros/package.xml)
+of_ros=$(grep -ohP '(?<=depend>)(?!python3-)[^<]+' /ros2_ws/src/mmcfusion_ros/package.xml | tr '\n' ' ')
 rosdep() {
     if [ "$1" = install ]; then
         command rosdep "$@" --simulate
@@ -34,7 +35,7 @@ rosdep() {
 cd /ros2_ws
 END
     sed -e ':a;/\\$/{N;s/\\\n//;ba}' "$root/Dockerfile" | sed -n 's/^RUN //p' | grep -v colcon |
-        while read -r line; do printf 'BACKEND=openvino\nset -x\n%s\nset +x\n' "$line"; done
+        while read -r line; do printf 'BACKEND=openvino\nset -x\n{ %s; } || exit 1\nset +x\n' "$line"; done
     cat << 'END'
 cd src/mmcfusion_ros && python3 -c '
 import numpy

@@ -27,6 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from waiting import wait_until
 
 from mmcfusion_ros.fusion.camera import Intrinsics
+from mmcfusion_ros.resources import transport_environment
 from mmcfusion_ros.simulation.frame import Frame
 from mmcfusion_ros.tools.camera_publisher import Count, publish_frames
 
@@ -189,9 +190,12 @@ def test_a_camera_that_is_always_late_sends_its_newest_frame():
     assert sum(count.skipped for count in counts.values()) == 80 - len(made) > 0
 
 
-def test_duration_ends_an_endless_stream():
+def test_duration_ends_an_endless_stream_that_has_the_profile_for_large_images(monkeypatch):
+    profile = transport_environment()
+    monkeypatch.delenv(next(iter(profile)), raising=False)
     counts = publish_frames(pairs(rate_hz=100), "cameras", duration_s=0.2)
     assert 1 <= sum(vars(counts["rgb"]).values()) <= 20
+    assert profile.items() <= os.environ.items()
 
 
 def test_what_makes_an_image_fail_is_raised_and_the_counts_are_kept(tmp_path):
