@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import rclpy
 
+from mmcfusion_ros.data.images import read_rgb
 from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.evaluation.benchmark import processor_name
 from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image, write_video
@@ -29,6 +30,7 @@ from mmcfusion_ros.tools.detector import CheckingDetector
 REQUIRED_SHARE = 0.9
 START_TIMEOUT_S, LAST_REPORT_S = 90.0, 10.0
 SHEET_ROWS = 5
+PUBLISHED = ("fused", "passed_through")  # counts of the diagnostics
 STAGES = ("decode", "thermal", "luminance", "registration", "network", "colour", "encode", "publish", "total")
 
 
@@ -58,10 +60,9 @@ def run_demo(
 
     The cameras are the synthetic rig, or the pairs of the folder ``data``. False if fewer than 90 % of the pairs that
     were possible at this processor's rate came out fused, or if anything else went wrong. Raises what ``find_pairs``
-    raises, and ``ChildProcessError`` if the node ends before it fused anything.
+    and ``read_rgb`` raise, and ``ChildProcessError`` if the node ends before it fused anything.
     """
-    if data:
-        find_pairs(data)
+    parameters = {"model": model} | (folder_parameters(data) if data else rig_parameters(night))
     out.mkdir(parents=True, exist_ok=True)
     started_s = time.monotonic()
     os.environ.update(own_domain())
@@ -71,7 +72,6 @@ def run_demo(
         stale.unlink(missing_ok=True)
     cameras = ["play", str(data), "--loop"] if data else ["simulate", *(["--night"] if night else [])]
     cameras += ["--duration", str(seconds), "--subscribers", "2", "--counts", str(counts_file)]
-    parameters = {"model": model} | ({} if data else rig_parameters(night))
     arguments = [word for item in parameters.items() for word in ("-p", "{}:={}".format(*item))]
     print("starting two cameras and the fusion node ...", flush=True)
     recording = FusedRecording()
@@ -89,6 +89,12 @@ def run_demo(
     counts_file.unlink(missing_ok=True)
     _print(report, out)
     return not report["faults"]
+
+
+def folder_parameters(data: Path) -> dict[str, str]:
+    """The size of its images, for which the network is compiled before the first one."""
+    height, width = read_rgb(find_pairs(data)[0].rgb).shape[:2]
+    return {"warm_up_width": str(width), "warm_up_height": str(height)}
 
 
 def rig_parameters(night: bool) -> dict[str, str]:
@@ -162,10 +168,11 @@ def _watch(
     if node.poll() is not None and not detector.fused_stamps:
         raise ChildProcessError(f"the fusion node ended with status {node.returncode}; its log above says why")
     deadline_s = time.monotonic() + LAST_REPORT_S
-    for _ in range(2):  # the first report may be from before the last frame
-        last = detector.diagnostics
-        while detector.diagnostics is last and node.poll() is None and time.monotonic() < deadline_s:
-            rclpy.spin_once(detector, timeout_sec=0.05)
+    while node.poll() is None and time.monotonic() < deadline_s:
+        rclpy.spin_once(detector, timeout_sec=0.05)
+        d = detector.diagnostics
+        if d is not shown and sum(int(d.get(key, 0)) for key in PUBLISHED) >= len(detector.fused_stamps):
+            break
     return {"seconds_to_first_image": first_image_s, "peak_memory_mb": _peak_memory_mb(node.pid)}
 
 
