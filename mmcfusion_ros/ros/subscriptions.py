@@ -38,11 +38,12 @@ TYPES = {  # by the last part of the topic's name
     "compressed": ("sensor_msgs", "CompressedImage"),
     "ffmpeg": ("ffmpeg_image_transport_msgs", "FFMPEGPacket"),
     "foxglove": ("foxglove_msgs", "CompressedVideo"),
+    "bond": ("bond", "Status"),
 }
 
 
 def message_type(topic: str) -> type:
-    """That of the images on a topic, by its name. ``ValueError`` where the package that defines it is not installed."""
+    """That of a topic of ``TYPES`` or of images. ``ValueError`` where the package that defines it is not installed."""
     package, name = TYPES.get(topic.rpartition("/")[2], ("sensor_msgs", "Image"))
     try:
         return getattr(import_module(f"{package}.msg"), name)
