@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import resource
 import signal
@@ -309,11 +310,20 @@ class TestSelection:
 
     @pytest.mark.parametrize(
         ("options", "word"),
-        [({"every": 0}, "every is 0"), ({"start_s": -1}, "-1"), ({"start_s": 2, "end_s": 2}, "empty")],
+        [
+            ({"every": 0}, "every is 0"),
+            ({"start_s": -1}, "-1"),
+            ({"start_s": math.nan}, "nan"),
+            ({"start_s": 2, "end_s": 2}, "empty"),
+        ],
     )
     def test_options_that_make_no_sense(self, options, word):
         with pytest.raises(ValueError, match=word):
             BagOptions(**options)
+
+    def test_a_range_behind_the_end(self, bag, values, tmp_path):
+        with pytest.raises(ValueError, match=r"ends before 9 s, after 0\.\d s"):
+            evaluate_bag(bag, values, tmp_path / "out", BagOptions(start_s=9, report=False))
 
     def test_results_are_not_overwritten(self, bag, values, tmp_path):
         evaluate_bag(bag, values, tmp_path / "out", PLAIN)
