@@ -244,9 +244,7 @@ def attempt(name: str, step: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         result = {"skipped": str(reason)}
     except Exception as error:
         result = {"failed": f"{type(error).__name__}: {error}"}
-    for outcome in ("skipped", "failed"):
-        if outcome in result:
-            print(f"{name}: {outcome.upper()}: {result[outcome]}", flush=True)
+    print(f"{name}: {result}", flush=True)
     return result
 
 

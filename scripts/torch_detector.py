@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -143,19 +144,21 @@ class TorchDetector(nn.Module):
         normalised = (rgb - self.mean) / self.deviation
         outputs = self.network(normalised if self.form == "yolox" else normalised.flip(1))
         corners, scores = _decode_yolox(outputs, size) if self.form == "yolox" else _decode_nanodet(outputs, size)
-        return corners, torch.stack([scores[..., classes].amax(-1) for classes in CLASSES_OF_KIND], dim=-1)
+        kinds = [reduce(torch.maximum, (scores[..., number] for number in numbers)) for numbers in CLASSES_OF_KIND]
+        return corners, torch.stack(kinds, dim=-1)
 
 
-def _cells(size: torch.Size, stride: int) -> Tensor:
-    y, x = torch.meshgrid(torch.arange(size[0] // stride), torch.arange(size[1] // stride), indexing="ij")
+def _cells(size: torch.Size, stride: int, device: torch.device) -> Tensor:
+    axes = (torch.arange(side // stride, device=device) for side in size)
+    y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.stack((x.flatten(), y.flatten()), dim=1).float()
 
 
 def _decode_yolox(outputs: dict[str, Tensor], size: torch.Size) -> tuple[Tensor, Tensor]:
     rows = outputs["output"]
-    cells = torch.cat([_cells(size, stride) for stride in (8, 16, 32)])
-    strides = torch.cat([torch.full((size[0] // s * (size[1] // s), 1), float(s)) for s in (8, 16, 32)])
-    centre, extent = (rows[..., :2] + cells) * strides, rows[..., 2:4].clamp(max=6).exp() * strides
+    cells = [_cells(size, stride, rows.device) for stride in (8, 16, 32)]
+    strides = torch.cat([torch.full_like(c[:, :1], s) for c, s in zip(cells, (8, 16, 32), strict=True)])
+    centre, extent = (rows[..., :2] + torch.cat(cells)) * strides, rows[..., 2:4].clamp(max=6).exp() * strides
     return torch.cat((centre - extent / 2, centre + extent / 2), dim=-1), rows[..., 4:5] * rows[..., 5:]
 
 
@@ -163,37 +166,38 @@ def _decode_nanodet(outputs: dict[str, Tensor], size: torch.Size) -> tuple[Tenso
     corners, scores = [], []
     for stride in (8, 16, 32):
         bins = outputs[f"dis_pred_stride_{stride}"].unflatten(-1, (4, BINS)).softmax(-1)
-        distances = (bins * torch.arange(float(BINS))).sum(-1) * stride
-        middle = (_cells(size, stride) + 0.5) * stride
+        distances = (bins * torch.arange(float(BINS), device=bins.device)).sum(-1) * stride
+        middle = (_cells(size, stride, bins.device) + 0.5) * stride
         corners.append(torch.cat((middle - distances[..., :2], middle + distances[..., 2:]), dim=-1))
         scores.append(outputs[f"cls_pred_stride_{stride}"])
     return torch.cat(corners, dim=1), torch.cat(scores, dim=1)
 
 
 def overlap(one: Tensor, other: Tensor) -> Tensor:
-    """Intersection over union, ``N x 4`` and ``M x 4`` corners to ``N x M``."""
-    common = torch.minimum(one[:, None, 2:], other[None, :, 2:]) - torch.maximum(one[:, None, :2], other[None, :, :2])
+    """Intersection over union, ``... x N x 4`` and ``... x M x 4`` corners to ``... x N x M``."""
+    one, other = one.unsqueeze(-2), other.unsqueeze(-3)
+    common = torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(one[..., :2], other[..., :2])
     common = common.clamp_min(0).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp_min(0).prod(-1) for boxes in (one, other)]
-    return common / (areas[0][:, None] + areas[1][None] - common + 1e-6)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).clamp_min(0).prod(-1) for boxes in (one, other)]
+    return common / (areas[0] + areas[1] - common + 1e-6)
 
 
 def detection_loss(corners: Tensor, scores: Tensor, boxes: Tensor, kinds: Tensor, best: int = 3) -> Tensor:
-    """How badly one image is detected: ``N x 4`` corners and ``N x 2`` scores against ``M x 4`` labelled boxes.
+    """How badly images are detected, summed: ``B x N x 4`` corners and ``B x N x 2`` scores against ``B x M x 4``
+    labelled boxes.
 
-    ``kinds``: of each label 0 (person), 1 (vehicle) or -1 (neither asked for nor forbidden). The ``best`` predictions
-    for a label should have a high score and lie on it; what lies on no label should have a low score.
+    ``kinds``: of each label 0 (person), 1 (vehicle), -1 (neither asked for nor forbidden) or -2 (no label). The
+    ``best`` predictions for a label should be sure and lie on it; what lies on no label should have a low score.
     """
-    overlaps = overlap(corners, boxes) if len(boxes) else corners.new_zeros(len(corners), 0)
-    total = corners.new_zeros(())
-    for m in (kinds >= 0).nonzero()[:, 0].tolist():
-        score, iou = scores[:, kinds[m]], overlaps[:, m]
-        chosen = (score.detach().sqrt() * iou.detach().clamp_min(0) ** 2).topk(best).indices
-        weight = iou[chosen].detach()
-        total = total + (weight * -score[chosen].clamp(1e-4, 0.999).log() + 1.5 * (1 - iou[chosen])).mean()
+    overlaps = overlap(corners, boxes)
+    scores_of = scores.gather(2, kinds.clamp_min(0).unsqueeze(1).expand_as(overlaps))
+    chosen = (scores_of.detach().sqrt() * overlaps.detach() ** 2).topk(best, dim=1).indices
+    score, iou = scores_of.gather(1, chosen), overlaps.gather(1, chosen)
+    missed = (iou.detach() * -score.clamp(1e-4, 0.999).log() + 1.5 * (1 - iou)).mean(1)
+    total = missed.masked_fill(kinds < 0, 0).sum()
     for kind in range(2):
-        own = (kinds == kind) | (kinds < 0)
-        free = (overlaps[:, own].amax(1) < 0.35) if own.any() else torch.ones(len(corners), dtype=torch.bool)
-        wrong = scores[free & (scores[:, kind].detach() > 0.03), kind].clamp(max=0.999)
-        total = total + (wrong.detach() * -(1 - wrong).log()).sum() * 0.25
+        own = (kinds == kind) | (kinds == -1)
+        wrong = scores[..., kind].clamp(max=0.999)
+        right = ((overlaps * own.unsqueeze(1)).amax(2) >= 0.35) | (wrong.detach() <= 0.03)
+        total = total + 0.25 * (wrong.detach() * -(1 - wrong).log()).masked_fill(right, 0).sum()
     return total

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from torch_detector import TorchDetector, detection_loss, overlap
 
 from mmcfusion_ros.data.pair_folder import find_pairs
@@ -43,12 +44,14 @@ from mmcfusion_ros.training.variation import disturb, leave_veil, vary_tone
 KEPT_OUT = 4  # every so many of the labelled pairs
 LOSS_WEIGHTS = {"detection": 4.0, "intensity": 2.0, "gradient": 14.0, "unsteadiness": 400.0}
 RAMP = 800, 1200  # steps: from first to full weight of the detectors
-SIDES = 160, 192, 224, 256  # that detectors see a crop at
+SMALLER = 96, 64, 32, 0  # pixels by which a crop is shrunk for a detector, by turns
 FEW = 6  # objects, which a batch without any counts as
-STEADY_EVERY = 2  # steps
+SMALLEST_SEEN = 10  # pixels of height, below which an object is too small for a detector
+MOST = 48  # labels of a crop
+NO_LABEL = -2
 
-Boxes = tuple[Tensor, Tensor]  # corners N x 4 in pixels, kinds N
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, list[Boxes], Tensor]
+Boxes = tuple[np.ndarray, np.ndarray]  # corners MOST x 4 in pixels, kinds MOST
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def agreed(one: Found, other: Found, same: float = 0.5, sure: float = 0.3) -> La
     return Labels(corners[first], np.where(shared, kinds, IGNORE)[first])
 
 
-class Crops:
+class Crops(Dataset[Batch]):
     """Random crops; item ``step`` depends on the seed and the step alone."""
 
     def __init__(self, samples: Sequence[Sequence[Sample]], config: TrainingConfig) -> None:
@@ -116,19 +119,22 @@ class Crops:
         self.weights = weights / weights.sum()
 
     def __getitem__(self, step: int) -> Batch:
-        """Thermal (black hot) and visible inputs and targets (``B x 1 x H x W``; every ``STEADY_EVERY`` steps with a
-        disturbed copy of the first at the end), RGB inputs (``B x 3 x H x W``), boxes of each, and how much night."""
+        """Thermal (black hot) and visible inputs and targets (``B + 1 x 1 x H x W``; the last is a disturbed copy of
+        the first), RGB inputs (``B x 3 x H x W``), corners and kinds of labels (``B x MOST x 4``, ``B x MOST``), and
+        how much night (``B x 1 x 1 x 1``)."""
         rng = np.random.default_rng((self.config.seed, step))
         crops = [self._crop(rng) for _ in range(self.config.batch)]
         rows = [row for row, *_ in crops]
-        if step % STEADY_EVERY == 0:
-            rows.append(disturb(*rows[0], rng))
+        rows.append(disturb(*rows[0], rng))
         thermal_in, visible_in, thermal, visible = (
             torch.from_numpy(np.stack(planes)).unsqueeze(1) for planes in zip(*rows, strict=True)
         )
         rgb = torch.from_numpy(np.stack([colour for _, colour, *_ in crops])).permute(0, 3, 1, 2).contiguous()
+        corners, kinds = (
+            torch.from_numpy(np.stack(part)) for part in zip(*(boxes for *_, boxes, _ in crops), strict=True)
+        )
         night = torch.tensor([[[[night]]] for *_, night in crops])
-        return 1 - thermal_in, visible_in, 1 - thermal, visible, rgb, [boxes for *_, boxes, _ in crops], night
+        return 1 - thermal_in, visible_in, 1 - thermal, visible, rgb, corners, kinds, night
 
     def _crop(self, rng: np.random.Generator) -> tuple[tuple[Image, Image, Image, Image], Image, Boxes, float]:
         part = self.samples[rng.choice(len(self.samples), p=self.weights)]
@@ -157,7 +163,10 @@ class Crops:
         row, colour = vary(thermal, rgb, rng)
         grey = row[1][..., None]
         colour = grey + np.float32(sample.saturation) * (colour - grey)
-        return row, colour, (torch.from_numpy(placed).float(), torch.from_numpy(kinds)), sample.night
+        boxes = np.zeros((MOST, 4), np.float32), np.full(MOST, NO_LABEL)
+        for padded, values in zip(boxes, (placed[:MOST], kinds[:MOST]), strict=True):
+            padded[: len(values)] = values
+        return row, colour, boxes, sample.night
 
 
 def _inside(corners: np.ndarray, labels: Labels, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -205,13 +214,12 @@ def target(thermal: Tensor, visible: Tensor, night: Tensor) -> tuple[Tensor, Ten
 
 
 class Objective(nn.Module):
-    """From a batch to the terms of ``LOSS_WEIGHTS``; ``step`` is that of the run."""
+    """From a batch to the terms of ``LOSS_WEIGHTS``; a detector sees crops scaled to its side of ``sides``."""
 
-    def __init__(self, network: nn.Module, detectors: Sequence[TorchDetector], ramp: bool) -> None:
+    def __init__(self, network: nn.Module, detectors: Sequence[nn.Module], sides: Sequence[int]) -> None:
         super().__init__()
-        self.network, self.ramp = network, ramp
+        self.network, self.sides = network, sides
         self.detectors = tuple(detectors)  # no modules of this one: they are not trained
-        self.step = 0
 
     def forward(
         self,
@@ -220,37 +228,34 @@ class Objective(nn.Module):
         thermal: Tensor,
         visible: Tensor,
         rgb: Tensor,
-        boxes: list[Boxes],
+        corners: Tensor,
+        kinds: Tensor,
         night: Tensor,
     ) -> tuple[Tensor, ...]:
         """The unweighted terms, in the order of ``LOSS_WEIGHTS``."""
-        count = len(rgb)
         fused = self.network(thermal_in, visible_in)
-        steady = unsteadiness(fused, thermal_in, visible_in) if len(fused) > count else fused.new_zeros(())
-        fused, thermal, visible = fused[:count], thermal[:count], visible[:count]
+        steady = unsteadiness(fused, thermal_in, visible_in)
+        fused, visible_in, thermal, visible = fused[:-1], visible_in[:-1], thermal[:-1], visible[:-1]
         wanted, sky = target(thermal, visible, night)
-        ramp = min(1.0, max(0.0, (self.step - RAMP[0]) / (RAMP[1] - RAMP[0]))) if self.ramp else 1.0
-        found = ramp * self._found(fused, visible_in[:count], rgb, boxes) if ramp else fused.new_zeros(())
-        self.step += 1
         intensity = ((1 + 6 * sky) * (fused - wanted).abs()).mean()
-        return found, intensity, gradient_distance(fused, thermal, visible, sky, flat=2.0), steady
+        gradient = gradient_distance(fused, thermal, visible, sky, flat=2.0)
+        return self._found(fused, visible_in, rgb, corners, kinds), intensity, gradient, steady
 
-    def _found(self, fused: Tensor, visible: Tensor, rgb: Tensor, boxes: list[Boxes]) -> Tensor:
+    def _found(self, fused: Tensor, visible: Tensor, rgb: Tensor, corners: Tensor, kinds: Tensor) -> Tensor:
         """What the detectors lose on the fused images, in the colours that ``merge_luminance`` gives them."""
         clipped = fused.clamp(0, 1)
         gain = ((clipped.detach() + 16 / 255) / (visible + 16 / 255)).clamp(max=1.5)
         image = clipped + 0.05 * (fused - clipped) + gain * (rgb - visible)  # what is clipped still learns
-        total, objects = fused.new_zeros(()), 0
-        for number, detector in enumerate(self.detectors):
-            side = SIDES[(self.step + 2 * number) % len(SIDES)]
+        total, objects = fused.new_zeros(()), fused.new_full((), FEW)
+        for side, detector in zip(self.sides, self.detectors, strict=True):
             scale = side / image.shape[-1]
             small = F.interpolate(image.clamp(0, 1), size=(side, side), mode="bilinear", align_corners=False)
-            for corners, scores, (box, kinds) in zip(*detector(small), boxes, strict=True):
-                height = scale * (box[:, 3] - box[:, 1])
-                asked = torch.where(height >= 10, kinds, IGNORE)  # pixels, below which it is too small for them
-                total = total + detection_loss(corners, scores, box * scale, asked)
-                objects += int((asked >= 0).sum())
-        return total / (objects + FEW)
+            height = scale * (corners[..., 3] - corners[..., 1])
+            asked = kinds.masked_fill((height < SMALLEST_SEEN) & (kinds >= 0), IGNORE)
+            found, scores = detector(small)
+            total = total + detection_loss(found, scores, scale * corners, asked)
+            objects = objects + (asked >= 0).sum()
+        return total / objects
 
 
 def judge(learner: Learner, kept_out: Sequence[Sample], detect: Detector) -> dict[str, float]:
@@ -264,7 +269,7 @@ def judge(learner: Learner, kept_out: Sequence[Sample], detect: Detector) -> dic
             for image in (255 - sample.thermal, luminance)
         ]
         with torch.no_grad():
-            pixels = to_bytes(learner.average(*inputs))[0, 0, :height, :width].numpy()
+            pixels = to_bytes(learner.average(*learner.fabric.to_device(inputs)))[0, 0, :height, :width].cpu().numpy()
         found.append(detect(merge_luminance(pixels, sample.rgb, sample.saturation)))
     person, vehicle = Scores(found, [sample.labels for sample in kept_out]).table()[:, 0]
     return {"validation_loss": 1 - (person + vehicle) / 2, "person": person, "vehicle": vehicle}
@@ -276,6 +281,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", default="", help="weights to start from; black hot")
     parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--batch", type=int, default=3)
+    parser.add_argument("--crop", type=int, default=256, help="a multiple of 32, in pixels")
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches")
     parser.add_argument("--rate", type=float, default=4e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=8, help="between checkpoints")
@@ -298,8 +306,8 @@ def main() -> None:
         init=options.init,
         thermal_polarity="black_hot",
         steps=options.steps,
-        batch=3,
-        crop=256,
+        batch=options.batch,
+        crop=options.crop,
         learning_rate=options.rate,
         warm_up=200,
         ema_decay=0.998,
@@ -310,22 +318,28 @@ def main() -> None:
     run = Run(options.out, options.resume)
     cv2.setNumThreads(1)
     learner = Learner(config, launch_fabric(config))
-    learner.loss_weights = LOSS_WEIGHTS
-    detectors = [TorchDetector(path).eval() for path in through]
-    objective = learner.objective = Objective(learner.network, detectors, ramp=not options.init)
+    crops, detect = Crops(samples, config), load_detector(files / "yolo11n.xml", threads=1)
+    detectors = [learner.fabric.to_device(TorchDetector(path).eval()) for path in through]
+    sides = [config.crop - smaller for smaller in SMALLER]
+    turns = [Objective(learner.network, detectors, pair) for pair in zip(sides, sides[2:] + sides[:2], strict=True)]
     if run.checkpoint.exists():
         learner.resume(run.checkpoint)
-    objective.step = learner.step
     run.begin(config, learner.step)
-    crops, detect = Crops(samples, config), load_detector(files / "yolo11n.xml", threads=1)
     kept_out = [sample for _, out in parts.values() for sample in out]
     due_at = time.monotonic() + 60 * options.minutes
     with StopRequest() as stop:
-        while learner.step < config.steps and not stop.received:
-            run.follow(learner, learner.learn(crops[learner.step]))
+        for batch in DataLoader(
+            crops, batch_size=None, sampler=range(learner.step, config.steps), num_workers=options.workers
+        ):
+            ramp = float(np.clip((learner.step - RAMP[0]) / (RAMP[1] - RAMP[0]), 0, 1)) if not options.init else 1.0
+            learner.loss_weights = {**LOSS_WEIGHTS, "detection": ramp * LOSS_WEIGHTS["detection"]}
+            learner.objective = turns[learner.step % len(turns)]
+            run.follow(learner, learner.learn(learner.fabric.to_device(batch)))
             if time.monotonic() > due_at or learner.step == config.steps:
                 run.record(learner, judge(learner, kept_out, detect), np.zeros((8, 8), np.uint8))
                 due_at = time.monotonic() + 60 * options.minutes
+            if stop.received:
+                break
     learner.save(run.checkpoint)
     run.close()
 

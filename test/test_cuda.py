@@ -38,7 +38,7 @@ def test_float16_is_the_cpus_float32_to_a_grey_level(on_gpu):
         pair = images(shape, seed)
         difference = np.abs(on_gpu(*pair).astype(int) - on_cpu(*pair))
         assert difference.mean() < 0.2
-        assert (difference > 2).mean() < 1e-3
+        assert (difference > 2).mean() < 3e-3  # of noise; of images nothing
 
 
 def test_replays_do_not_see_the_frame_before(on_gpu):

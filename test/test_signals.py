@@ -101,24 +101,58 @@ def test_while_a_model_is_loaded(tmp_path):
     """That may take long, in native code that knows no signals."""
     code = f"""
 import pathlib, time
-from mmcfusion_ros.ros import fusion_node
+from mmcfusion_ros.ros import fusion_process
 from mmcfusion_ros.stream import settings
 def load(self, backend):
     pathlib.Path({str(tmp_path)!r}, "loading").touch()
     time.sleep(600)
 settings.Settings.pipeline = load
-fusion_node.run()
+fusion_process.main()
 """
     with NodeProcess(program=("-c", code)) as node:
         node.rig.wait((tmp_path / "loading").exists)
         end(node, (signal.SIGINT,))
 
 
+def test_beside_a_library_that_takes_the_signals():
+    """As something in CUDA does: no handler of Python's is called."""
+    code = """
+import ctypes
+from mmcfusion_ros.ros import fusion_node, fusion_process
+configure = fusion_node.FusionNode.on_configure
+def take(self, state):
+    for number in 2, 15:
+        ctypes.CDLL(None).signal(number, ctypes.c_void_p(1))
+    return configure(self, state)
+fusion_node.FusionNode.on_configure = take
+fusion_process.main()
+"""
+    with NodeProcess(program=("-c", code)) as node:
+        node.rig.wait(lambda: node.rig.state() == "active")
+        end(node, (signal.SIGINT,))
+
+
+def test_what_hangs_at_the_end_is_told():
+    code = """
+import time
+from mmcfusion_ros.ros import fusion_node, fusion_process
+fusion_node.LONGEST_END_S = 0.5
+fusion_node.FusionNode.destroy_node = lambda self: time.sleep(600)
+fusion_process.main()
+"""
+    with NodeProcess(program=("-c", code)) as node:
+        node.rig.wait(lambda: node.rig.state() == "active")
+        node.process.send_signal(signal.SIGINT)
+        _, errors = node.process.communicate(timeout=END_S)
+        assert node.process.returncode == 1
+        assert "most recent call first" in errors
+
+
 def test_a_node_whose_thread_died_has_another_exit_status():
     code = """
-from mmcfusion_ros.ros import fusion_node
+from mmcfusion_ros.ros import fusion_node, fusion_process
 fusion_node.FusionNode.trigger_configure = lambda self: 1 / 0
-fusion_node.run()
+fusion_process.main()
 """
     with NodeProcess(program=("-c", code)) as node:
         _, errors = node.process.communicate(timeout=60)

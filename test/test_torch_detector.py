@@ -99,7 +99,8 @@ class TestDetectionLoss:
 
     def loss(self, corners, person, boxes=BOX, kinds=PERSON):
         scores = torch.stack((torch.tensor(person), torch.zeros(len(person))), dim=1)
-        return detection_loss(torch.tensor(corners), scores, boxes, kinds, best=1).item()
+        images = (x.unsqueeze(0) for x in (torch.tensor(corners), scores, boxes, kinds))
+        return detection_loss(*images, best=1).item()
 
     def test_a_sure_box_in_place_costs_least(self):
         here, beside, there = [10.0, 10.0, 30.0, 50.0], [14.0, 10.0, 34.0, 50.0], [60.0, 10.0, 80.0, 50.0]
@@ -116,6 +117,6 @@ class TestDetectionLoss:
         assert self.loss([here, there], [0.9, 0.6], boxes, kinds) == pytest.approx(clean, abs=1e-3)
 
     def test_nothing_labelled(self):
-        nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+        nothing = torch.zeros(1, 4), torch.tensor([-2])
         assert self.loss([[0.0, 0.0, 5.0, 5.0]], [0.01], *nothing) == 0
         assert self.loss([[0.0, 0.0, 5.0, 5.0]], [0.5], *nothing) > 0

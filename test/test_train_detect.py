@@ -8,7 +8,7 @@ import torch
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 
-from train_detect import STEADY_EVERY, Crops, Sample, agreed, target
+from train_detect import NO_LABEL, Crops, Sample, agreed, target
 
 from mmcfusion_ros.evaluation.detection.found import Found
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, Labels
@@ -40,16 +40,16 @@ def sample():
 def test_boxes_follow_the_crop(sample):
     crops = Crops([[sample]], TrainingConfig(batch=2, crop=256))
     for step in range(8):
-        thermal_in, visible_in, thermal, visible, rgb, boxes, night = crops[step]
-        rows = 2 + (step % STEADY_EVERY == 0)
-        assert all(images.shape == (rows, 1, 256, 256) for images in (thermal_in, visible_in, thermal, visible))
+        thermal_in, visible_in, thermal, visible, rgb, corners, kinds, night = crops[step]
+        assert all(images.shape == (3, 1, 256, 256) for images in (thermal_in, visible_in, thermal, visible))
         assert rgb.shape == (2, 3, 256, 256)
         assert night.flatten().tolist() == [1, 1]
-        for image, (corners, kinds) in zip(thermal, boxes, strict=False):
-            if kinds.tolist() == [0]:
+        for image, (corner, *_), (kind, *others) in zip(thermal, corners, kinds.tolist(), strict=False):
+            assert set(others) == {NO_LABEL}
+            if kind == 0:
                 ys, xs = torch.nonzero(image[0] < 0.5, as_tuple=True)  # black hot
                 seen = torch.stack((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).float()
-                torch.testing.assert_close(seen, corners[0], atol=3, rtol=0)
+                torch.testing.assert_close(seen, corner, atol=3, rtol=0)
 
 
 def test_target_is_half_of_both_by_day_and_mostly_thermal_by_night():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,9 +69,10 @@ class Intrinsics:
         if self._straight:
             rays = points[:, 0]
         elif self._fisheye:
-            rays = cv2.fisheye.undistortPoints(points, eye, coefficients)[:, 0]
+            rays = cv2.fisheye.undistortPoints(points, eye, coefficients).reshape(-1, 2)
         else:
-            rays = cv2.undistortPointsIter(points, eye, coefficients, eye, eye, ITERATIONS)[:, 0]
+            undistort: Any = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # of OpenCV 4, of OpenCV 5
+            rays = undistort(points, eye, coefficients, R=eye, P=eye, criteria=ITERATIONS).reshape(-1, 2)
         wrong = ~(np.abs(self.pixels(rays) - pixels).max(axis=1) < INVERSE_TOLERANCE_PIXELS)
         rays[wrong] = np.nan
         return rays
@@ -85,10 +87,10 @@ class Intrinsics:
         if self._straight:
             bent = rays
         elif self._fisheye:
-            bent = cv2.fisheye.distortPoints(rays[:, None], np.eye(3), coefficients)[:, 0]
+            bent = cv2.fisheye.distortPoints(rays[:, None], np.eye(3), coefficients).reshape(-1, 2)
         else:
             points = np.column_stack([rays, np.ones(len(rays))])
-            bent = cv2.projectPoints(points, np.zeros(3), np.zeros(3), np.eye(3), coefficients)[0][:, 0]
+            bent = cv2.projectPoints(points, np.zeros(3), np.zeros(3), np.eye(3), coefficients)[0].reshape(-1, 2)
         pixels = _transformed(self.camera_matrix, bent)
         pixels[~(np.hypot(*rays.T) < self._widest)] = np.nan
         return pixels
@@ -120,7 +122,7 @@ class Intrinsics:
 
 def _transformed(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """``N x 2`` points by a 3x3 matrix whose last row is (0, 0, 1)."""
-    return cv2.transform(points[:, None], matrix[:2])[:, 0]
+    return cv2.transform(points[:, None], matrix[:2]).reshape(-1, 2)
 
 
 def resizing(old: tuple[int, int], new: tuple[int, int], camera: str) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import os
 import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import rclpy
@@ -35,6 +36,8 @@ from mmcfusion_ros.stream.settings import Settings
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 PATIENCE_S, SHORT_PATIENCE_S = 0.8, 0.1
+STOP_PERIOD_S = 0.2
+LONGEST_END_S = 4.5  # after which the process ends, with status 1 and the stacks of its threads; ros2 launch waits 5 s
 DIAGNOSTICS_PERIOD_S, WATCH_PERIOD_S, MEMORY_PERIOD_S = 1.0, 0.1, 10.0
 
 TransitionCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]
@@ -243,12 +246,10 @@ class FusionNode(LifecycleNode):
             self._outputs.use(settings)
 
 
-def run() -> None:
-    """Runs the node until SIGINT, SIGTERM or a shutdown of the ROS context; exit status 0 then, 1 if it died, or could
-    not start where it starts itself."""
+def run(stop_signals: Collection[int]) -> None:
+    """Runs the node until one of the signals, which all threads block, or a shutdown of the ROS context; exit status 0
+    then, 1 if it died, or could not start where it starts itself."""
     stop, died = threading.Event(), threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     try:
         warning = shared_memory_warning()
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
@@ -260,7 +261,10 @@ def run() -> None:
     # This thread stays free for signals, also while a model is loaded.
     spinner = threading.Thread(target=_spin, args=(node, stop, died), name="spin", daemon=True)
     spinner.start()
-    stop.wait()
+    while not stop.is_set():
+        if signal.sigtimedwait(stop_signals, STOP_PERIOD_S):
+            stop.set()
+    faulthandler.dump_traceback_later(LONGEST_END_S, exit=True)  # also where native code holds the interpreter
     spinner.join(PATIENCE_S)
     node.destroy_node()
     rclpy.try_shutdown()

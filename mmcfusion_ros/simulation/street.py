@@ -148,7 +148,7 @@ class _Caster:
         sheets = (value * (samples_per_metre / NOISE_SIZE) for value in (a, b))
         row, column = (((value - np.floor(value)) * NOISE_SIZE).astype(np.float32) for value in sheets)
         pieces = [slice(i, i + REMAP_LIMIT) for i in range(0, len(row), REMAP_LIMIT)]
-        return np.concatenate([cv2.remap(self.noise, column[i], row[i], cv2.INTER_LINEAR)[:, 0] for i in pieces])
+        return np.concatenate([cv2.remap(self.noise, column[i], row[i], cv2.INTER_LINEAR).ravel() for i in pieces])
 
     def _beyond(self, ray: np.ndarray) -> np.ndarray:
         """The sky and, at the street's end, far towers with a line of trees before them."""
