@@ -122,7 +122,7 @@ class Intrinsics:
 
 def _transformed(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """``N x 2`` points by a 3x3 matrix whose last row is (0, 0, 1)."""
-    return cv2.transform(points[:, None], matrix[:2])[:, 0]
+    return cv2.transform(points[:, None], matrix[:2]).reshape(-1, 2)
 
 
 def resizing(old: tuple[int, int], new: tuple[int, int], camera: str) -> np.ndarray:
