@@ -37,7 +37,7 @@ class Input:
     def __init__(self, node: Node, stream: Stream, topic: str, now_ns: Callable[[], int]) -> None:
         self.topic, self._now_ns = topic, now_ns
         self.behind_ns: list[int] = []
-        self.problem = ""
+        self.problem: BadImage | None = None
         self._read: Callable[[Any], np.ndarray] = thermal_from_message if stream == "thermal" else rgb_from_message
         self._decoder = VideoDecoder(stream)
         node.create_subscription(message_type(topic), topic, self._hear, qos_profile_sensor_data)
@@ -49,7 +49,7 @@ class Input:
             for image in self._decoder(message):
                 self._read(image)
         except BadImage as error:
-            self.problem = str(error)
+            self.problem = error
 
 
 class Patient:
