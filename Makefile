@@ -1,6 +1,7 @@
 # make demo: the whole job on this machine.  make test: lint, types and tests, with SLOW=1 the slow fault tests too.
 # make card DATA=folder: the tables of results/ that measure the shipped weights.  make golden: test/golden.
 # make lock licences: after a change of a requirements file.  make audit: known vulnerabilities, from PyPI.
+# make coverage: lines that the tests run, also those of the processes that they start.
 # All set up an environment by themselves, from files whose hashes the .lock files give: .venv with ROS 2 Kilted for
 # Python 3.11, .venv-3.12 with Jazzy for 3.12, as PYTHON=python3.12 asks for.
 PYTHON ?= python3
@@ -13,7 +14,7 @@ LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --custom-c
 	--python-version $(VERSION) --python-platform x86_64-manylinux_2_28
 ARGUMENTS := $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) $(if $(NIGHT),--night)
 
-.PHONY: demo test picture card golden lock licences audit clean
+.PHONY: demo test coverage picture card golden lock licences audit clean
 
 demo: $(VENV)/runtime
 	$(BIN)/python -m mmcfusion_ros.cli demo $(ARGUMENTS)
@@ -23,6 +24,12 @@ test: $(VENV)/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	CI=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(if $(SLOW),,-m "not slow")
+
+coverage: $(VENV)/dev
+	$(PIP) coverage==7.17.5
+	CI=1 $(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 picture: $(VENV)/runtime
 	PYTHONPATH=. $(BIN)/python scripts/rig.py

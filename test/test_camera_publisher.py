@@ -27,6 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from waiting import wait_until
 
 from mmcfusion_ros.fusion.camera import Intrinsics
+from mmcfusion_ros.resources import transport_environment
 from mmcfusion_ros.simulation.frame import Frame
 from mmcfusion_ros.tools.camera_publisher import Count, publish_frames
 
@@ -169,9 +170,32 @@ def test_a_process_that_falls_behind_skips_frames():
     assert count.published > 0
 
 
-def test_duration_ends_an_endless_stream():
+def test_a_camera_that_is_always_late_sends_its_newest_frame():
+    made = []
+
+    def slow(i, image):
+        time.sleep(0.06)
+        made.append(i)
+        return image
+
+    image = np.zeros((4, 4), np.uint16)
+    frames = (
+        Frame(camera, i * 10**7, i * 10**7, lambda i=i: slow(i, image))
+        for i in range(40)
+        for camera in ("thermal", "rgb")
+    )
+    counts = publish_frames(frames, "cameras")
+    assert made[-2:] == [39, 39]
+    assert sum(count.published for count in counts.values()) == len(made)
+    assert sum(count.skipped for count in counts.values()) == 80 - len(made) > 0
+
+
+def test_duration_ends_an_endless_stream_that_has_the_profile_for_large_images(monkeypatch):
+    monkeypatch.delenv(next(iter(transport_environment())), raising=False)
+    profile = transport_environment()
     counts = publish_frames(pairs(rate_hz=100), "cameras", duration_s=0.2)
     assert 1 <= sum(vars(counts["rgb"]).values()) <= 20
+    assert profile.items() <= os.environ.items()
 
 
 def test_what_makes_an_image_fail_is_raised_and_the_counts_are_kept(tmp_path):

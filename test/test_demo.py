@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+
 from mmcfusion_ros.fusion.calibration_file import load_calibration
 from mmcfusion_ros.resources import own_domain, package_file
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB

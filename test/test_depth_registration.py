@@ -310,7 +310,7 @@ class TestPlaced:
         assert not any("extrinsics" in problem for problem in placed.problems())
         np.testing.assert_allclose(first.calibration.translation, [0.2, 0, 0], atol=1e-12)
         assert (first.calibration.kind, first.calibration.plane_distance) == ("calibrated", 5.0)
-        again = PlacedRegistration(first.calibration, placed)
+        again = PlacedRegistration(first.calibration, frames=placed.frames)
         again.place("mount", "/rgb")
         np.testing.assert_allclose(again.registration.calibration.translation, [0.2, 0, 0], atol=1e-12)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import resource
 import signal
@@ -36,6 +37,7 @@ from bag_files import (
     thermal_pixels,
     write_bag,
 )
+from image_pairs import fuse
 from mcap.reader import make_reader
 
 from mmcfusion_ros.bags.reading import Bag, read_message
@@ -106,7 +108,7 @@ class TestResult:
         pipeline = settings.pipeline(settings.network())
         pipeline.use(Registration(rig.with_intrinsics(lens, lens)))
         for i, (_, message) in enumerate(fused_messages(tmp_path / "out")):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image
+            expected = fuse(pipeline, thermal_pixels(i), rgb_pixels(i)).image
             np.testing.assert_array_equal(message.data.reshape(expected.shape), expected)
         one = evaluate_bag(write_bag(tmp_path / "one", drive(6)), calibrated, None, PLAIN)
         assert one.summary["dropped"] == {"bad_pair": 6}
@@ -139,7 +141,7 @@ class TestResult:
         )
         pipeline.use(Registration(at_2_m))
         for i, (_, message) in enumerate(fused_messages(tmp_path / "out")):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image.astype(int)
+            expected = fuse(pipeline, thermal_pixels(i), rgb_pixels(i)).image.astype(int)
             assert np.abs(message.data.reshape(expected.shape)[:, 8:-8] - expected[:, 8:-8]).mean() < 3
         lost = write_bag(tmp_path / "lost", sorted([*drive(6), *late[:4]], key=lambda message: message.time_ns))
         summary = evaluate_bag(lost, by_depth, tmp_path / "gaps", PLAIN).summary
@@ -162,7 +164,7 @@ class TestResult:
         messages = fused_messages(tmp_path / "out")
         assert len(messages) == 6
         for i, (_, message) in enumerate(messages):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image
+            expected = fuse(pipeline, thermal_pixels(i), rgb_pixels(i)).image
             assert (message.encoding, message.height, message.width) == ("rgb8", HEIGHT, WIDTH)
             np.testing.assert_array_equal(
                 message.data.reshape(HEIGHT, message.step)[:, : 3 * WIDTH], expected.reshape(HEIGHT, -1)
@@ -308,11 +310,20 @@ class TestSelection:
 
     @pytest.mark.parametrize(
         ("options", "word"),
-        [({"every": 0}, "every is 0"), ({"start_s": -1}, "-1"), ({"start_s": 2, "end_s": 2}, "empty")],
+        [
+            ({"every": 0}, "every is 0"),
+            ({"start_s": -1}, "-1"),
+            ({"start_s": math.nan}, "nan"),
+            ({"start_s": 2, "end_s": 2}, "empty"),
+        ],
     )
     def test_options_that_make_no_sense(self, options, word):
         with pytest.raises(ValueError, match=word):
             BagOptions(**options)
+
+    def test_a_range_behind_the_end(self, bag, values, tmp_path):
+        with pytest.raises(ValueError, match=r"ends before 9 s, after 0\.\d s"):
+            evaluate_bag(bag, values, tmp_path / "out", BagOptions(start_s=9, report=False))
 
     def test_results_are_not_overwritten(self, bag, values, tmp_path):
         evaluate_bag(bag, values, tmp_path / "out", PLAIN)

@@ -240,7 +240,6 @@ def test_respawn(domain, small):
     with launched(domain, *command) as launch:
         launch.read_until("none.xml does not exist")
         launch.read_until("none.xml does not exist")
-        launch.interrupt()
 
 
 @needs_installation

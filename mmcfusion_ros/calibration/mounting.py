@@ -10,8 +10,7 @@ import numpy as np
 from mmcfusion_ros.alignment.find import COARSE, LEAST_CONTRAST, ImagePair, same_view
 from mmcfusion_ros.alignment.fit import Level, fit
 from mmcfusion_ros.alignment.search import GRIDS, search_similarity
-from mmcfusion_ros.fusion.counts import turned
-from mmcfusion_ros.fusion.thermal import ROTATIONS
+from mmcfusion_ros.fusion.thermal import ROTATIONS, turned
 
 CANDIDATES = 2
 UPRIGHT = (0, "none")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmcfusion_ros.network.hashes import HASHES, read_hashes, sha256_of
 
-MAX_BYTES = 512 * 2**20  # all of it is read at every start
+MAX_BYTES = 128 * 2**20  # all of it is read at every start
 PATIENCE_S = 10.0
 LOCK = ".lock"
 

@@ -66,10 +66,6 @@ class Registration:
         shift = geometry.rgb_pixels(geometry.thermal_pixels(points, depth_m)) - points
         return np.nan_to_num(shift).reshape(*cells, 2) / rgb_shape[1]
 
-    def prepare(self, thermal_shape: Shape, rgb_shape: Shape) -> None:
-        """Builds what :meth:`warp` needs for images of these shapes (height, width), ahead of the first one."""
-        self._maps(thermal_shape, rgb_shape)
-
     def warp(self, thermal: np.ndarray, rgb_shape: Shape) -> tuple[np.ndarray, np.ndarray | None]:
         """``h x w`` uint8 or uint16 onto the grid of ``rgb_shape`` (height, width), and its weight in a blend.
 

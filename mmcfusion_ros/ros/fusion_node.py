@@ -91,6 +91,8 @@ class FusionNode(LifecycleNode):
             self._settings.pairing()
             for stream in STREAMS:
                 message_type(image_topic(self._settings, stream))
+            if self._settings.number("bond_heartbeat_period"):
+                message_type("bond")
             self._network = self._settings.network()
             self._pipeline = self._settings.pipeline(self._network)
             self._network.frame_limit_s = self._settings.number("watchdog_timeout")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
@@ -29,6 +29,9 @@ from mmcfusion_ros.stream.mode import Mode, ModeSwitch
 from mmcfusion_ros.stream.pairing import Stream
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
+
+if TYPE_CHECKING:  # loaded only where a manager wants it
+    from mmcfusion_ros.ros.bond import Bond
 
 STREAMS: tuple[Stream, Stream] = ("thermal", "rgb")
 PERIODS_TO_STALL = 2.5
@@ -82,6 +85,11 @@ class Session:
         on_mode(self._modes.mode)
         network.resume()
         self._worker.start()
+        self._bond: Bond | None = None
+        if period_s := settings.number("bond_heartbeat_period"):
+            from mmcfusion_ros.ros.bond import Bond
+
+            self._bond = Bond(node, period_s)
 
     def change(self, settings: Settings, change: Callable[[], object]) -> None:
         """Goes on with other settings, from the next frame on; ``change`` does so in the pipeline."""
@@ -92,6 +100,8 @@ class Session:
 
     def close(self, timeout_s: float) -> None:
         """Unsubscribes. Nothing more is published: what the network is still at is thrown away."""
+        if self._bond:
+            self._bond.close()
         self._unsubscribe()
         self._closed = True
         self._worker.stop()

@@ -38,31 +38,30 @@ TYPES = {  # by the last part of the topic's name
     "compressed": ("sensor_msgs", "CompressedImage"),
     "ffmpeg": ("ffmpeg_image_transport_msgs", "FFMPEGPacket"),
     "foxglove": ("foxglove_msgs", "CompressedVideo"),
+    "bond": ("bond", "Status"),
+    "tf_static": ("tf2_msgs", "TFMessage"),
 }
 
 
 def message_type(topic: str) -> type:
-    """That of the images on a topic, by its name. ``ValueError`` where the package that defines it is not installed."""
-    return _type(topic, *TYPES.get(topic.rpartition("/")[2], ("sensor_msgs", "Image")))
+    """That of a topic of ``TYPES`` or of images. ``ValueError`` where the package that defines it is not installed."""
+    package, name = TYPES.get(topic.rpartition("/")[2], ("sensor_msgs", "Image"))
+    try:
+        return getattr(import_module(f"{package}.msg"), name)
+    except ImportError as error:
+        apt = f"ros-$ROS_DISTRO-{package.replace('_', '-')}"
+        raise ValueError(f"{topic} needs {package}/msg/{name}: sudo apt install {apt}") from error
 
 
 def static_frames_type(required: bool) -> type | None:
     """``tf2_msgs/msg/TFMessage``; where that package is not installed, as on plain Python, None, or ``ValueError`` if
     it is required."""
     try:
-        return _type("/tf_static", "tf2_msgs", "TFMessage")
+        return message_type("/tf_static")
     except ValueError:
         if required:
             raise
         return None
-
-
-def _type(topic: str, package: str, name: str) -> type:
-    try:
-        return getattr(import_module(f"{package}.msg"), name)
-    except ImportError as error:
-        apt = f"ros-$ROS_DISTRO-{package.replace('_', '-')}"
-        raise ValueError(f"{topic} needs {package}/msg/{name}: sudo apt install {apt}") from error
 
 
 def with_header(message: Any) -> Any:

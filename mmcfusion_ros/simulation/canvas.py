@@ -50,7 +50,7 @@ def pixels_per_metre(point: np.ndarray) -> float:
 
 def to_level(celsius: float) -> float:
     """Degrees Celsius to the canvas's 8-bit temperature level."""
-    return float(np.clip((celsius - COLDEST_CELSIUS) * STEPS_PER_KELVIN, 0, 255))
+    return min(max((celsius - COLDEST_CELSIUS) * STEPS_PER_KELVIN, 0.0), 255.0)
 
 
 def paint(rgb: Iterable[float], celsius: float) -> Paint:

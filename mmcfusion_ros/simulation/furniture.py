@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from mmcfusion_ros.simulation.buildings import Wall
-from mmcfusion_ros.simulation.canvas import Canvas, paint, pixels_per_metre, project
+from mmcfusion_ros.simulation.canvas import Canvas, paint, paints, pixels_per_metre, project
 from mmcfusion_ros.simulation.cars import Car, draw_car, random_car_look
 from mmcfusion_ros.simulation.light import LAMP_HEADS, LAMP_HEIGHT_M, TO_SUN, Light
 from mmcfusion_ros.simulation.street import CROSSING_Z, LEFT_KERB_X, PARKING_X, RIGHT_KERB_X
@@ -113,11 +113,11 @@ class _Maker:
         order = np.argsort(towards_light + 0.25 * rng.normal(size=420))
         shade = np.clip(0.72 + 0.34 * towards_light, 0.34, 1.3) * rng.uniform(0.85, 1.15, 420)
         colours = np.array(LEAF_RGB)[rng.integers(len(LEAF_RGB), size=420)] * shade[:, None]
-        seen, centres = self._seen(colours, leaves), project(leaves)
         warmth = self.air - 0.4 + 1.6 * (shade - 0.8) + rng.normal(0, 0.4, 420)
+        centres, seen = project(leaves), paints(self._seen(colours, leaves), warmth)
         scale, radius = pixels_per_metre(crown), rng.uniform(0.09, 0.24, 420)
         for i in order:
-            canvas.disc(centres[i], radius[i] * scale, paint(seen[i], warmth[i]))
+            canvas.disc(centres[i], radius[i] * scale, seen[i])
 
     def awning(self, canvas: Canvas, wall: Wall, building: int, rgb: tuple[int, ...]) -> None:
         """A striped awning over a shop front."""

@@ -115,6 +115,6 @@ def _places(camera: Intrinsics, rotation: np.ndarray) -> tuple[np.ndarray, np.nd
     """For every pixel of a camera, at the place of the drawn picture's, the place (x, y) in it; float32."""
     columns, rows = np.meshgrid(np.arange(camera.width, dtype=float), np.arange(camera.height, dtype=float))
     rays = camera.rays(np.column_stack([columns.ravel(), rows.ravel()]))
-    points = np.column_stack([rays, np.ones(len(rays))]) @ rotation.T @ canvas.INTRINSICS.T
-    places = (points[:, :2] / points[:, 2:]).reshape(camera.height, camera.width, 2).astype(np.float32)
-    return np.ascontiguousarray(places[..., 0]), np.ascontiguousarray(places[..., 1])
+    places = cv2.perspectiveTransform(rays.reshape(camera.height, camera.width, 2), canvas.INTRINSICS @ rotation)
+    x, y = cv2.split(places.astype(np.float32))
+    return x, y

@@ -110,7 +110,7 @@ def rig_frames(options: RigOptions) -> Iterator[Frame]:
     Thermal: ``512 x 640`` uint16, centikelvin, 100 * (degrees Celsius + 273.15), below the rows of telemetry, or what
     the options make of that; or ``512 x 640 x 3`` uint8, red first, in the colours of the palette. RGB: ``480 x 640 x
     3`` uint8. Depth: ``480 x 640``, or ``480 x 848`` with its own lens, uint16 millimetres, 0: none. The scene is built
-    in this call, which takes some seconds.
+    for the first frame, which takes a second.
     """
     scene = StreetScene(options.seed, options.night, options.passers_z)
     optics = Optics(options.baseline_m, options.distorted)
@@ -121,7 +121,7 @@ def rig_frames(options: RigOptions) -> Iterator[Frame]:
     if options.depth != "none":
         source = DepthCamera(scene, optics, options.depth == "aligned", options.depth_rate_hz, options.seed)
         streams.append(_stream("depth", source, options))
-    return in_order_of_delivery(*streams)
+    yield from in_order_of_delivery(*streams)
 
 
 def rig_calibration(options: RigOptions, plane_distance: float = np.inf) -> Calibration:

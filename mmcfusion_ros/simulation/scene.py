@@ -28,9 +28,8 @@ from mmcfusion_ros.simulation.traffic import Traffic
 
 def _inverse_depth_at_z_1() -> np.ndarray:
     """1 / depth along the optical axis, for every pixel, of the plane one metre down the street."""
-    columns, rows = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    rays = np.stack([columns, rows, np.ones_like(rows)], axis=-1) @ np.linalg.inv(PIXEL_FROM_WORLD).T
-    return rays[..., 2].astype(np.float32)
+    along_x, along_y, first = np.linalg.inv(PIXEL_FROM_WORLD)[2]
+    return (first + along_x * np.arange(WIDTH) + along_y * np.arange(HEIGHT)[:, None]).astype(np.float32)
 
 
 _INVERSE_DEPTH_AT_Z_1 = _inverse_depth_at_z_1()
@@ -40,7 +39,7 @@ class StreetScene:
     """A function of seed, day or night, and time: the same arguments give the same pixels; ``passers_z`` are distances
     in metres at which somebody walks to and fro.
 
-    What stands still is drawn once, here (some seconds); a view then draws only what moves.
+    What stands still is drawn once, here (a second); a view then draws only what moves.
     """
 
     def __init__(self, seed: int = 0, night: bool = False, passers_z: Sequence[float] = ()) -> None:

@@ -10,14 +10,15 @@ from functools import partial
 import cv2
 import numpy as np
 
+from mmcfusion_ros.simulation import canvas
 from mmcfusion_ros.simulation.buildings import Material, Wall, front
-from mmcfusion_ros.simulation.canvas import CAMERA, HEIGHT, PIXEL_FROM_WORLD, WIDTH
+from mmcfusion_ros.simulation.canvas import HEIGHT, PIXEL_FROM_WORLD, WIDTH
 from mmcfusion_ros.simulation.light import Light
 
 LEFT_KERB_X, RIGHT_KERB_X = -9.3, -0.6
 PARKING_X, MIDDLE_X = -7.2, -3.9
 CROSSING_Z = (9.4, 12.6)
-SUPERSAMPLING, BAND_ROWS = 2, 32
+SUPERSAMPLING, BAND_ROWS = 2, 16
 AIR_CELSIUS = {False: 14.0, True: 7.0}
 SKYLINE_Z = 320.0
 SKY_RGB = {
@@ -28,6 +29,7 @@ SKYLINE_RGB = {
     False: ((158, 172, 190), (142, 155, 171), (112, 136, 120)),
     True: ((34, 36, 48), (176, 150, 104), (16, 20, 22)),
 }
+CAMERA = canvas.CAMERA.astype(np.float32)
 NOISE_SIZE, REMAP_LIMIT = 512, 1 << 14
 
 
@@ -74,9 +76,8 @@ class _Caster:
 
     def _cast(self, ray: np.ndarray) -> np.ndarray:
         """``N x 3`` directions, as far as depth 1, to ``N x 5``."""
-        picture = np.empty((len(ray), 4))
+        picture = np.empty((len(ray), 4), np.float32)
         nearest = np.full(len(ray), np.inf, np.float32)
-        self._see(ray, nearest, picture, -CAMERA[1] / np.minimum(ray[:, 1], -1e-6), ray[:, 1] < 0, self._ground)
         for wall in self.walls:
             towards = ray[:, 0] * wall.x > 1e-6
             distance = wall.x / np.where(towards, ray[:, 0], np.sign(wall.x))
@@ -84,6 +85,7 @@ class _Caster:
             towards &= (height < wall.height_at(z)) & (z > 0)
             self._see(ray, nearest, picture, distance, towards, partial(self._front, wall))
             self._gables(ray, nearest, picture, wall)
+        self._see(ray, nearest, picture, -CAMERA[1] / np.minimum(ray[:, 1], -1e-6), ray[:, 1] < 0, self._ground)
         if len(beyond := np.flatnonzero(np.isinf(nearest))):
             picture[beyond] = self._beyond(ray[beyond])
         return np.column_stack([picture, 1 / nearest]).astype(np.float32)
@@ -210,4 +212,4 @@ def _rays(top: int, bottom: int) -> np.ndarray:
     y = (np.arange(top * SUPERSAMPLING, bottom * SUPERSAMPLING, dtype=np.float32) + 0.5) / SUPERSAMPLING - 0.5
     pixels = np.ones((len(y), len(x), 3), np.float32)
     pixels[..., 0], pixels[..., 1] = x, y[:, None]
-    return pixels.reshape(-1, 3) @ np.linalg.inv(PIXEL_FROM_WORLD).T.astype(np.float32)
+    return cv2.transform(pixels, np.linalg.inv(PIXEL_FROM_WORLD)).reshape(-1, 3)

@@ -18,7 +18,7 @@ from mmcfusion_ros.fusion.depth_registration import DepthRegistration, followed,
 from mmcfusion_ros.fusion.registration import Registration, Shape
 from mmcfusion_ros.stream.camera_info import camera_content, intrinsics_from_message
 from mmcfusion_ros.stream.frames import StaticFrames
-from mmcfusion_ros.stream.messages import BadImage, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage, image_from_message
 from mmcfusion_ros.stream.pairing import stamp_ns
 
 KEPT, LUMINANCES_KEPT = 8, 32
@@ -306,7 +306,7 @@ def depth_from_message(message: Any) -> tuple[np.ndarray, float]:
     if metres is None:
         text = f"depth of encoding {reprlib.repr(message.encoding)}; it must be 16UC1 (millimetres) or 32FC1 (metres)"
         raise BadImage("bad_encoding", text)
-    return thermal_from_message(message), metres
+    return image_from_message(message, "thermal"), metres
 
 
 def points_from_message(message: Any) -> np.ndarray:

@@ -46,11 +46,13 @@ class StaticFrames:
 
 
 class PlacedRegistration(CameraInfoRegistration):
-    """Completed also by where the thermal camera stands, by ``frames``, which are those of the one ``before``."""
+    """Completed also by where the thermal camera stands, by ``frames``."""
 
-    def __init__(self, calibration: Calibration, before: PlacedRegistration | None = None) -> None:
-        super().__init__(calibration)
-        self.frames: StaticFrames = before.frames if before else StaticFrames()
+    def __init__(
+        self, calibration: Calibration, before: CameraInfoRegistration | None = None, frames: StaticFrames | None = None
+    ) -> None:
+        super().__init__(calibration, before)
+        self.frames = frames or StaticFrames()
         self._pose = np.zeros((3, 3)), np.zeros(3)
 
     def place(self, thermal_frame: str, rgb_frame: str) -> None:

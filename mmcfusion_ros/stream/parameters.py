@@ -80,6 +80,13 @@ PARAMETERS = (
         "autostart", True, "configure and activate at start, or end with an error; false: a lifecycle manager does it"
     ),
     Parameter(
+        "bond_heartbeat_period",
+        0.0,
+        "send nav2's lifecycle manager a heartbeat this often while active, in s; 0: no bond",
+        low=0,
+        high=2,
+    ),
+    Parameter(
         "output.purpose",
         "detection",
         "use of the fused image: detection (detectors trained on photographs; warm is dark) or display (eyes, and "

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.calibration import Calibration
-from mmcfusion_ros.fusion.conditions import FrozenDetector
+from mmcfusion_ros.fusion.conditions import CameraWatch
 from mmcfusion_ros.fusion.fuser import Fuser, Steadiness
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.network import Maker, Network
@@ -99,7 +99,7 @@ class Settings:
             fuser,
             ThermalScaler(self.thermal()),
             registration,
-            FrozenDetector(self.number("thermal.frozen_after")),
+            CameraWatch(self.number("thermal.frozen_after")),
             self.text("thermal.frozen_policy"),
             self._refiner(registration),
             self._motion(),

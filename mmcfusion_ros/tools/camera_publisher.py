@@ -6,7 +6,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +53,9 @@ def publish_frames(
 
     Topics: ``thermal/image_raw`` (``16UC1``, ``mono8``, ``32FC1`` or ``rgb8``), ``rgb/image_raw`` (``rgb8``), with
     ``intrinsics`` of it ``depth/image_raw`` (``16UC1``), and a ``camera_info`` beside each, all zero (uncalibrated)
-    without intrinsics. Stamps are those of the frames, counted from the node's clock at the first one. A frame that is
-    50 ms late is skipped. The first one waits, a minute at most, until each image topic has that many ``subscribers``.
+    without intrinsics. Stamps are those of the frames, counted from the node's clock at the first one. Where making
+    images takes too long, a camera skips frames that are 50 ms late, but never the newest of them. The first frame
+    waits, a minute at most, until each image topic has that many ``subscribers``.
 
     Returns what was sent and skipped, also logged, and written as JSON to ``counts_file``. Raises what making a
     frame's image raises.
@@ -62,8 +63,7 @@ def publish_frames(
     with player_node(node_name, ros_args or ()) as (node, context, stop):
         publisher = _CameraPublisher(node, context, intrinsics or {}, stop)
         try:
-            publisher.wait_for(subscribers)
-            publisher.run(frames, duration_s)
+            publisher.run(frames, subscribers, duration_s)
         finally:
             node.get_logger().info(publisher.report())
             publisher.executor.shutdown()
@@ -95,15 +95,12 @@ class _CameraPublisher:
             f"{camera}: {count.published} published, {count.skipped} skipped" for camera, count in self.counts.items()
         )
 
-    def wait_for(self, subscribers: int) -> None:
-        """Until each image topic has that many."""
-        wait_for_subscribers(self._node, self._images.values(), subscribers, self._stop)
-
-    def run(self, frames: Iterable[Frame], duration_s: float | None) -> None:
-        """Sends the frames at their delivery times, while another thread makes the next images."""
+    def run(self, frames: Iterable[Frame], subscribers: int, duration_s: float | None) -> None:
+        """Sends the frames at their delivery times, once the subscribers are there; another thread makes the images."""
         maker = threading.Thread(target=self._make_images, args=(frames,), name="make images")
         maker.start()
         try:
+            wait_for_subscribers(self._node, self._images.values(), subscribers, self._stop)
             while (frame := self._next()) is not None:
                 if duration_s is not None and frame.delivery_ns >= duration_s * 1e9:
                     break
@@ -114,17 +111,27 @@ class _CameraPublisher:
 
     def _make_images(self, frames: Iterable[Frame]) -> None:
         try:
-            for frame in frames:
+            for frame in self._newest(frames):
                 if self._stop.is_set():
                     return
-                if self._lateness_ns(frame) > TOO_LATE_NS:
-                    self.counts[frame.camera].skipped += 1
-                    continue
                 _ = frame.image
                 self._put(frame)
             self._put(None)
         except Exception as error:
             self._put(error)
+
+    def _newest(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The frames without those that are too late and have a successor that is too."""
+        late: dict[Camera, Frame] = {}
+        for frame in frames:
+            if self._lateness_ns(frame) > TOO_LATE_NS:
+                self.counts[frame.camera].skipped += late.pop(frame.camera, None) is not None
+                late[frame.camera] = frame
+            else:
+                yield from late.values()
+                late.clear()
+                yield frame
+        yield from late.values()
 
     def _put(self, item: Frame | Exception | None) -> None:
         while not self._stop.is_set():
@@ -157,11 +164,8 @@ class _CameraPublisher:
             self.executor.spin_once(timeout_sec=min(early_ns * 1e-9, 0.1))
             if self._stop.is_set():
                 return
-        if early_ns < -TOO_LATE_NS:
-            self.counts[frame.camera].skipped += 1
-        else:
-            self._publish(frame)
-            self.counts[frame.camera].published += 1
+        self._publish(frame)
+        self.counts[frame.camera].published += 1
 
     def _publish(self, frame: Frame) -> None:
         stamp = Time(nanoseconds=self._start_stamp_ns + frame.stamp_ns).to_msg()

@@ -18,17 +18,19 @@ import cv2
 import numpy as np
 import rclpy
 
+from mmcfusion_ros.data.images import read_rgb
 from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.evaluation.benchmark import processor_name
 from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image, write_video
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.resources import own_domain, package_file, transport_environment
-from mmcfusion_ros.stream.messages import rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import image_from_message
 from mmcfusion_ros.tools.detector import CheckingDetector
 
 REQUIRED_SHARE = 0.9
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S, LAST_REPORT_S = 90.0, 10.0
 SHEET_ROWS = 5
+PUBLISHED = ("fused", "passed_through")  # counts of the diagnostics
 STAGES = ("decode", "thermal", "luminance", "registration", "network", "colour", "encode", "publish", "total")
 
 
@@ -41,8 +43,8 @@ class FusedRecording:
 
     def add(self, thermal: Any, rgb: Any, fused: Any) -> None:
         """Takes three image messages."""
-        grey = self.scaler(thermal_from_message(thermal))
-        self.rows.append(side_by_side(grey, rgb_from_message(rgb), rgb_from_message(fused)))
+        grey = self.scaler(image_from_message(thermal, "thermal"))
+        self.rows.append(side_by_side(grey, image_from_message(rgb, "rgb"), image_from_message(fused, "rgb")))
 
     def write(self, out: Path, frames_per_second: float) -> None:
         """``contact_sheet.jpg`` and ``fused.mp4``."""
@@ -58,11 +60,11 @@ def run_demo(
 
     The cameras are the synthetic rig, or the pairs of the folder ``data``. False if fewer than 90 % of the pairs that
     were possible at this processor's rate came out fused, or if anything else went wrong. Raises what ``find_pairs``
-    raises, and ``ChildProcessError`` if the node ends before it fused anything.
+    and ``read_rgb`` raise, and ``ChildProcessError`` if the node ends before it fused anything.
     """
-    if data:
-        find_pairs(data)
+    parameters = {"model": model} | (folder_parameters(data) if data else rig_parameters(night))
     out.mkdir(parents=True, exist_ok=True)
+    started_s = time.monotonic()
     os.environ.update(own_domain())
     os.environ.update(transport_environment())
     counts_file = out / "published.json"
@@ -70,16 +72,16 @@ def run_demo(
         stale.unlink(missing_ok=True)
     cameras = ["play", str(data), "--loop"] if data else ["simulate", *(["--night"] if night else [])]
     cameras += ["--duration", str(seconds), "--subscribers", "2", "--counts", str(counts_file)]
-    parameters = {"model": model} | ({} if data else rig_parameters(night))
+    arguments = [word for item in parameters.items() for word in ("-p", "{}:={}".format(*item))]
+    print("starting two cameras and the fusion node ...", flush=True)
     recording = FusedRecording()
-    cv2.setNumThreads(1)
-    rclpy.init()
-    detector = CheckingDetector(recording.add)
-    try:
-        node_report, faults = _run_processes(detector, parameters, cameras, seconds)
-    finally:
-        detector.destroy_node()
-        rclpy.try_shutdown()
+    with (
+        _process("mmcfusion_ros.cli", cameras) as rig,
+        _process("mmcfusion_ros.ros.fusion_process", ["--ros-args", *arguments]) as node,
+        _detector(recording) as detector,
+    ):
+        node_report = _watch(detector, node, rig, seconds, started_s)
+    faults = _exit_faults(node, rig) + detector.faults
     report = {"node": node_report, **_report(detector, counts_file, seconds, faults)}
     (out / "demo.json").write_text(json.dumps(report, indent=2) + "\n")
     if recording.rows:
@@ -87,6 +89,12 @@ def run_demo(
     counts_file.unlink(missing_ok=True)
     _print(report, out)
     return not report["faults"]
+
+
+def folder_parameters(data: Path) -> dict[str, str]:
+    """The size of its images, for which the network is compiled before the first one."""
+    height, width = read_rgb(find_pairs(data)[0].rgb).shape[:2]
+    return {"warm_up_width": str(width), "warm_up_height": str(height)}
 
 
 def rig_parameters(night: bool) -> dict[str, str]:
@@ -97,26 +105,6 @@ def rig_parameters(night: bool) -> dict[str, str]:
         "thermal.fixed_low": "27615.0" if night else "28815.0",
         "thermal.fixed_high": "31115.0",
     }
-
-
-def _run_processes(
-    detector: CheckingDetector, parameters: dict[str, str], cameras: list[str], seconds: float
-) -> tuple[dict[str, float | None], list[str]]:
-    """Seconds until the first fused image and the node's peak memory; and what went wrong."""
-    arguments = [word for item in parameters.items() for word in ("-p", "{}:={}".format(*item))]
-    print("starting two cameras and the fusion node ...", flush=True)
-    with (
-        _process("mmcfusion_ros.ros.fusion_process", ["--ros-args", *arguments]) as node,
-        _process("mmcfusion_ros.cli", cameras) as rig,
-    ):
-        first_image_s = _watch(detector, node, rig, seconds)
-        if node.poll() is not None and not detector.fused_stamps:
-            raise ChildProcessError(f"the fusion node ended with status {node.returncode}; its log above says why")
-        for _ in range(30):
-            rclpy.spin_once(detector, timeout_sec=0.05)
-        memory_mb = _peak_memory_mb(node.pid)
-    faults = _exit_faults(node, rig) + detector.faults
-    return {"seconds_to_first_image": first_image_s, "peak_memory_mb": memory_mb}, faults
 
 
 def _peak_memory_mb(pid: int) -> float:
@@ -141,16 +129,32 @@ def _process(module: str, arguments: list[str]) -> Iterator[subprocess.Popen[byt
                 process.wait()
 
 
+@contextlib.contextmanager
+def _detector(recording: FusedRecording) -> Iterator[CheckingDetector]:
+    cv2.setNumThreads(1)
+    rclpy.init()
+    detector = CheckingDetector(recording.add)
+    try:
+        yield detector
+    finally:
+        detector.destroy_node()
+        rclpy.try_shutdown()
+
+
 def _watch(
-    detector: CheckingDetector, node: subprocess.Popen[bytes], rig: subprocess.Popen[bytes], seconds: float
-) -> float | None:
+    detector: CheckingDetector,
+    node: subprocess.Popen[bytes],
+    rig: subprocess.Popen[bytes],
+    seconds: float,
+    started_s: float,
+) -> dict[str, float | None]:
     """Spins until the cameras end and, from the first fused image on, prints a line for each report of the node.
-    Returns the seconds until that image."""
-    started = time.monotonic()
+    Returns the seconds until that image, and the node's peak memory."""
     first_image_s = shown = None
-    while rig.poll() is None and node.poll() is None and time.monotonic() - started < seconds + START_TIMEOUT_S:
+    now_s = 0.0
+    while rig.poll() is None and node.poll() is None and now_s < seconds + START_TIMEOUT_S:
         rclpy.spin_once(detector, timeout_sec=0.05)
-        now_s = time.monotonic() - started
+        now_s = time.monotonic() - started_s
         if detector.fused_stamps and first_image_s is None:
             first_image_s, shown = round(now_s, 2), detector.diagnostics
         if first_image_s and (d := detector.diagnostics) is not shown:
@@ -160,7 +164,15 @@ def _watch(
                 f"fused {len(detector.fused_stamps):>5}   {d.get('fused_hz', '-'):>6} Hz   {detector.problems}",
                 flush=True,
             )
-    return first_image_s
+    if node.poll() is not None and not detector.fused_stamps:
+        raise ChildProcessError(f"the fusion node ended with status {node.returncode}; its log above says why")
+    deadline_s = time.monotonic() + LAST_REPORT_S
+    while node.poll() is None and time.monotonic() < deadline_s:
+        rclpy.spin_once(detector, timeout_sec=0.05)
+        d = detector.diagnostics
+        if d is not shown and sum(int(d.get(key, 0)) for key in PUBLISHED) >= len(detector.fused_stamps):
+            break
+    return {"seconds_to_first_image": first_image_s, "peak_memory_mb": _peak_memory_mb(node.pid)}
 
 
 def _exit_faults(node: subprocess.Popen[bytes], rig: subprocess.Popen[bytes]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -14,18 +15,22 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.signals import SignalHandlerOptions
 
+from mmcfusion_ros.resources import transport_environment
+
 PATIENCE_S, SETTLE_S = 60.0, 0.1
 
 
 @contextmanager
 def player_node(name: str, ros_args: Sequence[str]) -> Iterator[tuple[Node, Context, threading.Event]]:
     """The node, its context, and an event that SIGINT and SIGTERM set; the handlers of before are put back at the end.
+    Fast DDS gets the profile for large images, unless the environment names another.
 
     Called in the main thread. Whoever takes the node destroys it.
     """
     stop = threading.Event()
     handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     context = Context()
+    os.environ.update(transport_environment())
     try:
         rclpy.init(args=list(ros_args), context=context, signal_handler_options=SignalHandlerOptions.NO)
         yield Node(name, context=context), context, stop
