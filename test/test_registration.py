@@ -138,7 +138,6 @@ def test_maps_are_built_once_per_pair_of_sizes(monkeypatch):
     original = geometry.Geometry
     monkeypatch.setattr(geometry, "Geometry", lambda *arguments: built.append(1) or original(*arguments))
     cameras = Registration(TILTED)
-    cameras.prepare(THERMAL, RGB)
     for rgb_size in (RGB, RGB, (90, 150), (90, 150)):
         assert cameras.warp(noise(*THERMAL), rgb_size)[0].shape == rgb_size
     assert len(built) == 2
@@ -197,7 +196,6 @@ class TestSizesThatNobodyGave:
     @pytest.mark.parametrize("correct", [False, True])
     def test_a_bare_homography_is_not_used_at_another_resolution(self, correct):
         registration = Registration().corrected(TILTED) if correct else Registration(TILTED)
-        registration.prepare(THERMAL, RGB)
         thermal = THERMAL if correct else (256, 320)
         before, _ = registration.warp(spot(THERMAL, 90, 50), RGB)
         scale = thermal[0] / THERMAL[0]
