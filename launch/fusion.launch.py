@@ -37,7 +37,7 @@ PARAMETERS = {
     "fusion_model": ("model", "weights: name or path"),
     "fusion_device": ("device", "cpu, cuda"),
     "fusion_backend": ("backend", "openvino, torch"),
-    "fusion_registration_file": ("registration.file", "calibration, a YAML file; also sets registration.type"),
+    "fusion_registration_file": ("registration.file", "calibration, a YAML file"),
 }
 IMAGES = {
     "thermal_image": ("thermal/image_raw", "thermal image topic"),
@@ -88,10 +88,6 @@ def start(context: LaunchContext) -> list[Node]:
     value = context.launch_configurations
     parameters = {parameter: value[name] for name, (parameter, _) in PARAMETERS.items() if value[name]}
     parameters |= {name: text == "true" for name, text in parameters.items() if text in BOOLEAN}
-    if file := parameters.get("registration.file"):
-        from mmcfusion_ros.fusion.calibration_file import load_calibration  # loads OpenCV
-
-        parameters["registration.type"] = load_calibration(file).kind
     respawn = value["fusion_respawn"] == "true"
     node = Node(
         package="mmcfusion_ros",

@@ -54,10 +54,11 @@ def main(arguments: list[str] | None = None) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """All sub-commands with their options."""
     parser = argparse.ArgumentParser(prog="mmcfusion", description="Thermal and RGB image fusion with MMCFusion")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
     commands = parser.add_subparsers(dest="command", required=True)
     for add in SUB_COMMANDS:
         add(commands)
+    for each in (parser, *commands.choices.values()):
+        each.add_argument("--version", action="version", version=f"mmcfusion {version()}")
     return parser
 
 

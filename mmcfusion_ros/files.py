@@ -1,4 +1,4 @@
-"""Files that are written: all of them or nothing, and nothing of somebody else's."""
+"""Files that are written: all of them or nothing, and nothing of somebody else's; and texts that are read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def text_of(path: Path) -> str:
+    """A text in UTF-8, with or without its mark; ``ValueError`` naming the file if it is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8") from None
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -49,10 +57,15 @@ def writing_to(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def json_text(content: object) -> str:
+    """JSON, with null for the numbers that it lacks (NaN and infinity), and the text of what is none of its kinds."""
+    plain = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
+    return json.dumps(plain, indent=2) + "\n"
+
+
 def print_json(content: object, path: Path | None) -> None:
     """Prints it, and writes it to ``path`` too, if given; an ``OSError`` names that."""
-    text = json.dumps(content, indent=2)
-    print(text)
+    print(json_text(content), end="")
     if path:
         with writing_to(path):
-            path.write_text(text + "\n")
+            path.write_text(json_text(content))

@@ -3,8 +3,12 @@
 near: the synthetic rig (10 cm baseline, lenses that bend, plane at 8 m) with people at 1.5, 2, 3 and 5 m: error in
 pixels of 640 by the true distance, of the plane and of one estimate, where the thermal camera sees the plane; worse:
 share of the pixels that are off by over 0.5 px more.
+walking: the same street at 15 Hz, with people who walk across at 1.5, 2, 3 and 5 m, one estimate a second: error over
+all frames between them, of the plane, of the estimate as it was, and of what the refiner makes of it meanwhile.
 misaligned: end-point error in pixels of misaligned/roadscene, after align (affine) and with a smooth field. The pairs
-are off before they are deformed: the same also from where a field on the pair without the deformation puts things.
+are off before they are deformed: the same also from where a field on the pair without the deformation puts things; how
+far that is; and the mutual information of the pair without the deformation as it is, moved by its own field, by that
+the other way round, and by the best of the other pairs' fields.
 aligned: mean shift in pixels of 640 that the field gives to frames of the rig without a baseline, which lie right.
 """
 
@@ -12,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +29,7 @@ from mmcfusion_ros.alignment.find import align, transformed
 from mmcfusion_ros.alignment.refinement import RefinementOptions
 from mmcfusion_ros.data.images import read_thermal
 from mmcfusion_ros.data.pair_folder import find_pairs
+from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.geometry import Geometry
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
@@ -69,40 +75,81 @@ def near(frames: int) -> None:
     options = RigOptions(seed=3, baseline_m=0.1, distorted=True, thermal_rate_hz=1 / PERIOD_S, rgb_rate_hz=1 / PERIOD_S)
     calibration = rig_calibration(options, PLANE_M)
     street, optics = scene.StreetScene(options.seed), Optics(0.1, True)
-    geometry = Geometry(calibration, THERMAL_SIZE, RGB_SIZE)
-    x, y = np.mgrid[: RGB_SIZE[0] : STRIDE, : RGB_SIZE[1] : STRIDE].reshape(2, -1)
-    points = np.column_stack([x, y]).astype(np.float64)
-    rows = []
+    plane, truth, rows = Registration(calibration), Truth(calibration, street, optics), []
     for i, (thermal, luminance) in enumerate(rig_pairs(options, frames)):
-        registration = Registration(calibration)
-        refiner = DenseRefiner(registration, RefinementOptions("dense"))
+        refiner = DenseRefiner(plane, RefinementOptions("dense"))
         refiner.step(thermal, luminance)
-        distance = 1 / np.maximum(optics.rgb_view(street.inverse_depth(PERIOD_S * i))[y, x], 1e-4)
-        shown = geometry.rgb_pixels(geometry.thermal_pixels(points, distance))
-        weight = registration.warp(thermal, luminance.shape)[1]
+        weight = plane.warp(thermal, luminance.shape)[1]
+        rows.append(truth.errors(PERIOD_S * i, weight, [refiner.shift]))
+    print_errors(["dense"], rows)
+
+
+def walking(seconds: int) -> None:
+    """Prints the errors by distance, of all frames."""
+    rate_hz, passers_z = 15, (1.5, 2.0, 3.0, 5.0)
+    rig = RigOptions(seed=3, baseline_m=0.1, distorted=True, passers_z=passers_z)
+    options = replace(rig, thermal_rate_hz=rate_hz, rgb_rate_hz=rate_hz)
+    calibration = rig_calibration(options, PLANE_M)
+    street = scene.StreetScene(options.seed, passers_z=passers_z)
+    plane, truth, rows = Registration(calibration), Truth(calibration, street, Optics(0.1, True)), []
+    refiner = DenseRefiner(plane, RefinementOptions("dense", period_s=1e6))  # it makes no estimates of its own
+    for i, (thermal, luminance) in enumerate(rig_pairs(options, seconds * rate_hz)):
+        refiner.offer(thermal, luminance)
+        if i % rate_hz == 0:
+            refiner.step(thermal, luminance)
+            held = refiner.shift
+        weight = plane.warp(thermal, luminance.shape)[1]
+        rows.append(truth.errors(i / rate_hz, weight, [held, refiner.shift]))
+    print_errors(["held", "carried on"], rows)
+
+
+class Truth:
+    """Where the rig's cameras see the same things."""
+
+    def __init__(self, calibration: Calibration, street: scene.StreetScene, optics: Optics) -> None:
+        self._street, self._optics = street, optics
+        self._geometry = Geometry(calibration, THERMAL_SIZE, RGB_SIZE)
+
+    def errors(self, time_s: float, weight: np.ndarray | None, shifts: list[np.ndarray | None]) -> np.ndarray:
+        """By pixel where the thermal camera sees the plane: distance, and the errors of the plane and of the shifts."""
+        x, y = np.mgrid[: RGB_SIZE[0] : STRIDE, : RGB_SIZE[1] : STRIDE].reshape(2, -1)
+        points = np.column_stack([x, y]).astype(np.float64)
+        distance = 1 / np.maximum(self._optics.rgb_view(self._street.inverse_depth(time_s))[y, x], 1e-4)
+        shown = self._geometry.rgb_pixels(self._geometry.thermal_pixels(points, distance))
         seen = np.isfinite(shown).all(axis=1) & ((weight is None) or weight[y, x] > 0)
-        assert refiner.shift is not None
-        shift = cv2.resize(refiner.shift.astype(np.float32), RGB_SIZE)[y, x]
-        errors = [np.linalg.norm(points + one - shown, axis=1) for one in (0 * shift, shift)]
-        rows.append(np.column_stack([distance, *errors])[seen])
-    distance, plane, dense = np.concatenate(rows).T
-    print("| metres | pixels | plane: median | 95 % | dense: median | 95 % | worse |\n" + "|---" * 7 + "|")
+        moves = [0 * points, *(cv2.resize(np.asarray(shift, np.float32), RGB_SIZE)[y, x] for shift in shifts)]
+        return np.column_stack([distance, *(np.linalg.norm(points + one - shown, axis=1) for one in moves)])[seen]
+
+
+def print_errors(names: list[str], rows: list[np.ndarray]) -> None:
+    """A table of what :meth:`Truth.errors` found; worse: by over 0.5 px than the plane."""
+    distance, plane, *dense = np.concatenate(rows).T
+    heads = [f"{name}: median | 95 % | mean | worse" for name in names]
+    print(
+        " | ".join(["| metres | pixels | plane: median | 95 % | mean", *heads])
+        + " |\n"
+        + "|---" * (5 + 4 * len(names))
+        + "|"
+    )
     for low, high in (*RANGES_M, (0, np.inf)):
         of = (distance > low) & (distance <= high)
-        figures = [np.percentile(errors[of], share) for errors in (plane, dense) for share in (50, 95)]
-        worse = 100 * (dense[of] > plane[of] + 0.5).mean()
-        print(
-            f"| {low:g} to {high:g} | {of.sum()} | " + " | ".join(f"{f:.1f}" for f in figures) + f" | {worse:.1f} % |"
-        )
+        cells = [f"{low:g} to {high:g}", f"{of.sum()}"]
+        for errors in (plane, *dense):
+            cells += [f"{figure:.1f}" for figure in (*np.percentile(errors[of], (50, 95)), errors[of].mean())]
+            cells += [f"{100 * (errors[of] > plane[of] + 0.5).mean():.1f} %"] if errors is not plane else []
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def misaligned(data: Path) -> None:
     """Prints the end-point error of each pair."""
     folder = data / "misaligned/roadscene"
-    print("| pair | affine | dense | affine, own truth | dense, own truth |\n|---|---|---|---|---|")
+    pairs = {files: (read_thermal(files.thermal), read_thermal(files.rgb)) for files in find_pairs(folder)}
+    fields = {files: smooth_field(*pair).shift for files, pair in pairs.items()}
+    print("| pair | affine | dense | affine, own | dense, own | own field | MI: as it is | own | back | another |")
+    print("|---" * 10 + "|")
     rows = []
-    for files in find_pairs(folder):
-        rgb, name = read_thermal(files.rgb), files.rgb.stem
+    for files, (undeformed, rgb) in pairs.items():
+        name, own = files.rgb.stem, fields[files]
         thermal = read_thermal(folder / "ir_warp" / files.thermal.name)
         flow = np.load(folder / "flow" / f"{name}.npz")["flow"].astype(np.float32)
         height, width = thermal.shape
@@ -111,13 +158,28 @@ def misaligned(data: Path) -> None:
         warped, weight = Registration(homography).warp(thermal, rgb.shape)
         valid = None if weight is None else (weight == weight.max()).astype(np.uint8)
         field = smooth_field(warped, rgb, valid).shift
-        own = smooth_field(read_thermal(files.thermal), rgb).shift
-        errors = [
+        figures = [
             end_point_error(homography, of, truth, belongs) for belongs in (0 * own, own) for of in (0 * field, field)
         ]
-        rows.append(errors)
-        print(f"| {name} | " + " | ".join(f"{error:.2f}" for error in errors) + " |", flush=True)
-    print("| mean | " + " | ".join(f"{error:.2f}" for error in np.mean(rows, axis=0)) + " |")
+        figures.append(np.linalg.norm(own, axis=2).mean())
+        figures += [mutual_information(undeformed, rgb, one) for one in (0 * own, own, -own)]
+        figures.append(max(mutual_information(undeformed, rgb, fields[other]) for other in pairs if other is not files))
+        rows.append(figures)
+        print(f"| {name} | " + " | ".join(f"{figure:.3f}" for figure in figures) + " |", flush=True)
+    print("| mean | " + " | ".join(f"{figure:.3f}" for figure in np.mean(rows, axis=0)) + " |")
+
+
+def mutual_information(thermal: np.ndarray, rgb: np.ndarray, shift: np.ndarray) -> float:
+    """Of thermal moved by a field and RGB, in nats, by 32 x 32 bins; nothing that finds the field looks at it."""
+    moves = cv2.resize(shift.astype(np.float32), rgb.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    rows, columns = np.indices(rgb.shape, dtype=np.float32)
+    moved = cv2.remap(thermal, columns + moves[..., 0], rows + moves[..., 1], cv2.INTER_LINEAR)
+    inside = np.s_[12:-12, 12:-12]
+    joint = np.histogram2d(moved[inside].ravel(), rgb[inside].ravel(), bins=32)[0]
+    joint /= joint.sum()
+    apart = joint.sum(axis=0) * joint.sum(axis=1, keepdims=True)
+    there = joint > 0
+    return float((joint[there] * np.log(joint[there] / apart[there])).sum())
 
 
 def end_point_error(homography: np.ndarray, shift: np.ndarray, truth: np.ndarray, belongs: np.ndarray) -> float:
@@ -150,14 +212,14 @@ def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("what", choices=("near", "misaligned", "aligned"))
-    parser.add_argument("--frames", type=int, default=6, help="of the rig")
+    parser.add_argument("what", choices=("near", "walking", "misaligned", "aligned"))
+    parser.add_argument("--frames", type=int, default=6, help="of the rig; of walking: seconds")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     if options.what == "misaligned":
         misaligned(options.data)
     else:
-        {"near": near, "aligned": aligned}[options.what](options.frames)
+        {"near": near, "walking": walking, "aligned": aligned}[options.what](options.frames)
 
 
 if __name__ == "__main__":

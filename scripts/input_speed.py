@@ -70,10 +70,10 @@ def main() -> None:
                 continue
             fitted = onto(registration, shape)
             started = time.thread_time()
-            fitted.prepare(THERMAL_SHAPE, shape)
+            fitted.warp(grey[0], shape)
             build = 1e3 * (time.thread_time() - started)
             figures = milliseconds(partial(fitted.warp, rgb_shape=shape), grey)
-            print(f"| warp onto {shape[1]}x{shape[0]}, {name} (maps once: {build:.0f} ms) | {figures} |")
+            print(f"| warp onto {shape[1]}x{shape[0]}, {name} (first time: {build:.0f} ms) | {figures} |")
             warped, weight = fitted.warp(grey[0], shape)
             if weight is not None:
                 figures = milliseconds(partial(blend, luminance=luminance, weight=weight), [warped] * len(grey))

@@ -13,6 +13,8 @@ from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.simulation.optics import THERMAL_TO_RGB
 from mmcfusion_ros.simulation.rig import RigOptions, rig_frames
+from mmcfusion_ros.stream.messages import plain_image
+from mmcfusion_ros.stream.pairing import Pair
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.tools.demo import rig_parameters
 
@@ -31,7 +33,8 @@ def row(fuser: Fuser, night: bool) -> np.ndarray:
     pipeline = FusionPipeline(fuser, ThermalScaler(scaling), Registration(THERMAL_TO_RGB))
     frames = rig_frames(RigOptions(night=night, thermal_rate_hz=1.0, rgb_rate_hz=1.0))
     images = {frame.camera: frame.image for frame in islice(frames, 2 * SECONDS, 2 * SECONDS + 2)}
-    fused = pipeline(images["thermal"], images["rgb"]).image
+    messages = plain_image(images["thermal"], "mono16"), plain_image(images["rgb"], "rgb8")
+    fused = pipeline.fuse(Pair(*messages, 0, 0, 0)).image
     thermal, _ = pipeline.registration.warp(pipeline.scaler(images["thermal"]), images["rgb"].shape[:2])
     return side_by_side(thermal, images["rgb"], fused, PANEL)
 

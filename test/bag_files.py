@@ -21,7 +21,7 @@ from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 
 from mmcfusion_ros.bags.reading import TYPES
-from mmcfusion_ros.evaluation.bags.writing import camera_info_message, header_message, image_message
+from mmcfusion_ros.evaluation.bags.writing import camera_info_message, header_message, image_message, ros_type
 
 NS = 1_000_000_000
 START = 1_700_000_000 * NS
@@ -57,6 +57,14 @@ def thermal(index: int, stamp_ns: int, delay_ns: int = 3_000_000) -> Message:
 def rgb(index: int, stamp_ns: int, delay_ns: int = 2_000_000, height: int = HEIGHT, width: int = WIDTH) -> Message:
     pixels = rgb_pixels(index, height, width)
     return Message(RGB, stamp_ns + delay_ns, image_message(pixels, "rgb8", header_message(stamp_ns, "rgb_frame")))
+
+
+def frames(parent: str, child: str, x_m: float = 0.0) -> Message:
+    """``/tf_static``: the child is so far to the right."""
+    geometry = {name: ros_type(f"geometry_msgs/msg/{name}") for name in ("Vector3", "Quaternion", "Transform")}
+    here = geometry["Transform"](geometry["Vector3"](x_m, 0.0, 0.0), geometry["Quaternion"](0.0, 0.0, 0.0, 1.0))
+    stamped = ros_type("geometry_msgs/msg/TransformStamped")(header_message(START, parent), child, here)
+    return Message("/tf_static", START, ros_type("tf2_msgs/msg/TFMessage")([stamped]))
 
 
 def info(stamp_ns: int, delay_ns: int = 1_000_000, topic: str = INFO) -> Message:

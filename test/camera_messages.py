@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("sensor_msgs", reason="the ROS messages are not installed")
 
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from mmcfusion_ros.stream.messages import BadImage, image_from_message
+
+thermal_from_message, rgb_from_message = (partial(image_from_message, stream=stream) for stream in ("thermal", "rgb"))
+READERS = [thermal_from_message, rgb_from_message]
 NS = 1_000_000_000
 WIDTH, HEIGHT = 64, 48
 
@@ -91,3 +97,22 @@ def header(stamp: int, frame_id: str) -> Header:
     message = Header(frame_id=frame_id)
     message.stamp.sec, message.stamp.nanosec = divmod(stamp, NS)
     return message
+
+
+def png_image(pixels: np.ndarray, encoding: str) -> CompressedImage:
+    """As compressed_image_transport sends it, of ``H x W`` pixels."""
+    message = CompressedImage(format=f"{encoding}; png compressed ")
+    message.data.frombytes(cv2.imencode(".png", pixels)[1])
+    return message
+
+
+def noise(*shape, dtype=np.uint8) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def refused(reader, message) -> tuple[str, str]:
+    """The reason and the text, of one line."""
+    with pytest.raises(BadImage) as caught:
+        reader(message)
+    assert "\n" not in str(caught.value)
+    return caught.value.reason, str(caught.value)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from array import array
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 
-from mmcfusion_ros.stream.messages import fill_image
+from mmcfusion_ros.stream.messages import plain_image
+from mmcfusion_ros.stream.pairing import Pair
+from mmcfusion_ros.stream.pipeline import FusionPipeline, Result
 
 
 def write_noise_pairs(folder: Path, names: str, size: tuple[int, int] = (64, 80)) -> Path:
@@ -39,6 +40,12 @@ def write_pairs(folder: Path, count: int = 5, size: tuple[int, int] = (144, 160)
 
 
 def as_message(image: np.ndarray) -> SimpleNamespace:
-    """``H x W`` uint8 or uint16, or ``H x W x 3`` uint8, red first."""
-    encoding = "rgb8" if image.ndim == 3 else {1: "mono8", 2: "16UC1"}[image.itemsize]
-    return fill_image(SimpleNamespace(data=array("B"), is_bigendian=0), image, encoding)
+    """``H x W`` uint8, uint16 or float32, or ``H x W x 3`` uint8, red first."""
+    encoding = "rgb8" if image.ndim == 3 else {1: "mono8", 2: "16UC1", 4: "32FC1"}[image.itemsize]
+    return plain_image(image, encoding)
+
+
+def fuse(pipeline: FusionPipeline, thermal: np.ndarray, visible: np.ndarray, stamp_s: float = 0.0) -> Result:
+    """As a pair of messages."""
+    stamp_ns = round(stamp_s * 1e9)
+    return pipeline.fuse(Pair(as_message(thermal), as_message(visible), stamp_ns, stamp_ns, 0))

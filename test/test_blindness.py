@@ -5,10 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from image_pairs import fuse
 
 from mmcfusion_ros.data.images import read_thermal
-from mmcfusion_ros.fusion.blindness import Blindness
 from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.conditions import Blindness
 from mmcfusion_ros.fusion.fuser import Fuser
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
@@ -179,7 +180,7 @@ class TestPipeline:
 
     @staticmethod
     def fuse(pipeline, thermal, rgb):
-        return pipeline(thermal, rgb).image
+        return fuse(pipeline, thermal, rgb).image
 
     @pytest.mark.parametrize(
         "image",
@@ -196,7 +197,7 @@ class TestPipeline:
         pipeline = FusionPipeline(fuser, ThermalScaler(), Registration())
         good = self.fuse(pipeline, picture(), rgb)
         for _ in range(3):
-            result = pipeline(image, rgb)
+            result = fuse(pipeline, image, rgb)
             np.testing.assert_array_equal(result.image, rgb)
             assert (result.source, result.blind, result.weight.any()) == ("rgb", True, False)
             assert "RGB goes out in its place" in pipeline.problems()[0]

@@ -119,7 +119,7 @@ def test_overlay_of_known_cameras_is_right_to_a_pixel(recording, tmp_path, capsy
     assert cv2.imread(str(out.with_suffix(".jpg"))) is not None
     found, sizes = load_calibration(out), ((320, 256), (480, 300))
     assert (found.kind, found.plane_distance) == ("calibrated", 3.0)
-    Registration(found).prepare((256, 320), (300, 480))
+    Registration(found).warp(np.zeros((256, 320), np.uint8), (300, 480))
     pixels = np.stack(np.meshgrid(np.arange(0, 480, 10.0), np.arange(0, 300, 10.0)), axis=-1).reshape(-1, 2)
     true = Geometry(replace(TRUTH, plane_distance=3.0), *sizes).thermal_pixels(pixels)
     visible = ((true >= 0) & (true <= (319, 255))).all(axis=1)

@@ -297,8 +297,9 @@ class TestFiles:
             Calibration(np.array([[1.5, 1e-7, -3], [0, 2, 4], [1e-5, 0, 1]]), (640, 512), (960, 600)),
             rig("equidistant", "rational_polynomial"),
             rig(thermal=None, rgb=None, plane_distance=np.inf),
+            rig(rotation=None, translation=None, from_frames=True),
         ],
-        ids=["homography", "calibrated", "extrinsics only"],
+        ids=["homography", "calibrated", "extrinsics only", "extrinsics of TF"],
     )
     def test_what_is_saved_is_loaded(self, tmp_path, calibration):
         path = tmp_path / "saved.yaml"

@@ -67,8 +67,9 @@ class TestTools:
         assert "ours.safetensors exists already" in exit_of(*words)
         assert exit_of(*words, "--force") == 0
 
-    def test_version(self, capsys):
-        assert exit_of("--version") == 0
+    @pytest.mark.parametrize("command", [(), ("train",), ("evaluate",)])  # which ask for more than that
+    def test_version(self, command, capsys):
+        assert exit_of(*command, "--version") == 0
         assert capsys.readouterr().out == "mmcfusion 0.1.0\n"
 
     def test_the_help_of_train_lists_every_key(self, capsys):
@@ -203,6 +204,14 @@ class TestWrongInput:
             (["evaluate", "x"], "--out"),
             (["evaluate", "x", "--out", "y", "--stress", "rain"], "rain"),
             (["evaluate", "x", "--out", "y", "--labels", "z@640"], "640x480"),
+            (["evaluate", "x", "--out", "y", "--fused", "../z=w"], "NAME=FOLDER"),
+            (["evaluate", "x", "--out", "y", "--limit", "-1"], "-1 is below 0"),
+            (["evaluate", "x", "--out", "y", "--workers", "0"], "0 is below 1"),
+            (["calibrate", "--frames", "0"], "0 is below 1"),
+            (["calibrate", "--spacing", "-0.04"], "-0.04 is no number above 0"),
+            (["record-demo", "x", "--duration", "0"], "0 is no number above 0"),
+            (["demo", "--duration", "inf"], "inf is no number above 0"),
+            (["soak", "--minutes", "nan"], "nan is no number above 0"),
             (["train", "x"], "--out"),
             (["train", "x", "--out", "y", "--set"], "--set"),
             (["export", "x"], "target"),

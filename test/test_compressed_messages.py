@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("sensor_msgs", reason="sensor_msgs is not installed")
+from camera_messages import READERS, noise, refused, rgb_from_message, thermal_from_message
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from mmcfusion_ros.stream.messages import BadImage, fill_compressed, rgb_from_message, thermal_from_message
-
-READERS = [thermal_from_message, rgb_from_message]
+from mmcfusion_ros.stream.messages import BadImage, fill_compressed
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +25,6 @@ def _check_fields(monkeypatch):
     """As with ROS_PYTHON_CHECK_FIELDS=1, which only counts before the first import."""
     for module in ("sensor_msgs.msg._compressed_image", "std_msgs.msg._header"):
         monkeypatch.setattr(f"{module}.ros_python_check_fields", "1", raising=False)
-
-
-def noise(*shape, dtype=np.uint8):
-    return np.random.default_rng(sum(shape)).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
 def smooth(*shape):
@@ -46,13 +41,6 @@ def encoded(extension, pixels):
     return cv2.imencode(extension, pixels)[1].tobytes()
 
 
-def refused(reader, message):
-    with pytest.raises(BadImage) as caught:
-        reader(message)
-    assert "\n" not in str(caught.value)
-    return caught.value.reason, str(caught.value)
-
-
 @pytest.mark.parametrize("format", ["jpeg", "", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8"])
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
 def test_colour(format, extension):
@@ -60,8 +48,7 @@ def test_colour(format, extension):
     message = compressed(encoded(extension, rgb[..., ::-1]), format)
     tolerance = 0 if extension == ".png" else 12
     np.testing.assert_allclose(rgb_from_message(message), rgb, atol=tolerance)
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    np.testing.assert_allclose(thermal_from_message(message), grey, atol=tolerance)
+    np.testing.assert_allclose(thermal_from_message(message), rgb, atol=tolerance)
 
 
 def test_colour_with_transparency():
@@ -169,34 +156,24 @@ def test_damage_gives_an_image_or_bad_image(extension, position, garbage):
 
 
 @pytest.mark.parametrize("shape", [(33, 47, 3), (33, 47)])
-@pytest.mark.parametrize("format", ["jpeg", "png"])
-def test_round_trip(format, shape):
+def test_round_trip(shape):
     header = Header(frame_id="camera")
     image = smooth(*shape)
-    message = fill_compressed(CompressedImage(header=header), image, format, quality=95)
+    message = fill_compressed(CompressedImage(header=header), image, 95)
     assert message.header is header
-    np.testing.assert_allclose(rgb_from_message(message), image, atol=0 if format == "png" else 12)
-    start = f"rgb8; {format} compressed bgr8" if len(shape) == 3 else f"mono8; {format} compressed "
-    assert message.format == start
-
-
-def test_16_bit_round_trip():
-    counts = noise(20, 31, dtype=np.uint16)
-    np.testing.assert_array_equal(thermal_from_message(fill_compressed(CompressedImage(), counts, "png")), counts)
+    np.testing.assert_allclose(rgb_from_message(message), image, atol=12)
+    assert message.format == ("rgb8; jpeg compressed bgr8" if len(shape) == 3 else "mono8; jpeg compressed ")
 
 
 def test_lower_quality_is_smaller():
-    sizes = [len(fill_compressed(CompressedImage(), noise(48, 64, 3), quality=quality).data) for quality in (30, 90)]
+    sizes = [len(fill_compressed(CompressedImage(), noise(48, 64, 3), quality).data) for quality in (30, 90)]
     assert sizes[0] < sizes[1]
 
 
-@pytest.mark.parametrize(
-    ("image", "format"),
-    [(noise(4, 5, dtype=np.uint16), "jpeg"), (noise(4, 5), "tiff"), (noise(4, 5, 4), "png"), (np.eye(4), "png")],
-)
-def test_array_that_cannot_be_compressed(image, format):
-    with pytest.raises(ValueError, match=format):
-        fill_compressed(CompressedImage(), image, format)
+@pytest.mark.parametrize("image", [noise(4, 5, dtype=np.uint16), noise(4, 5, 4), np.eye(4)])
+def test_array_that_cannot_be_compressed(image):
+    with pytest.raises(ValueError, match="cannot be compressed as JPEG"):
+        fill_compressed(CompressedImage(), image, 90)
 
 
 @pytest.mark.parametrize("encoding", ["mono16", "16UC1", "16SC1", "mono12", "32FC1"])
@@ -216,4 +193,4 @@ def test_counts_in_a_jpeg_are_refused(encoding, rest):
 def test_8_bits_in_a_jpeg_are_taken():
     grey = smooth(32, 48)
     for form in ("mono8; jpeg compressed ", "rgb8; jpeg compressed bgr8", "jpeg"):
-        assert thermal_from_message(compressed(encoded(".jpg", grey), form)).shape == grey.shape
+        assert thermal_from_message(compressed(encoded(".jpg", grey), form)).shape[:2] == grey.shape

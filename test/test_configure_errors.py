@@ -42,7 +42,7 @@ WRONG = {
     "registration of another type": (
         {"registration.type": "calibrated", "registration.file": str(package_file("config/simulated_rig.yaml"))},
         "simulated_rig.yaml is of type homography; correct one",
-        {"registration.type": "homography"},
+        {"registration.type": "auto"},
     ),
     "unknown palette": (
         {"thermal.palette": "lava"},
@@ -50,14 +50,14 @@ WRONG = {
         {"thermal.palette": "ironbow"},
     ),
     "a file that the type does not use": (
-        {"registration.file": str(package_file("config/simulated_rig.yaml"))},
+        {"registration.type": "identity", "registration.file": str(package_file("config/simulated_rig.yaml"))},
         "registration.type is identity, but registration.file is ",
-        {"registration.type": "homography"},
+        {"registration.type": "auto"},
     ),
     "missing registration file": (
         {"registration.type": "homography", "registration.file": "/no/such.yaml"},
         "calibration file /no/such.yaml does not exist",
-        {"registration.type": "identity", "registration.file": ""},
+        {"registration.type": "auto", "registration.file": ""},
     ),
 }
 
@@ -125,11 +125,21 @@ def test_weights_of_another_variant(random_lite, tmp_path):
 def test_a_singular_homography(tmp_path):
     file = tmp_path / "calibration.yaml"
     file.write_text("homography: [1, 2, 3, 2, 4, 6, 0, 0, 1]\nthermal_size: [64, 48]\nrgb_size: [64, 48]\n")
-    with Bench(**{"registration.type": "homography", "registration.file": str(file)}) as bench:
+    with Bench(**{"registration.file": str(file)}) as bench:
         fails_with(bench.rig, f"{file}: homography is singular")
         file.write_text("homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nthermal_size: [64, 48]\nrgb_size: [64, 48]\n")
         bench.rig.start()
         bench.rig.fuse()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tf2_msgs") is not None, reason="tf2_msgs is installed")
+def test_extrinsics_of_tf_without_its_messages(tmp_path):
+    (tmp_path / "rig.yaml").write_text("extrinsics: tf\n")
+    with Bench(**{"registration.file": str(tmp_path / "rig.yaml")}) as bench:
+        assert bench.rig.change("configure")
+        assert not bench.rig.change("activate")
+        bench.rig.wait(bench.rig.errors)
+        assert "/tf_static needs tf2_msgs/msg/TFMessage: sudo apt install ros-" in bench.rig.errors()[0]
 
 
 def test_an_integer_is_a_double():

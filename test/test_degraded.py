@@ -238,9 +238,6 @@ class FakeBackend:
                 fault()
             return self._backend(thermal, luminance)
 
-    def is_ready(self, shape):
-        return self._backend.is_ready(shape)
-
 
 @pytest.fixture
 def fault(monkeypatch):

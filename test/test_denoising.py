@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from image_pairs import fuse
 from test_fuser import Recorder
 
 from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
@@ -91,7 +92,7 @@ def test_the_network_gets_both_images_denoised(denoises):
     fuser = Fuser(recorder, denoises=denoises)
     fuser(thermal, luminance)
     np.testing.assert_array_equal([image[:120] for image in recorder.images], expected)
-    FusionPipeline(fuser, ThermalScaler(), Registration())(thermal, luminance)
+    fuse(FusionPipeline(fuser, ThermalScaler(), Registration()), thermal, luminance)
     np.testing.assert_array_equal([image[:120] for image in recorder.images], expected)
 
 
@@ -99,7 +100,7 @@ def test_a_small_thermal_image_is_denoised_before_it_is_enlarged():
     small = noisy(house(), 10)
     recorder = Recorder()
     pipeline = FusionPipeline(Fuser(recorder), ThermalScaler(), Registration())
-    pipeline(small, np.zeros((480, 640), np.uint8))
+    fuse(pipeline, small, np.zeros((480, 640), np.uint8))
     truth = cv2.resize(house(), (640, 480))
     assert error(recorder.images[0], truth) < 0.7 * error(cv2.resize(small, (640, 480)), truth)
 

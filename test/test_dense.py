@@ -8,7 +8,7 @@ import pytest
 from rig_pairs import luminance_pairs
 
 from mmcfusion_ros.alignment.dense import FIELD, along_lines, semi_global, smooth_field
-from mmcfusion_ros.alignment.dense_refinement import DenseRefiner
+from mmcfusion_ros.alignment.dense_refinement import DenseRefiner, Displaced
 from mmcfusion_ros.alignment.refinement import RefinementOptions
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
@@ -24,6 +24,10 @@ def dense(registration):
     return DenseRefiner(registration, RefinementOptions("dense"))
 
 
+def errors_px(refiner):
+    return np.array(refiner.report()["refine.error_px"].split(), float).reshape(3, 3)
+
+
 def blobs(seed, shape=(480, 700)):
     noise = np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 5), None, 20, 230, cv2.NORM_MINMAX).astype(np.uint8)
@@ -36,15 +40,14 @@ def rig():
     return Registration(Calibration(**place, thermal=lens, rgb=lens, plane_distance=PLANE_M))
 
 
-def near_and_far():
+def near_and_far(right_px=0):
     """Thermal and RGB luminance of a wall on the plane with a board at 2 m before it, of inverted contrast."""
     far, near = blobs(0), blobs(1)
     rgb = far[:, 30:670].copy()
-    rgb[NEAR] = near[NEAR]
     thermal = shifted(far, FOCAL_PX * BASELINE_M / PLANE_M)[:, 30:670].copy()
     rows, columns = NEAR
-    away = round(FOCAL_PX * BASELINE_M / NEAR_M)
-    thermal[rows, columns.start - away : columns.stop - away] = near[NEAR]
+    for image, left_px in ((rgb, 0), (thermal, round(FOCAL_PX * BASELINE_M / NEAR_M))):
+        image[rows, columns.start + right_px - left_px : columns.stop + right_px - left_px] = near[NEAR]
     return 255 - thermal, rgb
 
 
@@ -89,6 +92,9 @@ def test_without_edges_there_is_no_shift_and_no_confidence():
     assert refiner.step(np.full_like(rgb, 90), rgb).state == "frozen"
     assert "too few edges" in refiner.problems()[0]
     assert refiner.registration is before
+    unknown = errors_px(refiner)
+    refiner.step(on_rgb()[0], rgb)
+    assert (errors_px(refiner) < 0.8 * unknown).all()
 
 
 def test_near_things_of_a_calibrated_rig_lie_on_themselves():
@@ -97,12 +103,31 @@ def test_near_things_of_a_calibrated_rig_lie_on_themselves():
     status = refiner.step(thermal, rgb)
     assert status.state == "following"
     assert not refiner.problems()
+    errors = errors_px(refiner)
+    assert errors.shape == (3, 3)
+    assert 0.2 < errors.min() < errors.max() < 4  # the board is 19 px off the plane
     middle = np.s_[180:360, 300:380]
     before, after = (255 - one.warp(thermal, rgb.shape)[0] for one in (rig(), refiner.registration))
     assert np.corrcoef(before[middle].ravel(), rgb[middle].ravel())[0, 1] < 0.3
     assert np.corrcoef(after[middle].ravel(), rgb[middle].ravel())[0, 1] > 0.95
     for wall in (np.s_[40:440, 40:190], np.s_[40:440, 470:600]):  # on the plane
         assert np.abs(after[wall].astype(int) - before[wall]).mean() < 1
+
+
+def test_near_things_are_carried_on_until_the_next_estimate():
+    refiner = DenseRefiner(rig(), RefinementOptions("dense", period_s=60))
+    refiner.offer(*near_and_far())
+    refiner.step(*near_and_far())
+    held = refiner.registration
+    for right_px in range(8, 81, 8):
+        thermal, rgb = near_and_far(right_px)
+        refiner.offer(thermal, rgb)
+    carried, left, plane = (255 - one.warp(thermal, rgb.shape)[0] for one in (refiner.registration, held, rig()))
+    board, wall = np.s_[180:360, 380:460], np.s_[180:360, 280:320]  # where it is, and was
+    for part, wrong in ((board, left), (board, plane), (wall, left)):
+        assert np.corrcoef(wrong[part].ravel(), rgb[part].ravel())[0, 1] < 0.5
+        assert np.corrcoef(carried[part].ravel(), rgb[part].ravel())[0, 1] > 0.95
+    refiner.stop()
 
 
 def test_a_new_calibration_begins_anew():
@@ -142,7 +167,7 @@ def test_paths_carry_a_label_over_cells_that_know_nothing():
 def test_a_displaced_registration_at_any_size(scale):
     image = blobs(4)[:, :640]
     large = cv2.resize(image, None, fx=scale, fy=scale)
-    moved = Registration().displaced(np.full((3, 4, 2), (10 / 640, -4 / 640))).warp(large, large.shape)[0]
+    moved = Displaced(Registration(), np.full((3, 4, 2), (10 / 640, -4 / 640))).warp(large, large.shape)[0]
     expected = np.roll(large, (4 * scale, -10 * scale), (0, 1))
     assert np.abs(moved.astype(int) - expected)[50:-50, 50:-50].max() <= 1
 

@@ -16,7 +16,7 @@ from mmcfusion_ros.fusion.depth_registration import DepthRegistration, followed,
 from mmcfusion_ros.fusion.geometry import Geometry
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.stream.depth import DepthInput
-from mmcfusion_ros.stream.frames import StaticFrames
+from mmcfusion_ros.stream.frames import PlacedRegistration, StaticFrames
 
 RGB_SHAPE, THERMAL_SHAPE, DEPTH_SHAPE = (240, 320), (256, 320), (240, 424)
 BOX_M, WALL_M, PLANE_M = 1.5, 5.0, 8.0
@@ -295,6 +295,31 @@ class TestFrames:
             frames.pose("rgb", "depth")
 
 
+class TestPlaced:
+    def test_the_thermal_camera_stands_where_frames_say(self):
+        placed = PlacedRegistration(calibration_from_content({"extrinsics": "tf", "plane": {"distance": 5.0}}))
+        for thermal_frame, problem in (("rgb", "thermal and RGB images have the same frame, /rgb"), ("mount", "")):
+            placed.place(thermal_frame, "/rgb")
+            problem = problem or "/tf_static does not connect mount with /rgb"
+            assert f"extrinsics: {problem}" in placed.problems()
+        placed.frames.take(frames_message(**TREE))
+        placed.place("mount", "/rgb")
+        first = placed.registration
+        placed.place("mount", "/rgb")
+        assert placed.registration is first
+        assert not any("extrinsics" in problem for problem in placed.problems())
+        np.testing.assert_allclose(first.calibration.translation, [0.2, 0, 0], atol=1e-12)
+        assert (first.calibration.kind, first.calibration.plane_distance) == ("calibrated", 5.0)
+        again = PlacedRegistration(first.calibration, frames=placed.frames)
+        again.place("mount", "/rgb")
+        np.testing.assert_allclose(again.registration.calibration.translation, [0.2, 0, 0], atol=1e-12)
+
+    def test_before_tf_has_come_it_is_said(self):
+        unplaced = replace(rig(), rotation=None, translation=None, from_frames=True)
+        with pytest.raises(ValueError, match="no extrinsics: /tf_static has not told where the thermal camera is"):
+            Registration(unplaced).warp(np.zeros((48, 64), np.uint8), (48, 64))
+
+
 def image_message(pixels, stamp_ns=0, encoding=""):
     height, width = pixels.shape
     return SimpleNamespace(
@@ -404,6 +429,15 @@ class TestInput:
         assert (
             "depth/camera_info is not that of the RGB camera (focal length 212 and 250 pixels)" in depth.problems()[0]
         )
+
+    @pytest.mark.parametrize("rgb_frame", ["depth", "rgb"])
+    def test_aligned_depth_of_another_frame_is_said(self, rgb_frame):
+        depth = DepthInput(100 * MS, 0)
+        depth.rgb_frame = rgb_frame
+        depth.take(image_message(depth_image(rig())))
+        assert self.warp(depth, rig())
+        doubt = "is taken as aligned to RGB, but is of another frame, and /tf_static does not connect depth with rgb"
+        assert depth.problems() == ([f"depth {doubt}"] if rgb_frame == "rgb" else [])
 
     def test_frames_say_where_the_depth_camera_is(self):
         by_file, by_frames = (DepthInput(100 * MS, 0) for _ in range(2))

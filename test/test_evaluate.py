@@ -9,6 +9,7 @@ import re
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -235,12 +236,26 @@ class TestRanks:
             ({"set": "set/test"}, ("set", *RANKED), "no column method"),
             ({"set": "set/test", "method": "x"}, ("set", "method", *RANKED[1:]), "no column EN"),
             ({"set": "set/test", "method": "x", "EN": "high"}, ("set", "method", *RANKED), "no number"),
+            (
+                dict.fromkeys(RANKED, "nan") | {"set": "set/test", "method": "x"},
+                ("set", "method", *RANKED),
+                "no number",
+            ),
         ],
     )
     def test_a_file_that_cannot_be_ranked_is_named(self, tmp_path, row, columns, message):
         path = write_peers(tmp_path / "peers.csv", row, columns=columns)
         with pytest.raises(ValueError, match=rf"peers\.csv: .*{message}"):
             read_peers(path, {"set/test": 2})
+
+    def test_a_method_has_one_row(self, folder, tmp_path):
+        row = {**dict.fromkeys(RANKED, 1), "set": "set/test", "method": "max"}
+        path = write_peers(tmp_path / "peers.csv", row, row, columns=("set", "method", *RANKED))
+        with pytest.raises(ValueError, match="set/test has two rows of max"):
+            read_peers(path, {"set/test": 2})
+        write_peers(path, row, columns=("set", "method", *RANKED))
+        with pytest.raises(ValueError, match="2 methods are called 'max'"):
+            evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(peers=path))
 
     def test_a_rank_is_among_the_peers_alone(self):
         peers = {name: dict.fromkeys(RANKED, value) for name, value in {"p": 3.0, "q": 1.0}.items()}
@@ -271,9 +286,10 @@ class TestRanks:
             ]
 
     def test_latex(self):
-        text = latex_table("set/a_b", {"us_1": dict.fromkeys(RANKED, 1.0)}, {"p": dict.fromkeys(RANKED, 2.0)})
+        text = latex_table("set/a_b", {"us_1": dict.fromkeys(RANKED, 1.0)}, {"p^2\\~": dict.fromkeys(RANKED, 2.0)})
         assert text.startswith("% set/a_b\n\\begin{tabular}{lrrrrrrrrrr}\n\\toprule\nMethod & Rank & EN &")
-        assert "\np & 1.00 & 2.000 &" in text
+        assert r"SSIM\_cdd \\" in text
+        assert "\np\\textasciicircum{}2\\textbackslash{}\\textasciitilde{} & 1.00 & 2.000 &" in text
         assert "\n\\textbf{us\\_1} & 2.00 & 1.000 &" in text
 
 
@@ -294,12 +310,14 @@ class TestReady:
         with pytest.raises(ValueError, match=r"fused has no image b \(1 of 2 pairs"):
             evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(fused={"theirs": ready}))
 
-    def test_one_of_another_size_is_named(self, folder, tmp_path):
+    def test_one_of_another_size_costs_its_pair(self, folder, tmp_path):
         evaluate([folder], ["max"], tmp_path / "first", PLAIN)
         ready = tmp_path / "first/set/test/max/fused"
         cv2.imwrite(str(ready / "b.png"), np.zeros((64, 81), np.uint8))
-        with pytest.raises(ValueError, match=r"b\.png is 81x64, its pair 80x64"):
-            evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(fused={"theirs": ready}))
+        (result,) = evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(fused={"theirs": ready}))
+        (failure,) = result.folder.failures
+        assert "b.png is 81x64, its pair 80x64" in failure
+        assert [len(rows) for rows in result.rows.values()] == [1, 1]
 
 
 class TestWhatIsMeasured:
@@ -316,6 +334,35 @@ class TestWhatIsMeasured:
             for workers in (1, 2)
         )
         assert one == two
+
+    def test_only_some_images_wait_for_their_metrics(self, tmp_path, monkeypatch):
+        """So that the memory does not grow with the set."""
+        waiting: list[int] = []
+
+        class Pool(ThreadPoolExecutor):
+            def __init__(self, workers, context):
+                super().__init__(1)
+                self.futures = []
+
+            def submit(self, *task):
+                self.futures.append(super().submit(*task))
+                waiting.append(sum(not future.done() for future in self.futures))
+                return self.futures[-1]
+
+        monkeypatch.setattr("mmcfusion_ros.evaluation.evaluate.ProcessPoolExecutor", Pool)
+        folder = write_noise_pairs(tmp_path / "set", "abcdefghij")
+        evaluate([folder], ["max", "average"], tmp_path / "out", EvaluationOptions(workers=2))
+        assert len(waiting) == 20
+        assert max(waiting) <= 8  # twice as many as workers, for each method
+
+    def test_flat_images_that_are_the_same(self, folder, tmp_path):
+        """Whose PSNR no JSON can hold."""
+        for path in folder.rglob("*.png"):
+            cv2.imwrite(str(path), np.full((64, 80), 9, np.uint8))
+        (result,) = evaluate([folder], ["max"], tmp_path, EvaluationOptions(metrics=("PSNR",)))
+        assert str(result.means["max"]["EN"]) == "0.0"
+        means = json.loads((tmp_path / "summary.json").read_text())["sets"]["set/test"]["means"]
+        assert (result.means["max"]["PSNR"], means["max"]["PSNR"]) == (np.inf, None)
 
     def test_stretched_images_use_all_levels(self, folder, tmp_path):
         for path in folder.rglob("*.png"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import resource
 import signal
@@ -27,6 +28,7 @@ from bag_files import (
     WIDTH,
     Message,
     drive,
+    frames,
     info,
     rgb,
     rgb_pixels,
@@ -35,6 +37,7 @@ from bag_files import (
     thermal_pixels,
     write_bag,
 )
+from image_pairs import fuse
 from mcap.reader import make_reader
 
 from mmcfusion_ros.bags.reading import Bag, read_message
@@ -88,14 +91,16 @@ def stamp(message):
 
 
 class TestResult:
-    def test_lenses_come_from_camera_info_as_in_the_node(self, values, tmp_path):
+    @pytest.mark.parametrize("from_frames", [False, True], ids=["extrinsics of the file", "of TF"])
+    def test_lenses_come_from_camera_info_as_in_the_node(self, values, tmp_path, from_frames):
         """The thermal camera 10 cm to the right, the plane at 5 m: 50 px * 0.1 m / 5 m, one column is not seen."""
         file = tmp_path / "rig.yaml"
         rig = Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), plane_distance=5.0)
-        save_calibration(rig, file)
-        calibrated = {**values, "registration.type": "calibrated", "registration.file": str(file)}
+        save_calibration(replace(rig, from_frames=from_frames), file)
+        calibrated = {**values, "registration.file": str(file)}
         thermal_infos = [info(START + i * NS // 10, topic="/thermal/camera_info") for i in range(6)]
-        messages = sorted([*drive(6), *thermal_infos], key=lambda message: message.time_ns)
+        places = [frames("rgb_frame", "thermal_frame", 0.1)] * from_frames
+        messages = sorted([*places, *drive(6), *thermal_infos], key=lambda message: message.time_ns)
         result = evaluate_bag(write_bag(tmp_path / "both", messages), calibrated, tmp_path / "out", PLAIN)
         assert (result.summary["counts"]["fused"], result.summary["problems"]) == (6, [])
         lens = Intrinsics(WIDTH, HEIGHT, np.array([[50.0, 0, 31.5], [0, 51, 23.5], [0, 0, 1]]))
@@ -103,11 +108,13 @@ class TestResult:
         pipeline = settings.pipeline(settings.network())
         pipeline.use(Registration(rig.with_intrinsics(lens, lens)))
         for i, (_, message) in enumerate(fused_messages(tmp_path / "out")):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image
+            expected = fuse(pipeline, thermal_pixels(i), rgb_pixels(i)).image
             np.testing.assert_array_equal(message.data.reshape(expected.shape), expected)
         one = evaluate_bag(write_bag(tmp_path / "one", drive(6)), calibrated, None, PLAIN)
         assert one.summary["dropped"] == {"bad_pair": 6}
         assert "registration waits for thermal/camera_info" in one.summary["problems"]
+        unplaced = "extrinsics: /tf_static does not connect thermal_frame with rgb_frame"
+        assert (unplaced in one.summary["problems"]) == from_frames
 
     def test_depth_of_a_bag_registers_as_in_the_node(self, values, tmp_path):
         """It comes 50 ms after its pair, which waits for it: 100 ms as in the node, or not at all."""
@@ -117,7 +124,7 @@ class TestResult:
             Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), thermal=lens, rgb=lens), file
         )
         distance = np.full((HEIGHT, WIDTH), 2000, np.uint16)
-        depths = [image_message(distance, "16UC1", header_message(START + i * NS // 10, "rgb")) for i in range(6)]
+        depths = [image_message(distance, "16UC1", header_message(START + i * NS // 10, "rgb_frame")) for i in range(6)]
         late = [Message("/depth/image_raw", START + i * NS // 10 + NS // 20, depth) for i, depth in enumerate(depths)]
         bag = write_bag(tmp_path / "bag", sorted([*drive(6), *late], key=lambda message: message.time_ns))
         by_depth = {**values, "registration.type": "depth", "registration.file": str(file)}
@@ -134,7 +141,7 @@ class TestResult:
         )
         pipeline.use(Registration(at_2_m))
         for i, (_, message) in enumerate(fused_messages(tmp_path / "out")):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image.astype(int)
+            expected = fuse(pipeline, thermal_pixels(i), rgb_pixels(i)).image.astype(int)
             assert np.abs(message.data.reshape(expected.shape)[:, 8:-8] - expected[:, 8:-8]).mean() < 3
         lost = write_bag(tmp_path / "lost", sorted([*drive(6), *late[:4]], key=lambda message: message.time_ns))
         summary = evaluate_bag(lost, by_depth, tmp_path / "gaps", PLAIN).summary
@@ -157,7 +164,7 @@ class TestResult:
         messages = fused_messages(tmp_path / "out")
         assert len(messages) == 6
         for i, (_, message) in enumerate(messages):
-            expected = pipeline(thermal_pixels(i), rgb_pixels(i)).image
+            expected = fuse(pipeline, thermal_pixels(i), rgb_pixels(i)).image
             assert (message.encoding, message.height, message.width) == ("rgb8", HEIGHT, WIDTH)
             np.testing.assert_array_equal(
                 message.data.reshape(HEIGHT, message.step)[:, : 3 * WIDTH], expected.reshape(HEIGHT, -1)
@@ -303,11 +310,20 @@ class TestSelection:
 
     @pytest.mark.parametrize(
         ("options", "word"),
-        [({"every": 0}, "every is 0"), ({"start_s": -1}, "-1"), ({"start_s": 2, "end_s": 2}, "empty")],
+        [
+            ({"every": 0}, "every is 0"),
+            ({"start_s": -1}, "-1"),
+            ({"start_s": math.nan}, "nan"),
+            ({"start_s": 2, "end_s": 2}, "empty"),
+        ],
     )
     def test_options_that_make_no_sense(self, options, word):
         with pytest.raises(ValueError, match=word):
             BagOptions(**options)
+
+    def test_a_range_behind_the_end(self, bag, values, tmp_path):
+        with pytest.raises(ValueError, match=r"ends before 9 s, after 0\.\d s"):
+            evaluate_bag(bag, values, tmp_path / "out", BagOptions(start_s=9, report=False))
 
     def test_results_are_not_overwritten(self, bag, values, tmp_path):
         evaluate_bag(bag, values, tmp_path / "out", PLAIN)

@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 import pytest
-from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, rgb_image, stamp_ns, thermal_image
+from camera_messages import HEIGHT, NS, WIDTH, image, pixels_of, png_image, rgb_image, stamp_ns, thermal_image
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_helpers import Bench, Rig
 from rosgraph_msgs.msg import Clock
@@ -373,8 +373,8 @@ def test_compressed_rubbish_and_bombs(figure):
         rig.thermal = rig.node.create_publisher(CompressedImage, "thermal/image_raw/compressed", 10)
         rig.rgb = rig.node.create_publisher(CompressedImage, "rgb/image_raw/compressed", 10)
         rig.start()
-        thermal = fill_compressed(CompressedImage(), pixels_of(thermal_image()), "png")
-        rgb = fill_compressed(CompressedImage(), pixels_of(rgb_image()), "jpeg")
+        thermal = png_image(pixels_of(thermal_image()), "mono8")
+        rgb = fill_compressed(CompressedImage(), pixels_of(rgb_image()), 90)
         rig.fuse(thermal, rgb)
         png, jpeg = bytes(thermal.data), bytes(rgb.data)
         bomb = png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:29]

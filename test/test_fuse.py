@@ -48,14 +48,29 @@ def test_two_folders_and_two_images(tmp_path):
 
 def test_two_videos(tmp_path):
     folder = write_pairs(tmp_path / "in", 1)
-    for part in ("ir", "vi"):
-        writer = cv2.VideoWriter(str(tmp_path / f"{part}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (160, 144))
-        for _ in range(3):
-            writer.write(cv2.imread(str(folder / part / "00.png")))
+
+    def write(name, frames, rate_hz):
+        writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter.fourcc(*"MJPG"), rate_hz, (160, 144))
+        for _ in range(frames):
+            writer.write(cv2.imread(str(folder / name[:2] / "00.png")))
         writer.release()
-    assert fuses(tmp_path / "ir.avi", tmp_path / "vi.avi", tmp_path / "out.mp4") == 0
-    video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
-    assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)) == (3, 25)
+        return tmp_path / name
+
+    thermal = write("ir.avi", 3, 25)
+    assert fuses(thermal, write("vi.avi", 3, 25), tmp_path / "out.mp4") == 0
+    short = write("vi_short.avi", 2, 25)
+    assert f"{short} ends first, after 2 frames" in fuses(thermal, short, tmp_path / "short.mp4")
+    for name, count in {"out": 3, "short": 2}.items():
+        video = cv2.VideoCapture(str(tmp_path / f"{name}.mp4"))
+        assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)) == (count, 25)
+    assert "has 25 frames per second, " in fuses(thermal, write("vi_slow.avi", 3, 10), tmp_path / "slow.mp4")
+
+
+def test_formats_are_told_by_the_suffix(tmp_path):
+    folder = write_pairs(tmp_path / "in", 1)
+    thermal, rgb = folder / "ir/00.png", folder / "vi/00.png"
+    assert "no image can be written to a file named *.txt" in fuses(thermal, rgb, tmp_path / "a.txt")
+    assert "00.png is one image; give a folder of pairs" in fuses(thermal, tmp_path / "a.png")
 
 
 def test_a_bag(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import openvino
 import pytest
 import torch
-from image_pairs import as_message
+from image_pairs import as_message, fuse
 from safetensors.torch import load_file
 
 from mmcfusion_ros.alignment.refinement import RefinementOptions, Refiner
@@ -28,6 +28,7 @@ from mmcfusion_ros.fusion.openvino_backend import COMPILED_SIZES
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.network.variants import get_variant
+from mmcfusion_ros.stream.health import milliseconds
 from mmcfusion_ros.stream.pairing import LoneFrame
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 
@@ -351,25 +352,14 @@ class TestFailures:
         assert fuser(*scene(140, 200)).shape == (140, 200, 3)
 
 
-class TestReady:
-    """What tells the network's thread how long a frame may take."""
-
-    def test_openvino_is_for_the_last_sizes(self, random_lite_graph, private_cache):
-        fuser = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
-        sizes = [(128, 128 + 16 * i) for i in range(COMPILED_SIZES + 1)]
-        for size in sizes:
-            assert not fuser.backend.is_ready(size)
-            fuser(*scene(*size))
-            assert fuser.backend.is_ready(size)
-        assert [fuser.backend.is_ready(size) for size in sizes] == [False] + [True] * COMPILED_SIZES
-
-    def test_torch_is_for_the_last_one(self, torch_fuser):
-        for size in ((128, 128), (128, 160)):
-            torch_fuser(*scene(*size))
-            assert [torch_fuser.backend.is_ready(other) for other in ((128, 128), (128, 160))] == [
-                size == (128, 128),
-                size == (128, 160),
-            ]
+def test_openvino_keeps_the_last_sizes_compiled(random_lite_graph, private_cache, monkeypatch):
+    compiled, compile_model = [], openvino.Core.compile_model
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *a: compiled.append(a) or compile_model(*a))
+    fuser = Fuser.from_pretrained(random_lite_graph, "openvino", threads=1)
+    sizes = [(128, 128 + 16 * i) for i in range(COMPILED_SIZES + 1)]
+    for size in [*sizes, *sizes[1:], sizes[0]]:
+        fuser(*scene(*size))
+    assert len(compiled) == COMPILED_SIZES + 2
 
 
 class TestCache:
@@ -450,7 +440,7 @@ class TestPipeline:
 
     def test_aligned_8_bit_pair_is_what_the_fuser_gives(self, openvino_fuser):
         thermal, rgb = scene(80, 96)
-        fused = self.pipeline(fuser=openvino_fuser)(thermal, rgb).image
+        fused = fuse(self.pipeline(fuser=openvino_fuser), thermal, rgb).image
         np.testing.assert_array_equal(fused, openvino_fuser(thermal, rgb))
 
     def test_the_plane_moves_between_two_pairs(self):
@@ -458,32 +448,32 @@ class TestPipeline:
         rig = Calibration(rotation=np.eye(3), translation=np.array([0.1, 0, 0]), thermal=lens, rgb=lens)
         pipeline = FusionPipeline(Fuser(Recorder()), ThermalScaler(ThermalOptions()), Registration(rig))
         thermal, rgb = scene(80, 96)
-        far = pipeline(thermal, rgb).registered
+        far = fuse(pipeline, thermal, rgb).registered
         pipeline.change(pipeline.scaler, True, None, replace(rig, plane_distance=1.0))
-        near = pipeline(thermal, rgb).registered
+        near = fuse(pipeline, thermal, rgb).registered
         np.testing.assert_array_equal(near[:, 30:-10], far[:, 20:-20])  # 100 px * 0.1 m / 1 m
 
     def test_16_bit_thermal_is_scaled_first(self):
         thermal, rgb = scene(80, 96)
         raw = 20000 + 10 * thermal.astype(np.uint16)
-        fused = self.pipeline(mode="fixed", fixed_low=20000, fixed_high=22550)(raw, rgb[..., 0]).image
+        fused = fuse(self.pipeline(mode="fixed", fixed_low=20000, fixed_high=22550), raw, rgb[..., 0]).image
         np.testing.assert_allclose(fused.astype(int), thermal, atol=1)
 
     def test_thermal_of_another_size_is_brought_to_the_rgb_grid(self):
         thermal, rgb = scene(80, 96)
-        fused = self.pipeline()(thermal[::2, ::2], rgb[..., 0]).image
+        fused = fuse(self.pipeline(), thermal[::2, ::2], rgb[..., 0]).image
         np.testing.assert_array_equal(fused, cv2.resize(thermal[::2, ::2], (96, 80)))
 
     def test_outside_of_the_thermal_view_the_rgb_image_passes(self, openvino_fuser):
         thermal, rgb = scene(40, 48)[0], scene(80, 96)[1]
         shifted = np.array([[1, 0, 20], [0, 1, 30], [0, 0, 1]])
-        fused = self.pipeline(shifted, openvino_fuser)(thermal, rgb).image
+        fused = fuse(self.pipeline(shifted, openvino_fuser), thermal, rgb).image
         inside = np.zeros((80, 96), bool)
         inside[30:70, 20:68] = True
         assert fused.shape == rgb.shape
         np.testing.assert_allclose(fused[~inside].astype(int), rgb[~inside], atol=2)
         assert np.abs(fused[inside].astype(int) - rgb[inside]).mean() > 5
-        grey = self.pipeline(shifted, openvino_fuser)(thermal, rgb[..., 0]).image
+        grey = fuse(self.pipeline(shifted, openvino_fuser), thermal, rgb[..., 0]).image
         np.testing.assert_array_equal(grey[~inside], rgb[..., 0][~inside])
 
     def test_thermal_alone_lies_where_the_refiner_has_moved_it(self):
@@ -499,25 +489,12 @@ class TestPipeline:
         assert alone.weight[30:, 20:].all()
 
     def test_stages_are_timed_and_sum_up(self):
-        times = self.pipeline()(*scene(64, 64)).milliseconds()
-        assert list(times) == ["thermal", "luminance", "registration", "network", "colour", "total"]
+        times = milliseconds(fuse(self.pipeline(), *scene(64, 64)).moments)
+        assert list(times) == ["decode", "thermal", "luminance", "registration", "network", "colour", "total"]
         assert times.pop("total") == pytest.approx(sum(times.values()))
         assert min(times.values()) >= 0
 
-    @pytest.mark.parametrize(
-        ("thermal", "visible"),
-        [
-            (np.zeros((64, 64, 4), np.uint8), np.zeros((64, 64, 3), np.uint8)),
-            (np.zeros((64, 64, 3), np.uint16), np.zeros((64, 64, 3), np.uint8)),
-            (np.zeros((0, 64), np.uint16), np.zeros((64, 64, 3), np.uint8)),
-            (np.zeros((64, 64), np.int32), np.zeros((64, 64, 3), np.uint8)),
-            (np.zeros((64, 64), np.uint8), np.zeros((64, 64, 4), np.uint8)),
-            (np.zeros((64, 64), np.uint8), np.zeros((0, 0, 3), np.uint8)),
-            (np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint16)),
-            (np.zeros((64, 64), np.uint8), np.zeros((20, 64), np.uint8)),
-        ],
-    )
-    @pytest.mark.parametrize("homography", [None, np.eye(3)])
-    def test_images_that_do_not_fit(self, thermal, visible, homography):
-        with pytest.raises(ValueError, match="image"):
-            self.pipeline(homography)(thermal, visible)
+    @pytest.mark.parametrize(("height", "width"), [(20, 64), (64, 31), (32, 4100)])
+    def test_images_of_a_size_that_no_network_takes(self, height, width):
+        with pytest.raises(ValueError, match=f"image of {width}x{height}: sides must be 32 to 4096"):
+            fuse(self.pipeline(), np.zeros((64, 64), np.uint8), np.zeros((height, width), np.uint8))

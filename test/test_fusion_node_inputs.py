@@ -7,7 +7,19 @@ import re
 import cv2
 import numpy as np
 import pytest
-from camera_messages import HEIGHT, NS, WIDTH, as_camera, image, pixels_of, ramp, rgb_image, stamp_ns, thermal_image
+from camera_messages import (
+    HEIGHT,
+    NS,
+    WIDTH,
+    as_camera,
+    image,
+    pixels_of,
+    png_image,
+    ramp,
+    rgb_image,
+    stamp_ns,
+    thermal_image,
+)
 from diagnostic_msgs.msg import DiagnosticStatus
 from ros_helpers import Bench
 from sensor_msgs.msg import CompressedImage
@@ -62,13 +74,13 @@ def test_compressed_inputs():
         rig.rgb = rig.node.create_publisher(CompressedImage, "rgb/image_raw/compressed", 10)
         rig.start()
         rig.wait(lambda: f"no message on {rig.namespace}/thermal/image_raw/compressed" in rig.problem())
-        thermal = fill_compressed(CompressedImage(), ramp(seed=3).astype(np.uint16) * 40 + 20_000, "png")
-        rgb = fill_compressed(CompressedImage(), pixels_of(rgb_image()), "jpeg")
+        thermal = png_image(ramp(seed=3).astype(np.uint16) * 40 + 20_000, "mono16")
+        rgb = fill_compressed(CompressedImage(), pixels_of(rgb_image()), 90)
         fused = rig.fuse(thermal, rgb)
         assert (fused.height, fused.width, fused.encoding) == (HEIGHT, WIDTH, "rgb8")
         rgb.data = rgb.data[:100]
         rig.wait(lambda: dropped(rig, "bad_data"), lambda: rig.publish(thermal, rgb))
-        rig.fuse(thermal, fill_compressed(CompressedImage(), pixels_of(rgb_image()), "jpeg"))
+        rig.fuse(thermal, fill_compressed(CompressedImage(), pixels_of(rgb_image()), 90))
 
 
 @pytest.mark.parametrize("camera", ["thermal", "rgb"])

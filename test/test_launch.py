@@ -12,8 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import save_calibration
+from mmcfusion_ros.fusion.camera import Intrinsics
 from mmcfusion_ros.resources import transport_environment
 
 LAUNCH_FILES = Path(__file__).resolve().parents[1] / "launch"
@@ -144,9 +148,11 @@ def test_launch_with_every_argument(domain, small, tmp_path):
     from sensor_msgs.msg import CameraInfo, Image
 
     namespace = new_namespace()
-    small.write_text(SMALL + "    output_encoding: mono8\n    publish_compressed: true\n    model: none.xml\n")
+    own = "output_encoding: mono8", "publish_compressed: true", "model: none.xml", "registration: {type: depth}"
+    small.write_text("\n    ".join([SMALL.rstrip(), *own]))
     calibration = tmp_path / "rig.yaml"
-    calibration.write_text("homography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\nthermal_size: [64, 48]\nrgb_size: [64, 48]\n")
+    lens = Intrinsics(64, 48, np.array([[50.0, 0, 31.5], [0, 50, 23.5], [0, 0, 1]]))
+    save_calibration(Calibration(rotation=np.eye(3), translation=np.zeros(3), thermal=lens, rgb=lens), calibration)
     arguments = {
         "fusion_namespace": namespace,
         "fusion_name": "eyes",
@@ -165,7 +171,8 @@ def test_launch_with_every_argument(domain, small, tmp_path):
     with launched(domain, *command) as launch, rig_in(domain, namespace, "eyes") as rig:
         rig.wait(lambda: rig.state() == "active")
         assert rig.get_parameter("use_sim_time") is False
-        assert rig.get_parameter("registration.type") == "homography"
+        assert rig.get_parameter("registration.type") == "depth"  # the launch argument leaves it as it is
+        assert rig.get_parameter("registration.file") == str(calibration)
         rig.thermal = rig.node.create_publisher(Image, "ir/image", 10)
         rig.rgb = rig.node.create_publisher(Image, "colour/image", 10)
         rig.info = rig.node.create_publisher(CameraInfo, "colour/camera_info", 10)

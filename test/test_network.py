@@ -15,11 +15,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmcfusion_ros.data.images import read_rgb, read_thermal
 from mmcfusion_ros.data.pair_folder import find_pairs
-from mmcfusion_ros.network.cross_compensation import CrossCompensation
-from mmcfusion_ros.network.decoder import DecoderBlock, MultiScaleCascade, TextureEnhancement
-from mmcfusion_ros.network.encoder import PVTv2Encoder
-from mmcfusion_ros.network.heads import MixingHead, folded_sobel
-from mmcfusion_ros.network.mmcfusion import MMCFusion
+from mmcfusion_ros.network.mmcfusion import (
+    CrossCompensation,
+    DecoderBlock,
+    MixingHead,
+    MMCFusion,
+    MultiScaleCascade,
+    PVTv2Encoder,
+    TextureEnhancement,
+    folded_sobel,
+)
 from mmcfusion_ros.network.variants import VARIANTS, get_variant
 from mmcfusion_ros.network.weights import load_network
 from mmcfusion_ros.resources import package_file

@@ -56,9 +56,6 @@ class FailingBackend:
             raise type(self._machine.fault)(*self._machine.fault.args)
         return thermal
 
-    def is_ready(self, shape):
-        return shape == IMAGE.shape
-
 
 @pytest.fixture
 def machine():

@@ -152,15 +152,24 @@ class TestNames:
         assert files.rgb == tmp_path / "seen" / "a.png"
 
     def test_a_list(self, tmp_path):
-        (tmp_path / "pairs.txt").write_text("# thermal, rgb\nx/b_ir.png y/b_vis.png\n\nx/a.png,y/other.png\n")
+        (tmp_path / "pairs.txt").write_text(
+            "# thermal, rgb\nx/b_ir.png y/b_vis.png\n\nx/a.png,y/other.png\nx y/c d.png\ty/e f.png\r\n"
+        )
         pairs = find_pairs(tmp_path / "pairs.txt")
-        assert [(files.name, files.rgb.name) for files in pairs] == [("a", "other.png"), ("b", "b_vis.png")]
+        names = [("a", "other.png"), ("b", "b_vis.png"), ("c d", "e f.png")]
+        assert [(files.name, files.rgb.name) for files in pairs] == names
 
     @pytest.mark.parametrize(
-        ("text", "message"), [("a.png\n", "line 1: not two"), ("a b\na c\n", "line 2: a second"), ("#\n", "no pair")]
+        ("text", "message"),
+        [
+            ("a.png\n", "line 1: not two"),
+            ("a b\na c\n", "line 2: a second"),
+            ("#\n", "no pair"),
+            ("\xe9 f", r"pairs\.txt is no text"),
+        ],
     )
     def test_a_list_that_is_wrong(self, tmp_path, text, message):
-        (tmp_path / "pairs.txt").write_text(text)
+        (tmp_path / "pairs.txt").write_text(text, encoding="latin-1")
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             find_pairs(tmp_path / "pairs.txt")
 

@@ -174,34 +174,6 @@ def test_any_streams_match_brute_force(
     assert run.finish().stamps() == brute_force(thermal, rgb, slop)
 
 
-@pytest.mark.parametrize(("thermal_rate", "rgb_rate"), RATES)
-def test_no_pair_could_have_less_skew(thermal_rate: int, rgb_rate: int) -> None:
-    thermal, rgb = camera(thermal_rate, jitter=0.2, seed=3), camera(rgb_rate, start=START + 9 * MS, jitter=0.2, seed=4)
-    run = Run(options()).feed(events("thermal", thermal), events("rgb", rgb, 60 * MS)).finish()
-    for pair in run.pairs:
-        t, r = pair.thermal_stamp_ns, pair.rgb_stamp_ns
-        assert pair.skew_ns == r - t
-        assert abs(r - t) == min(abs(other - t) for other in rgb) == min(abs(r - other) for other in thermal)
-
-
-def test_slow_thermal_gets_its_nearest_rgb_every_time_even_if_rgb_comes_later() -> None:
-    """message_filters takes the first match within the slop: a mean skew of 32 ms in this case."""
-    thermal, rgb = camera(9, 20), camera(30, 20, start=START + 3 * MS)
-    run = Run(options()).feed(events("thermal", thermal), events("rgb", rgb, 200 * MS)).finish()
-    assert [t for t, _ in run.stamps()] == thermal
-    skews = [abs(pair.skew_ns) for pair in run.pairs]
-    assert sum(skews) == sum(min(abs(r - t) for r in rgb) for t in thermal)
-    assert sum(skews) / len(skews) < 9 * MS
-
-
-def test_equal_rates_with_jitter_come_out_in_order() -> None:
-    """message_filters emits these out of order."""
-    thermal, rgb = camera(30, 20, jitter=0.3, seed=5), camera(30, 20, jitter=0.3, seed=6)
-    run = Run(options()).feed(events("thermal", thermal, 0, 40 * MS), events("rgb", rgb, 100 * MS, 40 * MS)).finish()
-    assert increases(run.stamps())
-    assert len(run.pairs) > 0.8 * len(thermal)
-
-
 def test_cameras_exactly_half_a_period_apart_all_pair() -> None:
     """Every gap is a tie here; were ties to go to the earlier frame on both sides, only one pair would come out."""
     thermal, rgb = camera(10, start=START + 50 * MS), camera(10)

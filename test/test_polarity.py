@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from bag_files import HEIGHT, WIDTH, drive, rgb_pixels, thermal_pixels, write_bag
-from image_pairs import as_message, write_pairs
+from image_pairs import as_message, fuse, write_pairs
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -101,7 +101,7 @@ class TestPipeline:
     def test_registered_is_what_the_network_got(self, fusers):
         thermal, rgb = pair()
         white, dark = (pipeline(fuser, BESIDE) for fuser in fusers)
-        fused, expected = dark(thermal, rgb), white(255 - thermal, rgb)
+        fused, expected = fuse(dark, thermal, rgb), fuse(white, 255 - thermal, rgb)
         np.testing.assert_allclose(fused.registered.astype(int), expected.registered, atol=1)
         assert np.abs(fused.image.astype(int) - expected.image).max() <= 3
         inside, outside = fused.weight == 255, fused.weight == 0
@@ -112,8 +112,8 @@ class TestPipeline:
         """So the display image is fused from what was registered for detection."""
         thermal, rgb = pair()
         white, dark = (pipeline(fuser, BESIDE) for fuser in fusers)
-        fused, _ = fusers[0].fuse(dark(thermal, rgb).pair, {})
-        np.testing.assert_array_equal(fused, white(thermal, rgb).image)
+        fused, _ = fusers[0].fuse(fuse(dark, thermal, rgb).pair, {})
+        np.testing.assert_array_equal(fused, fuse(white, thermal, rgb).image)
 
     @pytest.mark.parametrize("shape", [None, (64, 96)])
     def test_thermal_alone_is_as_the_weights_expect_it(self, fusers, shape):
@@ -215,7 +215,7 @@ class TestEvaluation:
         bag = write_bag(tmp_path / "drive", drive(1))
         result = evaluate_bag(bag, values, tmp_path / "out", BagOptions(report=False))
         node = Settings(values).pipeline(Settings(values).network())
-        fused = split_luminance(node(thermal_pixels(0), rgb_pixels(0)).image)[0]
+        fused = split_luminance(fuse(node, thermal_pixels(0), rgb_pixels(0)).image)[0]
         white = ThermalScaler(node.scaler.options)(thermal_pixels(0))
         metrics = fusion_metrics(255 - white, split_luminance(rgb_pixels(0))[0], fused)
         assert result.summary["metrics"] == pytest.approx({name: metrics[name] for name in METRICS}, rel=1e-5, abs=1e-6)

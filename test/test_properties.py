@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from camera_messages import HEIGHT, NS, WIDTH, header, ramp
+from camera_messages import HEIGHT, NS, WIDTH, header, ramp, rgb_from_message, thermal_from_message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ros_helpers import NIGHTLY, Bench
@@ -22,7 +22,7 @@ from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.network.weights import load_network
 from mmcfusion_ros.ros.memory import give_back
 from mmcfusion_ros.ros.node_parameters import qos_profile
-from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage
 from mmcfusion_ros.stream.mode import ModeSwitch
 from mmcfusion_ros.stream.pairing import Pairer, PairingOptions
 from mmcfusion_ros.stream.parameters import PARAMETERS

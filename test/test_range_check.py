@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from bag_files import NS, START, Message, write_bag
+from bag_files import NS, START, Message, frames, write_bag
 
 from mmcfusion_ros.calibration.range_check import RANGES_M, View, picture, range_errors, range_report, variants
 from mmcfusion_ros.cli import main
-from mmcfusion_ros.evaluation.bags.writing import camera_info_message, header_message, image_message, ros_type
+from mmcfusion_ros.evaluation.bags.writing import camera_info_message, header_message, image_message
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.fusion.camera import Intrinsics
@@ -91,14 +91,6 @@ def test_without_edges_nothing_is_said_to_be_right():
     assert "too few edges in common" in text
     assert problem.startswith("nothing could be measured")
     assert picture(rig(), flat, errors).shape == (600, 2400, 3)
-
-
-def frames(parent, child):
-    """``/tf_static``: both are at one place."""
-    geometry = {name: ros_type(f"geometry_msgs/msg/{name}") for name in ("Vector3", "Quaternion", "Transform")}
-    here = geometry["Transform"](geometry["Vector3"](0.0, 0.0, 0.0), geometry["Quaternion"](0.0, 0.0, 0.0, 1.0))
-    stamped = ros_type("geometry_msgs/msg/TransformStamped")(header_message(START, parent), child, here)
-    return Message("/tf_static", START, ros_type("tf2_msgs/msg/TFMessage")([stamped]))
 
 
 def test_of_a_bag(tmp_path, capsys):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from camera_messages import rgb_from_message, thermal_from_message
 
 from mmcfusion_ros.bags.reading import Bag, read_message
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.evaluation.bags.frames_to_bag import START_NS
 from mmcfusion_ros.fusion.calibration_file import load_calibration
-from mmcfusion_ros.stream.messages import rgb_from_message, thermal_from_message
 
 
 def record(*arguments):

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mmcfusion_ros.fusion.calibration import Calibration
+from mmcfusion_ros.fusion.calibration_file import save_calibration
 from mmcfusion_ros.fusion.palette import Palette
 from mmcfusion_ros.resources import package_file
 from mmcfusion_ros.stream.parameter_files import load_values
@@ -43,7 +45,7 @@ def test_home_folder_in_every_path(tmp_path, monkeypatch):
     bar = Palette.from_name("rainbow").apply(np.arange(256, dtype=np.uint8)[None].repeat(8, axis=0))
     cv2.imwrite(str(tmp_path / "bar.png"), cv2.cvtColor(bar, cv2.COLOR_RGB2BGR))
     made = settings(
-        *("model=~/lite.xml", "registration.type=homography", "registration.file=~/simulated_rig.yaml"),
+        *("model=~/lite.xml", "registration.file=~/simulated_rig.yaml"),
         *("thermal.palette=~/bar.png", "trace_file=~/trace.json"),
     )
     assert made.pipeline(made.network()).calibration.kind == "homography"
@@ -51,3 +53,19 @@ def test_home_folder_in_every_path(tmp_path, monkeypatch):
     assert trace
     trace.close()
     assert (tmp_path / "trace.json").exists()
+
+
+def test_the_type_is_that_of_the_file_unless_one_is_given(tmp_path):
+    homography, rig = package_file("config/simulated_rig.yaml"), tmp_path / "rig.yaml"
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    places = {"translation": np.array([0.1, 0, 0]), "depth_rotation": turn, "depth_translation": np.ones(3)}
+    save_calibration(Calibration(rotation=np.eye(3), **places), rig)
+    network = settings().network()
+    for values, kind in (((), "identity"), ((f"registration.file={homography}",), "homography")):
+        assert settings(*values).pipeline(network).calibration.kind == kind
+    by_depth = settings("registration.type=depth", f"registration.file={rig}").pipeline(network)
+    assert by_depth.depth
+    np.testing.assert_allclose(by_depth.calibration.translation, [0.1, 0, 0])
+    np.testing.assert_allclose(by_depth.calibration.depth_rotation, turn, atol=1e-12)
+    with pytest.raises(ValueError, match=r"registration.type is depth, but .*simulated_rig.yaml is of type hom"):
+        settings("registration.type=depth", f"registration.file={homography}").pipeline(network)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from mmcfusion_ros.fusion.palette import Palette
-from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
+from mmcfusion_ros.fusion.thermal import SAMPLES, ThermalOptions, ThermalScaler, live_sample
 
 RADIOMETRIC = Path(__file__).resolve().parents[2] / "shared" / "data" / "radiometric" / "ir16"
 
@@ -387,3 +387,12 @@ class TestMounting:
         image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
         turned = ThermalScaler(ThermalOptions(rotate=90)).upright(image)
         np.testing.assert_array_equal(turned, np.rot90(image, -1))
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (480, 640), (1080, 1920)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_sample_is_in_order_and_large_enough(shape, dtype):
+    image = np.random.default_rng(0).integers(1, 256, shape, dtype)
+    sample = live_sample(image)
+    assert (np.diff(sample.astype(int)) >= 0).all()
+    assert min(image.size, SAMPLES / 2) <= sample.size <= 4 * SAMPLES

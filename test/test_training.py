@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,8 +112,10 @@ class TestLearner:
         assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
     def test_average_follows_the_network(self, tiny):
-        learner = learner_of(replace(tiny, ema_decay=0.0))
+        learner = learner_of(replace(tiny, ema_decay=0.0, clip=0.0))  # 0: gradients as they are
+        before = states(learner)
         learner.learn(PairSampler(tiny)[0])
+        assert not equal(states(learner), before)
         assert equal(list(learner.average.parameters()), list(learner.network.parameters()))
 
     @pytest.mark.parametrize("loss", ["ours", "paper"])
@@ -364,6 +367,26 @@ class TestRun:
         assert "(0.15 GFLOP forward each), on cpu" in out
         assert "warm-up 1 steps" in out
         assert "step 1/4  loss " in out
+
+    def test_wandb_is_asked_to_follow_tensorboard(self, tiny, tmp_path, monkeypatch):
+        """Here in its place: a module that keeps what it is asked for, and knows one project."""
+        with monkeypatch.context() as patch:
+            patch.setattr("mmcfusion_ros.training.config.find_spec", lambda name: None)
+            with pytest.raises(ValueError, match="wandb is set, but not installed"):
+                replace(tiny, wandb="known")
+        (tmp_path / "wandb.py").write_text(
+            "asked = []\nclass Error(Exception): pass\n"
+            "def init(**options):\n"
+            "    asked.append(options)\n"
+            "    if options['project'] != 'known': raise Error('log in')\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        Run(tmp_path / "run").begin(replace(tiny, wandb="known"), 0)
+        (options,) = sys.modules.pop("wandb").asked
+        assert (options["group"], options["dir"], options["sync_tensorboard"]) == ("run", tmp_path / "run", True)
+        with pytest.raises(ValueError, match="wandb: log in"):
+            Run(tmp_path / "other").begin(replace(tiny, wandb="unknown"), 0)
+        assert not (tmp_path / "other/config.yaml").exists()
 
     def test_nothing_to_resume(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="holds no training run; leave out --resume"):

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from bag_files import NS, START, Message, thermal, write_bag
+from camera_messages import rgb_from_message, thermal_from_message
 
 from mmcfusion_ros.bags.events import CameraEvents, Dropped, Paired
 from mmcfusion_ros.bags.reading import TYPES, Bag
 from mmcfusion_ros.bags.topics import find_cameras
-from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage
 from mmcfusion_ros.stream.pairing import PairingOptions
 from mmcfusion_ros.stream.video import VideoDecoder, codec_of
 

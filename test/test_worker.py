@@ -14,7 +14,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from camera_messages import header, rgb_image, thermal_image
 from waiting import WAIT_S, wait_until
 
-from mmcfusion_ros.fusion.conditions import FrozenDetector
+from mmcfusion_ros.fusion.conditions import CameraWatch
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.ros.worker import FrameWorker
@@ -50,7 +50,7 @@ class Network:
         return pair.thermal, pair.thermal
 
 
-class Told(FrozenDetector):
+class Told(CameraWatch):
     """Finds thermal frames frozen when it is told to."""
 
     def __call__(self, thermal, stamp_s):
@@ -72,7 +72,7 @@ class Topic:
 
 
 class Setup:
-    def __init__(self, max_wait_ms: int = 0, max_age_ms: int = 0, frozen: FrozenDetector | None = None) -> None:
+    def __init__(self, max_wait_ms: int = 0, max_age_ms: int = 0, frozen: CameraWatch | None = None) -> None:
         pairing = PairingOptions(
             slop_ns=5 * MS, max_wait_ns=max_wait_ms * MS, max_age_ns=max_age_ms * MS, queue_size=10
         )
@@ -277,7 +277,7 @@ def test_stamps_do_not_go_back_from_one_camera_to_the_other(setup):
 
 
 def test_a_thermal_picture_counts_as_frozen_after_the_time_of_the_pipeline_whatever_the_telemetry_above_it():
-    setup = Setup(frozen=FrozenDetector(0.05))
+    setup = Setup(frozen=CameraWatch(0.05))
     setup.worker.start()
     setup.step(10, 50, 90, 130, telemetry=7)
     setup.stop()

@@ -24,15 +24,18 @@ FLOOR = 0.5  # of the mean energy of edges: where there are fewer, all candidate
 ONE_STEP, MANY_STEPS = 0.1, 1.0  # what a surface pays for a change of its distance
 ASIDE = 0.12  # what a cell pays for leaving the plane
 LEAST_AGREEMENT = 0.2  # of the edges of a cell that leaves it
+LIKELY = 0.1  # candidates that cost so much more than the best are less likely by a factor of e
 
 
 @dataclass(frozen=True, eq=False)
 class Shifts:
     """``shift`` (rows x columns x 2, RGB pixels): how far from a cell of the RGB image the thermal image on its grid
-    shows the same thing, 0 without evidence. ``confidence`` (rows x columns): 0 to 1, how much there was."""
+    shows the same thing, 0 without evidence. ``confidence`` (rows x columns): 0 to 1, how much there was. ``error``
+    (rows x columns, RGB pixels): what it is expected to be off by."""
 
     shift: np.ndarray
     confidence: np.ndarray
+    error: np.ndarray
 
 
 def smooth_field(
@@ -75,7 +78,8 @@ def smooth_field(
                 break
     left = np.diag(np.linalg.inv(hessian)).reshape(2, -1).mean(axis=0)
     confidence = 1 - np.clip(left / prior_variance, 0, 1)
-    return Shifts(shift.reshape(rows, columns, 2) * (width / 640), confidence.reshape(rows, columns))
+    found = shift.reshape(rows, columns, 2), confidence.reshape(rows, columns), np.sqrt(2 * left).reshape(rows, columns)
+    return Shifts(found[0] * (width / 640), found[1], found[2] * (width / 640))
 
 
 def _normal_equations(maps: Products, unit: float) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +159,9 @@ def along_lines(
     lower, middle, upper = (np.take_along_axis(candidates, best[..., None] + i, axis=0)[0] for i in (-1, 0, 1))
     shift = middle + part[..., None] * (upper - lower) / 2
     shift[abs(best - on_plane)[0] <= 1] = 0
-    return Shifts(shift, np.take_along_axis(agreement, best, axis=0)[0].clip(0, 1))
+    likely = np.exp((total.min(axis=0) - total) / LIKELY)
+    error = (likely * np.linalg.norm(candidates - shift, axis=-1)).sum(axis=0) / likely.sum(axis=0)
+    return Shifts(shift, np.take_along_axis(agreement, best, axis=0)[0].clip(0, 1), error)
 
 
 def _of_cells(one: np.ndarray, other: np.ndarray) -> np.ndarray:

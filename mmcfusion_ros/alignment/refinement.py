@@ -17,22 +17,24 @@ from mmcfusion_ros.alignment.find import MIDDLE, align, corners, transformed
 NICENESS = 10
 
 
-class ThermalToRgb(Protocol):
-    """What brings thermal images onto the RGB pixel grid, as ``fusion.registration`` does."""
+class Warp(Protocol):
+    """What brings thermal images onto the RGB pixel grid."""
 
     def warp(self, thermal: np.ndarray, rgb_shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
         """``h x w`` uint8 onto the grid of ``rgb_shape`` (height, width), and its weight there, ``H x W`` uint8."""
 
-    def corrected(self, correction: np.ndarray) -> ThermalToRgb:
-        """This registration followed by a homography (3x3) from RGB pixels to RGB pixels."""
 
-    def displaced(self, shift: np.ndarray) -> ThermalToRgb:
-        """This registration, with each cell of the RGB image seen elsewhere (rows x columns x 2, in its widths)."""
+class ThermalToRgb(Warp, Protocol):
+    """A calibration that does, as ``fusion.registration``."""
+
+    def corrected(self, correction: np.ndarray) -> Warp:
+        """This registration followed by a homography (3x3) from RGB pixels to RGB pixels."""
 
     def parallax(
         self, cells: tuple[int, int], thermal_shape: tuple[int, int], rgb_shape: tuple[int, int], inverse_depth: float
     ) -> np.ndarray | None:
-        """The shift that is right for things at a distance, in ``cells`` (rows, columns); None without extrinsics."""
+        """The shift that is right for things at a distance, in ``cells`` (rows, columns) of the RGB image and in
+        widths of it; None without extrinsics."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Refiner:
 
     def __init__(self, registration: ThermalToRgb, options: RefinementOptions) -> None:
         self.options = options
-        self.registration = registration
+        self.registration: Warp = registration
         self.status = RefinementState()
         self._calibrated = registration
         self._rebased: ThermalToRgb | None = None
@@ -109,7 +111,7 @@ class Refiner:
     def rebase(self, registration: ThermalToRgb) -> None:
         """Begins anew from another calibration; a step at work changes nothing any more."""
         with self._lock:
-            self._rebased = self.registration = registration
+            self.registration = self._rebased = registration
 
     def restarted(self, registration: ThermalToRgb) -> Refiner:
         """Stops this one; another with its options, which begins with that registration."""
@@ -192,11 +194,12 @@ class Refiner:
         if not self._following:
             return status("steady", "", residual)
         self._moved = self._moved + missing * min(options.gain, options.largest_step_px / residual)
-        self._use(self._calibrated.corrected(self.correction()), thermal, luminance)
+        corrected = self._calibrated.corrected(self.correction())
+        corrected.warp(thermal, luminance.shape)  # builds its maps here, not at the next frame
+        self._use(corrected)
         return status("following", "", residual)
 
-    def _use(self, registration: ThermalToRgb, thermal: np.ndarray, luminance: np.ndarray) -> None:
-        registration.warp(thermal, luminance.shape)  # builds its maps here, not at the next frame
+    def _use(self, registration: Warp) -> None:
         with self._lock:
             if not self._rebased:
                 self.registration = registration

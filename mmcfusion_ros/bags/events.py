@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class DepthArrived:
-    """A message for registration by depth came: an image, points, or the ``camera_info`` of the images."""
+    """A message for registration by depth came: an image, points, the ``camera_info`` of the images, or TF."""
 
     message: Any
     time_ns: int
@@ -135,15 +135,17 @@ class CameraEvents:
         return events
 
 
-def with_depth(events: Iterable[Event], depth: DepthInput | None) -> Generator[Arrived | Paired | Dropped, None, None]:
-    """The same events, without those of depth, which takes them in; pairs wait for depth as they do in the node."""
+def with_depth(
+    events: Iterable[Event], depth: DepthInput | None, take: Callable[[Any], object]
+) -> Generator[Arrived | Paired | Dropped, None, None]:
+    """The same events, without those of depth and TF, which ``take`` is called with; pairs wait for depth as they do in
+    the node."""
     waiting: list[Paired] = []
     for event in events:
         while waiting and depth and depth.has_waited(waiting[0].pair.rgb_stamp_ns, event.time_ns - waiting[0].time_ns):
             yield waiting.pop(0)
         if isinstance(event, DepthArrived):
-            if depth:
-                depth.take(event.message)
+            take(event.message)
         elif isinstance(event, Paired) and depth:
             waiting.append(event)
         else:

@@ -21,7 +21,7 @@ from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalOptions, ThermalScaler
 from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
 from mmcfusion_ros.stream.depth import DepthInput
-from mmcfusion_ros.stream.messages import BadImage, BitDepth, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage, BitDepth, image_from_message
 from mmcfusion_ros.stream.pairing import Pair, PairingOptions, stamp_ns
 
 
@@ -43,7 +43,7 @@ class BagRecording:
         for i, pair in enumerate(self._pairs()):
             if i in chosen:
                 with suppress(BadImage):
-                    images.append((_thermal_image(scale, pair.thermal), rgb_from_message(pair.rgb, depth)))
+                    images.append((_thermal_image(scale, pair.thermal), image_from_message(pair.rgb, "rgb", depth)))
         return images
 
     def views(
@@ -57,7 +57,7 @@ class BagRecording:
         lenses, scale, bits = CameraInfoRegistration(calibration), ThermalScaler(self._thermal), BitDepth()
         found: dict[str, list[View]] = {name: [] for name in variants(calibration)}
         problem = "the bag holds no pair"
-        events = with_depth(CameraEvents(self._bag, cameras, self._pairing).read(), depth)
+        events = with_depth(CameraEvents(self._bag, cameras, self._pairing).read(), depth, depth.take)
         for i, event in enumerate(event for event in events if isinstance(event, Paired)):
             if i not in chosen:
                 continue
@@ -65,7 +65,7 @@ class BagRecording:
                 if camera in event.camera_infos:
                     lenses.take(event.camera_infos[camera], camera)
             depth.rgb_frame = event.pair.rgb.header.frame_id
-            thermal, rgb = _thermal_image(scale, event.pair.thermal), rgb_from_message(event.pair.rgb, bits)
+            thermal, rgb = _thermal_image(scale, event.pair.thermal), image_from_message(event.pair.rgb, "rgb", bits)
             luminance, _ = split_luminance(rgb)
             for name, variant in variants(lenses.registration.calibration).items():
                 try:
@@ -83,7 +83,11 @@ class BagRecording:
         """With the stamps of the messages."""
         thermal = self._frames(self._cameras.thermal, partial(_thermal_image, ThermalScaler(self._thermal)))
         depth = BitDepth()
-        return thermal, self._frames(self._cameras.rgb, lambda rgb: split_luminance(rgb_from_message(rgb, depth))[0])
+
+        def luminance(message: Any) -> np.ndarray:
+            return split_luminance(image_from_message(message, "rgb", depth))[0]
+
+        return thermal, self._frames(self._cameras.rgb, luminance)
 
     def _pairs(self) -> Iterator[Pair[Any]]:
         events = CameraEvents(self._bag, self._cameras, self._pairing).read()
@@ -97,4 +101,4 @@ class BagRecording:
 
 
 def _thermal_image(scale: ThermalScaler, message: Any) -> np.ndarray:
-    return scale(scale.upright(thermal_from_message(message, colour=True)))
+    return scale(scale.upright(image_from_message(message, "thermal")))

@@ -10,8 +10,7 @@ import numpy as np
 from mmcfusion_ros.alignment.find import COARSE, LEAST_CONTRAST, ImagePair, same_view
 from mmcfusion_ros.alignment.fit import Level, fit
 from mmcfusion_ros.alignment.search import GRIDS, search_similarity
-from mmcfusion_ros.fusion.counts import turned
-from mmcfusion_ros.fusion.thermal import ROTATIONS
+from mmcfusion_ros.fusion.thermal import ROTATIONS, turned
 
 CANDIDATES = 2
 UPRIGHT = (0, "none")
@@ -28,19 +27,19 @@ def mounting(pairs: Sequence[ImagePair]) -> str:
     """
     chosen = pairs[:: (len(pairs) + 1) // 2]
     ways = list(product(ROTATIONS, ("none", "horizontal")))
-    correlations = [_correlation([(turned(thermal, *way), rgb) for thermal, rgb in chosen]) for way in ways]
-    second, best = np.argsort(correlations)[-2:]
-    if ways[best] == UPRIGHT or correlations[best] < LEAST_CONTRAST * correlations[second]:
+    scores = [_score([(turned(thermal, *way), rgb) for thermal, rgb in chosen]) for way in ways]
+    second, best = np.argsort(scores)[-2:]
+    if ways[best] == UPRIGHT or scores[best] < LEAST_CONTRAST * scores[second]:
         return ""
     rotate, flip = NAMES.get(ways[best], ways[best])
     settings = [f"thermal.rotate={rotate}"] if rotate else []
     settings += [f"thermal.flip={flip}"] if flip != "none" else []
-    return f"{' '.join(settings)} (correlation {correlations[best]:.2f}, else {correlations[second]:.2f} at most)"
+    return f"{' '.join(settings)} (correlation {scores[best]:.2f}, else {scores[second]:.2f} at most)"
 
 
-def _correlation(pairs: Sequence[ImagePair]) -> float:
-    """That of the edges where they fit best."""
+def _score(pairs: Sequence[ImagePair]) -> float:
+    """The correlation of the edges where they fit best, less where that is a small overlap: there anything fits."""
     thermal, rgb = pairs[0]
     level = Level(pairs, COARSE)
     places = search_similarity(level, same_view(thermal.shape, rgb.shape), GRID, CANDIDATES)
-    return max(fit(level, place, place, 6).correlation for place in places)
+    return max(fit(level, place, place, 6).score for place in places)

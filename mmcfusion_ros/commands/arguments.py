@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 from mmcfusion_ros.fusion.backends import BACKENDS, DEVICES, PRECISIONS
 
 Commands = argparse._SubParsersAction  # what ArgumentParser.add_subparsers returns
+
+
+def positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+    return value
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is below {least}")
+        return value
+
+    return whole_number
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -25,10 +44,10 @@ def label_source(text: str) -> tuple[Path, tuple[int, int] | None]:
 
 
 def named_folder(text: str) -> tuple[str, Path]:
-    """``NAME=FOLDER``."""
+    """``NAME=FOLDER``; results go to a folder of that name."""
     name, _, path = text.partition("=")
-    if not (name and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER")
+    if not (name.strip(".") and path) or "/" in name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FOLDER, with a name that a folder can have")
     return name, Path(path)
 
 

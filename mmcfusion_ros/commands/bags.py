@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmcfusion_ros.commands.arguments import Commands, add_configuration
+from mmcfusion_ros.commands.arguments import Commands, add_configuration, positive
 
 if TYPE_CHECKING:
     from mmcfusion_ros.evaluation.bags.options import BagOptions
@@ -82,7 +82,7 @@ def add_record_demo(commands: Commands) -> None:
     parser = commands.add_parser("record-demo", help="a bag of the synthetic rig or of a folder of pairs")
     parser.add_argument("bag", type=Path, help="folder of the new bag")
     parser.add_argument("--folder", type=Path, help="with the sub-folders ir/ and vi/; else the synthetic rig")
-    parser.add_argument("--duration", type=float, default=10.0, help="in s; a folder is shorter if it ends before")
+    parser.add_argument("--duration", type=positive, default=10.0, help="in s; a folder is shorter if it ends before")
     parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
     parser.add_argument("--thermal-rate", type=float, default=30.0, help="in Hz")
     parser.add_argument("--rgb-rate", type=float, default=30.0, help="in Hz")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmcfusion_ros.commands.arguments import Commands, add_configuration, image_size
+from mmcfusion_ros.commands.arguments import Commands, add_configuration, at_least, image_size, positive
 
 if TYPE_CHECKING:
     from mmcfusion_ros.calibration.bag_recording import BagRecording
@@ -47,19 +47,22 @@ def add_calibrate(commands: Commands) -> None:
     parser.add_argument("--thermal-topic", default="", help="in the bag; found by its name if not given")
     parser.add_argument("--rgb-topic", default="", help="in the bag; found by its name if not given")
     add_configuration(parser)
-    parser.add_argument("--frames", type=int, default=20, help="pairs to use, spread over the recording")
+    parser.add_argument("--frames", type=at_least(1), default=20, help="pairs to use, spread over the recording")
     parser.add_argument("--model", choices=MODELS, default="homography")
     parser.add_argument("--board", choices=("chessboard", "circles"), help="both cameras see this target")
     parser.add_argument(
         "--board-size", type=image_size, default=(9, 6), metavar="COLUMNSxROWS", help="inner corners, or circles"
     )
     parser.add_argument(
-        "--spacing", type=float, metavar="M", help="width of the board's squares in metres: lenses and extrinsics too"
+        "--spacing",
+        type=positive,
+        metavar="M",
+        help="width of the board's squares in m: lenses and extrinsics too",
     )
     parser.add_argument("--plane", type=float, metavar="M", help="distance at which the overlay is to be exact")
     parser.add_argument("--out", type=Path, metavar="FILE", help="YAML file for registration.file; beside it a picture")
     parser.add_argument("--time", action="store_true", help="find the offset of the clocks instead")
-    parser.add_argument("--rate", type=float, default=30.0, help="frames per second of the folder, for --time")
+    parser.add_argument("--rate", type=positive, default=30.0, help="frames per second of the folder, for --time")
     parser.set_defaults(run=_calibrate)
 
 

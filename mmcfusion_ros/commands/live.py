@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmcfusion_ros.commands.arguments import Commands
+from mmcfusion_ros.commands.arguments import Commands, positive
 
 if TYPE_CHECKING:
     from mmcfusion_ros.simulation.frame import Frame
@@ -20,7 +20,7 @@ def add_demo(commands: Commands) -> None:
     parser = commands.add_parser("demo", help="two cameras, the fusion node and a detector on this machine")
     parser.add_argument("--data", type=Path, help="play this folder of pairs (ir/, vi/) instead of the synthetic rig")
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for the results")
-    parser.add_argument("--duration", type=float, default=15.0, help="of the cameras, in s")
+    parser.add_argument("--duration", type=positive, default=15.0, help="of the cameras, in s")
     parser.add_argument("--night", action="store_true", help="the synthetic rig by night")
     parser.add_argument("--model", default="auto", help="name or file; auto: the node's own choice")
     parser.set_defaults(run=_demo)
@@ -152,7 +152,7 @@ def _play_bag(options: argparse.Namespace) -> None:
 def _add_camera_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--thermal-rate", type=float, default=30.0, help="in Hz")
     parser.add_argument("--rgb-rate", type=float, default=30.0, help="in Hz")
-    parser.add_argument("--duration", type=float, help="in s; without end if not given")
+    parser.add_argument("--duration", type=positive, help="in s; without end if not given")
     parser.add_argument(
         "--subscribers", type=int, default=0, help="begin when each image topic has so many (a minute at most)"
     )

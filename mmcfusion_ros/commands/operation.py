@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmcfusion_ros.commands.arguments import Commands, image_size
+from mmcfusion_ros.commands.arguments import Commands, image_size, positive
 
 
 def add_doctor(commands: Commands) -> None:
     parser = commands.add_parser("doctor", help="why a running node publishes no fused image, and what to do")
     parser.add_argument("--namespace", default="/", help="of the node")
     parser.add_argument("--name", default="mmcfusion", help="of the node")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for how long to look on")
+    parser.add_argument("--seconds", type=positive, default=3.0, help="for how long to look on")
     parser.set_defaults(run=_doctor)
 
 
@@ -24,7 +24,7 @@ def _doctor(options: argparse.Namespace) -> bool:
 
 def add_soak(commands: Commands) -> None:
     parser = commands.add_parser("soak", help="the node under random faults for minutes or hours")
-    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--minutes", type=positive, required=True)
     parser.add_argument("--out", type=Path, default=Path("soak_output"), help="folder for the results")
     parser.add_argument("--seed", type=int, default=0, help="of the schedule of faults")
     parser.add_argument("--size", type=image_size, default=(320, 240), metavar="WIDTHxHEIGHT", help="of both cameras")

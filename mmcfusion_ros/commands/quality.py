@@ -10,6 +10,7 @@ from mmcfusion_ros.commands.arguments import (
     Commands,
     add_backend,
     add_configuration,
+    at_least,
     image_size,
     label_source,
     named_folder,
@@ -65,7 +66,7 @@ def add_evaluate(commands: Commands) -> None:
     )
     parser.add_argument("--peers", type=Path, help="CSV with the columns set, method and metrics of other methods")
     parser.add_argument("--stress", choices=STRESSES, default="", help="spoil the input, and measure by the clean one")
-    parser.add_argument("--seed", type=int, default=0, help="of the stress")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the stress")
     parser.add_argument(
         "--detector", nargs="+", action="extend", default=[], type=Path, help="files: .xml, .onnx, .param, .pth"
     )
@@ -89,8 +90,8 @@ def add_evaluate(commands: Commands) -> None:
         metavar="NAME",
         help="more of them: MI_bits, PSNR, CE, MS_SSIM, Nabf, Qcb, Qcv, FMI, or all",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes for the metrics")
-    parser.add_argument("--limit", type=int, default=0, help="pairs of each folder; 0: all")
+    parser.add_argument("--workers", type=at_least(1), default=1, help="processes for the metrics")
+    parser.add_argument("--limit", type=at_least(0), default=0, help="pairs of each folder; 0: all")
     parser.add_argument("--no-denoise", action="store_true", help="give networks noisy images as they are")
     parser.add_argument("--stretch", action="store_true", help="spread the fused luminance over 0..255, as some do")
     add_configuration(parser)  # how thermal images of 16 bits become 8

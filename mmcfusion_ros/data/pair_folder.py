@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcfusion_ros.data.images import IMAGE_SUFFIXES, images_below, read_rgb, read_thermal
+from mmcfusion_ros.files import text_of
 
 LAYOUTS = (  # sub-folders in any case; medical sets: the first is MRI, whose structure the second's colour lies on
     ("ir", "vi"),  # MSRS, TNO
@@ -65,6 +66,8 @@ def find_pairs(folder: str | Path) -> list[PairFiles]:
     naming a line of a list.
     """
     folder = Path(folder)
+    if folder.suffix.lower() in IMAGE_SUFFIXES and folder.is_file():
+        raise ValueError(f"{folder} is one image; give a folder of pairs or a list of them")
     if folder.is_file():
         return _listed(folder)
     if not folder.is_dir():
@@ -122,10 +125,11 @@ def read_pair(
 
 def _listed(path: Path) -> list[PairFiles]:
     pairs: dict[str, PairFiles] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(text_of(path).splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        files = [path.parent / name for name in re.split(r"[,;\s]+", line.strip())]
+        names = re.split(r"\s*[,;\t]\s*", line.strip())  # which leaves spaces in names as they are
+        files = [path.parent / name for name in (names if len(names) == 2 else line.split())]
         if len(files) != 2:
             raise ValueError(f"{path}, line {number}: not two paths, thermal and RGB")
         thermal, rgb = files

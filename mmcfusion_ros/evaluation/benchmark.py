@@ -6,10 +6,8 @@ import hashlib
 import os
 import platform
 import time
-from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,7 +17,8 @@ from mmcfusion_ros.evaluation.fixed_rate import at_fixed_rate, percentiles
 from mmcfusion_ros.fusion.fuser import Fuser, check_size
 from mmcfusion_ros.fusion.registration import Registration
 from mmcfusion_ros.fusion.thermal import ThermalScaler
-from mmcfusion_ros.stream.messages import fill_image
+from mmcfusion_ros.stream.health import milliseconds
+from mmcfusion_ros.stream.messages import plain_image
 from mmcfusion_ros.stream.pairing import Pair
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 
@@ -69,17 +68,13 @@ def benchmark(
 def _message_to_message(
     pipeline: FusionPipeline, thermal: np.ndarray, rgb: np.ndarray
 ) -> Callable[[], dict[str, float]]:
-    thermal_message, rgb_message = (
-        fill_image(SimpleNamespace(data=array("B"), is_bigendian=0), image, encoding)
-        for image, encoding in ((thermal, "16UC1"), (rgb, "rgb8"))
-    )
-    pair = Pair(thermal_message, rgb_message, 0, 0, 0)
+    pair = Pair(plain_image(thermal, "16UC1"), plain_image(rgb, "rgb8"), 0, 0, 0)
 
     def run() -> dict[str, float]:
         result = pipeline.fuse(pair)
-        fill_image(SimpleNamespace(data=array("B")), result.image, "rgb8")
+        plain_image(result.image, "rgb8")
         result.moments["encode"] = time.perf_counter()
-        return result.milliseconds()
+        return milliseconds(result.moments)
 
     return run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from mmcfusion_ros.evaluation.methods import Method, ReadyImages, load_method, r
 from mmcfusion_ros.evaluation.metrics import check_measurable, fusion_metrics
 from mmcfusion_ros.evaluation.pictures import write_image
 from mmcfusion_ros.evaluation.tables import intervals_table, latex_table, mean_ranks, metrics_table, read_peers
-from mmcfusion_ros.files import csv_text, write_file
+from mmcfusion_ros.files import csv_text, json_text, write_file
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import merge_luminance, split_luminance
 from mmcfusion_ros.network.hashes import sha256_of
@@ -50,15 +49,19 @@ def evaluate(paths: Sequence[Path], models: Sequence[str], out: Path, options: E
     the file for images that cannot be measured, or if no pair of a folder can be read.
     """
     folders = open_folders(paths, options)
+    methods = [load_method(model, options) for model in models]
     for folder in folders:
         _check(folder, options.metrics)
+    ready = {folder.name: _ready(folder, len(folders), options) for folder in folders}
+    if options.fused:
+        for folder in folders:
+            _check(folder, options.metrics, ready[folder.name])
     peers, unused = read_peers(options.peers, {folder.name: len(folder.pairs) for folder in folders})
     judge = _judge(folders, options)
-    methods = [load_method(model, options) for model in models]
-    distinct("methods", [*(method.name for method in methods), *options.fused])
+    distinct("methods", [*(method.name for method in methods), *options.fused, *set().union(*peers.values())])
     black_hot = frozenset(method.name for method in methods if method.thermal_polarity == "black_hot")
     of_folder: dict[str, list[Method | ReadyImages]] = {
-        folder.name: [*methods, *_ready(folder, len(folders), options)] for folder in folders
+        folder.name: [*methods, *ready[folder.name]] for folder in folders
     }
     results = []
     for folder in folders:
@@ -97,11 +100,14 @@ def summary_markdown(
     return "\n".join(parts)
 
 
-def _check(folder: LabelledFolder, metrics: Sequence[str]) -> None:
-    """Gives up the pairs that cannot be read, before any is fused."""
+def _check(folder: LabelledFolder, metrics: Sequence[str], ready: Sequence[ReadyImages] = ()) -> None:
+    """Gives up the pairs that cannot be read, and those of images that others fused, before any is fused."""
     for files in tqdm([*folder.pairs], desc=f"{folder.name}: reading", unit="pair", leave=False, disable=None):
         try:
-            check_measurable(folder.read(files)[0].shape, metrics)
+            thermal, rgb = folder.read(files)
+            check_measurable(thermal.shape, metrics)
+            for images in ready:
+                images(files, thermal, thermal, rgb)
         except (ValueError, TypeError) as error:
             folder.give_up(files, error)
     if not folder.pairs:
@@ -148,7 +154,9 @@ def _measure(
                     image = images[method.name] = method(files, *seen, rgb, options.stretch)
                     luminance = luminances[method.name] = split_luminance(image)[0]
                     reference = method.reference(files, *clean)
-                    pending[method.name].append(pool.submit(fusion_metrics, *reference, luminance, options.metrics))
+                    futures = pending[method.name]
+                    futures.append(pool.submit(fusion_metrics, *reference, luminance, options.metrics))
+                    futures[-min(len(futures), 2 * options.workers)].result()  # no more images than that wait
                 if judge:
                     judge.add(seen[0], merge_luminance(seen[1], rgb), images, folder.labels[files.name])
                 if options.clip:
@@ -209,7 +217,7 @@ def _write_summary(
     }
     if detection:
         write_file(out / "detection.csv", csv_text(detection.rows))
-    write_file(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
+    write_file(out / "summary.json", json_text(summary))
     text = summary_markdown(results, options, detection) + "".join(f"\n{line}\n" for line in unused)
     write_file(out / "summary.md", text)
     latex = [latex_table(result.folder.name + options.under, result.means, result.peers) for result in results]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from mmcfusion_ros.data.images import IMAGE_SUFFIXES
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, pair_up, read_pair
-from mmcfusion_ros.evaluation.pictures import write_image
+from mmcfusion_ros.evaluation.pictures import write_image, write_video
 from mmcfusion_ros.files import refuse_existing
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, Fuser
@@ -96,37 +97,33 @@ def _fuse_pairs(pairs: Sequence[PairFiles], out: Path, fuser: Fuser, scale: Scal
 
 
 def _fuse_videos(thermal: Path, rgb: Path, out: Path, fuser: Fuser) -> int:
-    """Frame by frame, as long as both last, at the rate of the RGB video."""
-    count, writer = 0, None
-    with closing(_frames(thermal)) as thermal_frames, closing(_frames(rgb)) as rgb_frames:
-        for (warm, _), (visible, rate_hz) in tqdm(
-            zip(thermal_frames, rgb_frames, strict=False), unit="frame", disable=None
-        ):
+    """Frame by frame, at the rate of the RGB video; ``ValueError`` where the other's differs, or at the end if one of
+    them has more frames."""
+    videos = [cv2.VideoCapture(str(path)) for path in (thermal, rgb)]
+    for path, video in zip((thermal, rgb), videos, strict=True):
+        if not video.isOpened():
+            raise ValueError(f"{path}: not a readable video")
+    rates_hz = [video.get(cv2.CAP_PROP_FPS) or 30.0 for video in videos]
+    if not math.isclose(*rates_hz, rel_tol=0.01):
+        raise ValueError(f"{thermal} has {rates_hz[0]:g} frames per second, {rgb} {rates_hz[1]:g}; give both one rate")
+    count = 0
+
+    def fused() -> Iterator[np.ndarray]:
+        nonlocal count
+        pairs = zip_longest(*map(_frames, videos))
+        for count, (warm, visible) in enumerate(tqdm(pairs, unit="frame", disable=None)):
+            if warm is None or visible is None:
+                raise ValueError(f"{rgb if warm is not None else thermal} ends first, after {count} frames")
             height, width = visible.shape[:2]
-            grey = cv2.resize(cv2.cvtColor(warm, cv2.COLOR_RGB2GRAY), (width, height))
-            if writer is None:
-                out.parent.mkdir(parents=True, exist_ok=True)
-                writer = cv2.VideoWriter(str(out), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, (width, height))
-                if not writer.isOpened():
-                    raise OSError(f"{out} could not be written: no codec for it; name it .mp4 or .avi")
-            writer.write(cv2.cvtColor(fuse_large(fuser, grey, visible), cv2.COLOR_RGB2BGR))
-            count += 1
-    if writer is None:
-        raise ValueError(f"{thermal} and {rgb} have no frame together")
-    writer.release()
-    return count
+            grey = cv2.resize(cv2.cvtColor(warm, cv2.COLOR_BGR2GRAY), (width, height))
+            yield fuse_large(fuser, grey, cv2.cvtColor(visible, cv2.COLOR_BGR2RGB))
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_video(out, fused(), rates_hz[1])
+    return count + 1
 
 
-def _frames(path: Path) -> Generator[tuple[np.ndarray, float], None, None]:
-    """Frames, ``H x W x 3`` uint8, red first, and their rate in Hz."""
-    video = cv2.VideoCapture(str(path))
-    if not video.isOpened():
-        raise ValueError(f"{path}: not a readable video")
-    try:
-        while True:
-            there, image = video.read()
-            if not there:
-                return
-            yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB), video.get(cv2.CAP_PROP_FPS) or 30.0
-    finally:
-        video.release()
+def _frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    """``H x W x 3`` uint8, blue first."""
+    while (frame := video.read()[1]) is not None:
+        yield frame

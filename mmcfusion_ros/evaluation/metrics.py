@@ -73,7 +73,7 @@ def entropy(f: Image) -> float:
     """Shannon entropy of the 256-bin histogram, in bits."""
     p = np.bincount(f.ravel(), minlength=256) / f.size
     p = p[p > 0]
-    return float(-(p * np.log2(p)).sum())
+    return float(0 - (p * np.log2(p)).sum())
 
 
 def spatial_frequency(f: Plane) -> float:

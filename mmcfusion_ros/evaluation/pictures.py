@@ -35,7 +35,10 @@ def contact_sheet(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def encode_image(image: np.ndarray, suffix: str, flags: Sequence[int] = ()) -> bytes:
-    """Content of a file of a uint8 image, ``H x W`` or ``H x W x 3`` red first; ``flags`` as for ``cv2.imwrite``."""
+    """Content of a file of a uint8 image, ``H x W`` or ``H x W x 3`` red first; ``flags`` as for ``cv2.imwrite``.
+    ``ValueError`` for a suffix of no format."""
+    if not cv2.haveImageWriter(f"x{suffix}"):
+        raise ValueError(f"no image can be written to a file named *{suffix}; name it .png or .jpg")
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(suffix, image, flags)[1].tobytes()
@@ -64,7 +67,7 @@ def _write_mp4(path: Path, first: np.ndarray, others: Iterable[np.ndarray], fram
     height, width = first.shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), frames_per_second, (width, height))
     if not writer.isOpened():
-        raise OSError(f"{path} could not be written")
+        raise OSError(f"{path} could not be written: no codec for it; name it .mp4 or .avi")
     try:
         for frame in chain((first,), others):
             writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))

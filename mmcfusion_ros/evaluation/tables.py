@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import re
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,10 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from mmcfusion_ros.evaluation.metrics import MORE
+from mmcfusion_ros.files import text_of
 
 RANKED = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM_cdd")
 SHOWN = (*RANKED, "CC", "VIF_min", "SSIM_min", "Qabf_min")
 DRAWS = 1000  # of the bootstrap
+LATEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+)
 
 Metrics = Mapping[str, float]
 
@@ -32,7 +37,7 @@ def read_peers(
     peers: dict[str, dict[str, dict[str, float]]] = {name: {} for name in folders}
     if path is None:
         return peers, []
-    text = path.read_text(encoding="utf-8-sig")
+    text = text_of(path)
     header = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=";" if header.count(";") > header.count(",") else ",")
     missing = {"set", "method", *RANKED} - set(reader.fieldnames or ())
@@ -40,16 +45,21 @@ def read_peers(
         raise ValueError(f"{path}: has no column {', '.join(sorted(missing))}")
     unused: Counter[str] = Counter()
     for row in reader:
-        name = row["set"]
+        name, method = row["set"], row["method"]
         if name not in peers:
             unused[f"of {name}, which is none of the folders"] += 1
-        elif int(row.get("pairs") or folders[name]) != folders[name]:
+        elif (row.get("pairs") or str(folders[name])) != str(folders[name]):
             unused[f"of {name}: measured on {row['pairs']} pairs, the folder has {folders[name]}"] += 1
+        elif method in peers[name]:
+            raise ValueError(f"{path}: {name} has two rows of {method}")
         else:
             try:
-                peers[name][row["method"]] = {metric: float(row[metric]) for metric in (*SHOWN, *MORE) if metric in row}
+                values = {metric: float(row[metric]) for metric in (*SHOWN, *MORE) if metric in row}
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}: a metric of {name} is no number ({error})") from None
+            if not all(map(math.isfinite, values.values())):  # which no rank could be made of
+                raise ValueError(f"{path}: a metric of {name} is no number ({method})")
+            peers[name][method] = values
     return peers, [f"{path}: {count} rows left out, {why}" for why, count in unused.items()]
 
 
@@ -101,9 +111,9 @@ def metrics_table(
 def latex_table(title: str, ours: Mapping[str, Metrics], peers: Mapping[str, Metrics]) -> str:
     """The ranked metrics as a ``tabular`` of LaTeX with booktabs, best mean rank first, ours in bold."""
     lines = [f"% {title}", f"\\begin{{tabular}}{{l{'r' * (len(RANKED) + 1)}}}", "\\toprule"]
-    lines += [f"Method & Rank & {' & '.join(RANKED)} \\\\".replace("_", "\\_"), "\\midrule"]
+    lines += [f"Method & Rank & {' & '.join(RANKED).replace('_', LATEX[ord('_')])} \\\\", "\\midrule"]
     for name, values, rank in table_rows(ours, peers):
-        safe = re.sub(r"([&%$#_{}])", r"\\\1", name)
+        safe = name.translate(LATEX)
         title = f"\\textbf{{{safe}}}" if name in ours else safe
         lines.append(f"{title} & {rank} & {' & '.join(values[: len(RANKED)])} \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"

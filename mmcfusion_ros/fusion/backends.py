@@ -47,9 +47,6 @@ class Backend(Protocol):
         The first call for a size compiles the network for it. Raises ``FusionError`` if the frame cannot be fused.
         """
 
-    def is_ready(self, shape: tuple[int, ...]) -> bool:
-        """Whether nothing needs to be loaded or compiled for images of this shape. For any thread."""
-
 
 def create_backend(
     model: ModelFiles, backend: str = "auto", device: str = "auto", precision: str = "auto", threads: int = 0

@@ -25,9 +25,9 @@ class Calibration:
       images of ``thermal_size`` and ``rgb_size`` (width, height). Files have both; without them it belongs to the
       first pair of images that a ``Registration`` gets.
     - A calibrated rig has ``rotation`` (3x3) and ``translation`` (3, metres): ``X_rgb = rotation @ X_thermal +
-      translation``, in optical frames (x right, y down, z forward). ``thermal`` and ``rgb`` are the intrinsics, None
-      where camera_info will bring them. The overlay is exact on the plane ``plane_normal @ X_rgb = plane_distance``
-      (metres; infinity: for things far away).
+      translation``, in optical frames (x right, y down, z forward); ``from_frames``: TF will bring them. ``thermal``
+      and ``rgb`` are the intrinsics, None where camera_info will bring them. The overlay is exact on the plane
+      ``plane_normal @ X_rgb = plane_distance`` (metres; infinity: for things far away).
     - ``depth_rotation`` and ``depth_translation`` are those of a depth camera or lidar in the RGB camera's frame, as
       ``X_rgb = depth_rotation @ X_depth + depth_translation``; None if its images are aligned to the RGB camera's.
 
@@ -45,6 +45,7 @@ class Calibration:
     plane_normal: np.ndarray | tuple[float, float, float] = (0.0, 0.0, 1.0)
     depth_rotation: np.ndarray | None = None
     depth_translation: np.ndarray | None = None
+    from_frames: bool = False
 
     def __post_init__(self) -> None:
         if self.homography is not None:
@@ -78,7 +79,7 @@ class Calibration:
         """Which of the three ways it is."""
         if self.homography is not None:
             return "homography"
-        return "identity" if self.rotation is None else "calibrated"
+        return "identity" if self.rotation is None and not self.from_frames else "calibrated"
 
     @property
     def sizes(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:

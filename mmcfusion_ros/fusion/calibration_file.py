@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 from mmcfusion_ros.files import write_file
 from mmcfusion_ros.fusion.calibration import (
@@ -42,22 +44,32 @@ def save_calibration(calibration: Calibration, path: str | Path, comment: str = 
     """
     if calibration.kind == "homography" and None in calibration.sizes:
         raise ValueError("a homography file needs thermal_size and rgb_size")
-    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    content: dict[str, Any] = {}
     if calibration.homography is not None:
-        lines += _matrix_lines("homography", calibration.homography)
+        content["homography"] = calibration.homography.tolist()
     for name, size in (("thermal_size", calibration.thermal_size), ("rgb_size", calibration.rgb_size)):
         if size is not None:
-            lines.append(f"{name}: [{size[0]}, {size[1]}]")
-    for name, intrinsics in (("thermal", calibration.thermal), ("rgb", calibration.rgb)):
-        if intrinsics is not None:
-            lines += [f"{name}:", *("  " + line for line in _intrinsics_lines(intrinsics))]
-    if calibration.rotation is not None and calibration.translation is not None:
-        lines += _extrinsics_lines("extrinsics", calibration.rotation, calibration.translation)
-        distance = ".inf" if np.isinf(calibration.plane_distance) else repr(float(calibration.plane_distance))
-        lines += ["plane:", f"  distance: {distance}", f"  normal: {_row(np.asarray(calibration.plane_normal))}"]
+            content[name] = [int(side) for side in size]
+    for name, camera in (("thermal", calibration.thermal), ("rgb", calibration.rgb)):
+        if camera is not None:
+            lens = camera.distortion_model, [float(number) for number in camera.distortion_coefficients]
+            values = camera.width, camera.height, camera.camera_matrix.tolist(), *lens
+            content[name] = dict(zip(CAMERA_KEYS, values, strict=True))
+    if calibration.from_frames:
+        content["extrinsics"] = "tf"
+    elif calibration.rotation is not None and calibration.translation is not None:
+        content["extrinsics"] = _pose_content(calibration.rotation, calibration.translation)
+    if calibration.kind == "calibrated":
+        normal = np.asarray(calibration.plane_normal).tolist()
+        content["plane"] = {"distance": float(calibration.plane_distance), "normal": normal}
     if calibration.depth_rotation is not None and calibration.depth_translation is not None:
-        lines += _extrinsics_lines("depth_extrinsics", calibration.depth_rotation, calibration.depth_translation)
-    write_file(Path(path), "\n".join(lines) + "\n")
+        content["depth_extrinsics"] = _pose_content(calibration.depth_rotation, calibration.depth_translation)
+    comments = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
+    write_file(Path(path), comments + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
+
+
+def _pose_content(rotation: np.ndarray, translation: np.ndarray) -> dict[str, list[Any]]:
+    return {"rotation": rotation.tolist(), "translation": translation.tolist()}
 
 
 def calibration_from_content(content: object) -> Calibration:
@@ -78,7 +90,8 @@ def calibration_from_content(content: object) -> Calibration:
     thermal, rgb = (
         intrinsics_from_content(name, content[name]) if name in content else None for name in ("thermal", "rgb")
     )
-    rotation, translation = _pose("extrinsics", content["extrinsics"])
+    from_frames = content["extrinsics"] == "tf"
+    rotation, translation = (None, None) if from_frames else _pose("extrinsics", content["extrinsics"])
     depth = _pose("depth_extrinsics", content["depth_extrinsics"]) if "depth_extrinsics" in content else (None, None)
     plane = check_keys("plane", content.get("plane", {}), optional=("distance", "normal"))
     return Calibration(
@@ -90,6 +103,7 @@ def calibration_from_content(content: object) -> Calibration:
         plane_normal=plane.get("normal", (0.0, 0.0, 1.0)),
         thermal=thermal,
         rgb=rgb,
+        from_frames=from_frames,
     )
 
 
@@ -150,28 +164,3 @@ def coefficients(name: str, value: object) -> tuple[float, ...]:
         return tuple(float(number) for number in data)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must be numbers, not {described(data)}") from error
-
-
-def _intrinsics_lines(camera: Intrinsics) -> list[str]:
-    return [
-        f"image_width: {camera.width}",
-        f"image_height: {camera.height}",
-        *_matrix_lines("camera_matrix", camera.camera_matrix),
-        f"distortion_model: {camera.distortion_model}",
-        f"distortion_coefficients: {_row(np.array(camera.distortion_coefficients))}",
-    ]
-
-
-def _extrinsics_lines(name: str, rotation: np.ndarray, translation: np.ndarray) -> list[str]:
-    indented = ("  " + line for line in _matrix_lines("rotation", rotation))
-    return [f"{name}:", *indented, f"  translation: {_row(translation)}"]
-
-
-def _matrix_lines(name: str, matrix: np.ndarray) -> list[str]:
-    rows = [_row(row)[1:-1] for row in matrix]
-    indent = " " * (len(name) + 3)
-    return [f"{name}: [{rows[0]},", *(f"{indent}{row}," for row in rows[1:-1]), f"{indent}{rows[-1]}]"]
-
-
-def _row(values: np.ndarray) -> str:
-    return "[" + ", ".join(repr(float(value)) for value in values) + "]"

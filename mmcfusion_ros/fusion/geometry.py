@@ -14,12 +14,14 @@ NEAREST_DEPTH = 1e-9
 class Geometry:
     """A calibration for images of two given sizes.
 
-    ``ValueError`` if a size is no scaled copy of the calibration's, or intrinsics are missing.
+    ``ValueError`` if a size is no scaled copy of the calibration's, or intrinsics or extrinsics are missing.
     """
 
     def __init__(self, calibration: Calibration, thermal_size: Size, rgb_size: Size) -> None:
         self._calibrated = calibration.kind == "calibrated"
         if self._calibrated:
+            if calibration.rotation is None:
+                raise ValueError("no extrinsics: /tf_static has not told where the thermal camera is")
             self.thermal = _intrinsics("thermal", calibration.thermal, thermal_size)
             self.rgb = _intrinsics("rgb", calibration.rgb, rgb_size)
             self._rotation = np.asarray(calibration.rotation)

@@ -41,9 +41,10 @@ class Network:
     turn; after the last one every call raises ``BackendGivenUp``. Raises the first maker's error if none works to begin
     with. ``problem`` is the last failure in words; empty while the first maker's backend fuses.
 
-    A caller waits until the frame at work has taken ``frame_limit_s``, or ``loading_limit_s`` where the network must be
-    loaded or compiled for it first (None: for ever). Then ``NetworkBusy`` is raised, and at once for every further
-    frame, until the thread is done; what it brings so late is thrown away. ``pause`` ends all waiting until ``resume``.
+    A caller waits until the frame at work has taken ``frame_limit_s``, or ``loading_limit_s`` where the network may be
+    loaded or compiled first, for another size than the frame before (None: for ever). Then, and at once for every
+    further frame until the thread is done, ``NetworkBusy`` is raised; what the thread brings so late is thrown away.
+    ``pause`` ends all waiting until ``resume``.
     """
 
     def __init__(self, makers: Sequence[Maker], attempts: int, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -54,6 +55,7 @@ class Network:
         self._failures = 0
         self._retry_s = 0.0
         self._backend: Backend | None = None
+        self._fused_shape: tuple[int, ...] = ()  # of the frame before
         self._make_first()
         self._thread = ThreadPoolExecutor(1, "network")
         self._frame: _Frame | None = None
@@ -64,7 +66,7 @@ class Network:
         if self._frame or self._paused.done():
             self._wait()
         height, width = thermal.shape
-        if self._backend is not None and self._backend.is_ready(thermal.shape):
+        if thermal.shape == self._fused_shape:
             loading, limit_s = "", self.frame_limit_s
         else:
             loading, limit_s = f"loading for {width}x{height}", self.loading_limit_s
@@ -129,7 +131,7 @@ class Network:
             fused = (self._backend or self._make_again())(thermal, luminance)
         except Exception as error:
             raise self._failed(error) from error
-        self._failures, self.problem = 0, self._loss
+        self._failures, self.problem, self._fused_shape = 0, self._loss, thermal.shape
         return fused
 
     def _make_first(self) -> None:
@@ -157,7 +159,7 @@ class Network:
         return self._backend
 
     def _failed(self, error: Exception) -> FusionError:
-        self._backend = None
+        self._backend, self._fused_shape = None, ()
         self._failures += 1
         self.problem = f"{self.name}: {one_line(error)}"
         if self._failures >= self._attempts:

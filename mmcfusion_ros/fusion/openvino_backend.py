@@ -87,10 +87,6 @@ class OpenVINOBackend:
                 f"OpenVINO failed on a frame of {thermal.shape[1]}x{thermal.shape[0]}: {one_line(error)}"
             ) from error
 
-    def is_ready(self, shape: tuple[int, ...]) -> bool:
-        """Whether this is one of the last ``COMPILED_SIZES`` shapes."""
-        return shape in self._requests
-
     def _compile(self, shape: tuple[int, int]) -> openvino.InferRequest:
         self._graph.reshape({port: [1, 1, *shape] for port in self._graph.inputs})
         options = {

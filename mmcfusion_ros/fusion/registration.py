@@ -33,7 +33,6 @@ class Registration:
         self.calibration = calibration
         self._correction: np.ndarray | None = None
         self._corrected_size: tuple[int, int] | None = None
-        self._shift: np.ndarray | None = None
         self._same_view = calibration.kind == "identity"
         self._maps = lru_cache(maxsize=2)(self._build_maps)
 
@@ -43,31 +42,16 @@ class Registration:
         It is for the size of the first RGB images that come, and their scaled copies.
         """
         correction = as_homography(correction)
-        registration = self._changed()
-        registration._correction = correction if self._correction is None else correction @ self._correction
-        return registration
-
-    def displaced(self, shift: np.ndarray) -> Registration:
-        """This registration, with each part of the RGB image seen from another place of it.
-
-        ``shift`` (rows x columns x 2) is of cells over the RGB image, in widths of it, and interpolated between them.
-        """
-        registration = self._changed()
-        registration._shift = shift.astype(np.float32)
-        return registration
-
-    def _changed(self) -> Registration:
-        """A copy, to be changed: with maps of its own, and no longer of the same view."""
         registration = Registration(self.calibration)
-        registration._correction, registration._corrected_size = self._correction, self._corrected_size
-        registration._shift, registration._same_view = self._shift, False
+        registration._correction = correction if self._correction is None else correction @ self._correction
+        registration._corrected_size, registration._same_view = self._corrected_size, False
         return registration
 
     def parallax(self, cells: Shape, thermal_shape: Shape, rgb_shape: Shape, inverse_depth: float) -> np.ndarray | None:
-        """The shift (see :meth:`displaced`) that is right for things at 1 / ``inverse_depth`` metres.
+        """How far from ``cells`` (rows, columns) of the RGB image the warped thermal image shows things that are
+        1 / ``inverse_depth`` metres away along the RGB camera's optical axis: rows x columns x 2, in image widths.
 
-        Along the RGB camera's optical axis, in ``cells`` (rows, columns), for images of these shapes (height, width);
-        None without extrinsics.
+        For images of these shapes (height, width); None without extrinsics.
         """
         if self.calibration.kind != "calibrated":
             return None
@@ -81,10 +65,6 @@ class Registration:
         depth_m = 1 / inverse_depth if inverse_depth else np.inf
         shift = geometry.rgb_pixels(geometry.thermal_pixels(points, depth_m)) - points
         return np.nan_to_num(shift).reshape(*cells, 2) / rgb_shape[1]
-
-    def prepare(self, thermal_shape: Shape, rgb_shape: Shape) -> None:
-        """Builds what :meth:`warp` needs for images of these shapes (height, width), ahead of the first one."""
-        self._maps(thermal_shape, rgb_shape)
 
     def warp(self, thermal: np.ndarray, rgb_shape: Shape) -> tuple[np.ndarray, np.ndarray | None]:
         """``h x w`` uint8 or uint16 onto the grid of ``rgb_shape`` (height, width), and its weight in a blend.
@@ -167,11 +147,6 @@ class Registration:
         height, width = rgb_shape
 
         def positions(points: np.ndarray) -> np.ndarray:
-            if self._shift is not None:
-                cells, in_a_row = self._shift.shape[1::-1], np.count_nonzero(points[:, 1] == points[0, 1])
-                places = ((points + 0.5) * cells / (width, height) - 0.5).T.reshape(2, -1, in_a_row).astype(np.float32)
-                shift = cv2.remap(self._shift, places[0], places[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-                points = points + shift.reshape(-1, 2) * width
             if self._correction is not None and self._corrected_size is not None:
                 scaled = resizing(self._corrected_size, rgb_shape[::-1], "rgb")
                 inverse = scaled @ np.linalg.inv(self._correction) @ np.linalg.inv(scaled)

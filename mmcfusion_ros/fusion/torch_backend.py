@@ -68,10 +68,6 @@ class TorchBackend:
             raise FusionError(f"the network's output in {self.precision} is not finite")
         return self._host_output.numpy()[0, 0].copy()
 
-    def is_ready(self, shape: tuple[int, ...]) -> bool:
-        """Whether the last image had this shape."""
-        return shape == self._shape
-
     def _fuse(self) -> None:
         scaled = self._input.to(self._dtype) / 255
         fused = self._network(scaled[:1], scaled[1:])

@@ -152,8 +152,8 @@ class Session:
         ]
 
     def _subscribe(self) -> None:
-        """To the images and ``camera_info`` of both cameras, and to depth if the registration is by it, with
-        ``/tf_static`` where the calibration does not say where the depth camera is."""
+        """To the images and ``camera_info`` of both cameras, to depth if the registration is by it, and to
+        ``/tf_static`` where the calibration does not say where a camera is."""
         for stream in STREAMS:
             topic = image_topic(self._settings, stream)
             take: Callable[[Any], object] = partial(self._worker.take, stream=stream)
@@ -167,9 +167,11 @@ class Session:
         if depth := self._pipeline.depth:
             self._hear(Image, "depth/image_raw", depth.take)
             self._hear(PointCloud2, "depth/points", depth.take)
-            if self._pipeline.calibration.depth_rotation is None and (kind := static_frames_type()):
-                self._hear(kind, "/tf_static", depth.take, STATIC)
             self._infos.append(CameraInfoSubscription(self._node, "depth/camera_info", depth.take, self._qos))
+        calibration = self._pipeline.calibration
+        wanted = calibration.from_frames or (depth and calibration.depth_rotation is None)
+        if wanted and (kind := static_frames_type(required=calibration.from_frames)):
+            self._hear(kind, "/tf_static", self._pipeline.take_geometry, STATIC)
 
     def _hear(
         self, message_type: type, topic: str, take: Callable[[Any], object], qos: QoSProfile | None = None

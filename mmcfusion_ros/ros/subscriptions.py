@@ -39,6 +39,7 @@ TYPES = {  # by the last part of the topic's name
     "ffmpeg": ("ffmpeg_image_transport_msgs", "FFMPEGPacket"),
     "foxglove": ("foxglove_msgs", "CompressedVideo"),
     "bond": ("bond", "Status"),
+    "tf_static": ("tf2_msgs", "TFMessage"),
 }
 
 
@@ -52,11 +53,14 @@ def message_type(topic: str) -> type:
         raise ValueError(f"{topic} needs {package}/msg/{name}: sudo apt install {apt}") from error
 
 
-def static_frames_type() -> type | None:
-    """``tf2_msgs/msg/TFMessage``; None where that package is not installed, as on plain Python."""
+def static_frames_type(required: bool) -> type | None:
+    """``tf2_msgs/msg/TFMessage``; where that package is not installed, as on plain Python, None, or ``ValueError`` if
+    it is required."""
     try:
-        return getattr(import_module("tf2_msgs.msg"), "TFMessage")  # noqa: B009  # it has no types here
-    except ImportError:
+        return message_type("/tf_static")
+    except ValueError:
+        if required:
+            raise
         return None
 
 

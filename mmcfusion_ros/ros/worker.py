@@ -29,8 +29,6 @@ from mmcfusion_ros.stream.pairing import (
     Pairer,
     PairingOptions,
     Stream,
-    set_stamp,
-    stamp_ns,
 )
 from mmcfusion_ros.stream.pipeline import FusionPipeline, Result
 
@@ -118,10 +116,11 @@ class FrameWorker:
 
     def take(self, message: Any, stream: Stream) -> None:
         """An image message of one camera, of any transport."""
-        now_ns = self._clock.now().nanoseconds
+        now = self._clock.now()
+        now_ns = now.nanoseconds
         if self._pairer.options.stamps == "arrival":
-            set_stamp(message, now_ns)
-        stamp = stamp_ns(message)
+            message.header.stamp = now.to_msg()
+        stamp = Time.from_msg(message.header.stamp).nanoseconds
         with self._condition:
             deadline_ns = self._pairer.deadline_ns
             pairs = self._pairer.add(stream, stamp, message, time.monotonic_ns(), now_ns)
@@ -146,7 +145,8 @@ class FrameWorker:
             images = decoder(message)
         except BadImage as error:
             self._health.received(stream, 0)
-            self._health.dropped(error.reason, str(error), {stream: stamp_ns(message)}, stream, unusable=True)
+            stamp = Time.from_msg(message.header.stamp).nanoseconds
+            self._health.dropped(error.reason, str(error), {stream: stamp}, stream, unusable=True)
             return
         for image in images:
             self.take(image, stream)
@@ -227,10 +227,10 @@ class FrameWorker:
                 else:
                     self._modes.note(good=["rgb"])
                     self._modes.frozen(blind=result.blind)
-            if result.visible.size:
-                frame_id, (height, width) = message.header.frame_id, result.visible.shape[:2]
-                if self._infos.grid != (width, height, frame_id) or not self._infos.seen:
-                    self._infos.saw_rgb((height, width), frame_id)
+            (height, width), turned = result.image.shape[:2], self._pipeline.scaler.options.turns
+            seen = width, height, message.header.frame_id, result.source == "thermal", turned
+            if seen != self._infos.seen:
+                self._infos.saw(*seen)
             age_ns = self._clock.now().nanoseconds - time_ns
             if self._wanted and 0 < self._pairer.options.max_age_ns < age_ns:  # as after a stop of the process
                 self._health.lost("too_old")
@@ -241,7 +241,7 @@ class FrameWorker:
                 self._drop(job, error)
             return
         if published:
-            self._health.published(result.stamps_ns, result.milliseconds(), skew_ms, age_ns / 1e6)
+            self._health.published(result.stamps_ns, result.moments, skew_ms, age_ns / 1e6)
         elif self._wanted:
             self._health.lost("superseded")
         else:
@@ -277,12 +277,12 @@ class FrameWorker:
         result.moments["encode"] = time.perf_counter()
         if publishers:  # not closed meanwhile
             publishers["image"].publish(message)
-            info, problem = self._infos.outgoing(message, self._pipeline.scaler.options.turns)
-            if info:
+            if info := self._infos.outgoing:
+                info.header = header
                 publishers["camera_info"].publish(info)
-            if problem:
+            elif problem := self._infos.problem:
                 text = f"camera_info {problem}: fused/camera_info is not published"
-                self._health.warn(f"camera_info {problem[:3]}", text, "camera_info_in", stamp_ns(message))
+                self._health.warn(f"camera_info {problem[:3]}", text, "camera_info_in", time_ns)
             if "valid_mask" in listened:
                 valid = np.full(result.image.shape[:2], 255, np.uint8)
                 if result.weight is not None:
@@ -294,7 +294,7 @@ class FrameWorker:
                 overlay = thermal_edges(result.visible, result.registered, result.weight)
                 publishers["overlay"].publish(fill_image(Image(header=header), overlay, "rgb8"))
             if "compressed" in publishers:
-                jpeg = fill_compressed(CompressedImage(header=header), result.image, quality=outputs.jpeg_quality)
+                jpeg = fill_compressed(CompressedImage(header=header), result.image, outputs.jpeg_quality)
                 publishers["compressed"].publish(jpeg)
             if "display" in listened:
                 self._display.show(result, header)

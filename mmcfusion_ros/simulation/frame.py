@@ -18,13 +18,19 @@ class Frame:
     """A frame of a camera; times are nanoseconds since the start of the stream.
 
     ``delivery_ns`` is when the driver hands the frame out. The image is made when first asked for, so that a frame
-    that comes too late costs nothing.
+    that comes too late costs nothing. ``aligned``: depth on the pixels of the RGB camera.
     """
 
     camera: Camera
     stamp_ns: int
     delivery_ns: int
     make_image: Callable[[], np.ndarray] = field(repr=False, compare=False)
+    aligned: bool = False
+
+    @property
+    def frame_id(self) -> str:
+        """Of the camera whose pixels they are."""
+        return f"{'rgb' if self.aligned else self.camera}_optical_frame"
 
     @cached_property
     def image(self) -> np.ndarray:

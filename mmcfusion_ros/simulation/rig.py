@@ -148,7 +148,8 @@ def _stream(camera: Camera, source: _ThermalCamera | _RgbCamera | DepthCamera, o
             stamp_ns = clock_ns = round((index / rate_hz + late) * 1e9)
             if thermal:
                 stamp_ns += round(options.clock_offset_s * 1e9 + clock_ns * options.clock_drift_ppm * 1e-6)
-            yield Frame(camera, stamp_ns, clock_ns + latency_ns, partial(source.image, index))
+            aligned = camera == "depth" and options.depth == "aligned"
+            yield Frame(camera, stamp_ns, clock_ns + latency_ns, partial(source.image, index), aligned)
         index += 1
 
 

@@ -19,15 +19,15 @@ if TYPE_CHECKING:  # loaded only where the calibration is that of lenses
 class CameraInfoRegistration:
     """A calibration completed by what the cameras say of themselves.
 
-    ``registration`` is the one of now; it raises at the first image while intrinsics are missing.
+    ``registration`` is the one of now; it raises at the first image while intrinsics are missing. It begins with the
+    messages that another one ``before`` took.
     """
 
-    def __init__(self, calibration: Calibration) -> None:
+    def __init__(self, calibration: Calibration, before: CameraInfoRegistration | None = None) -> None:
         self._calibration = calibration
-        self._messages: dict[str, Any] = {}
-        self._intrinsics: dict[str, Intrinsics] = {}
+        self._messages: dict[Stream, Any] = dict(before._messages) if before else {}
         self._wrong: dict[str, str] = {}
-        self.registration = Registration(calibration)
+        self._complete()
 
     @property
     def cameras(self) -> list[Stream]:
@@ -36,19 +36,25 @@ class CameraInfoRegistration:
         needed = self._calibration.kind == "calibrated"
         return [camera for camera, intrinsics in own.items() if needed and intrinsics is None]
 
-    def take(self, message: Any, camera: Stream) -> None:
-        """A message of one of :attr:`cameras`; only a new content changes something."""
-        before = self._messages.get(camera)
-        if before is not None and camera_content(before) == camera_content(message):
-            return
-        self._messages[camera] = message
-        self._intrinsics.pop(camera, None)
-        self._wrong.pop(camera, None)
-        try:
-            self._intrinsics[camera] = intrinsics_from_message(message)
-        except ValueError as error:
-            self._wrong[camera] = f"{camera}/camera_info: {error}"
-        completed = self._calibration.with_intrinsics(self._intrinsics.get("thermal"), self._intrinsics.get("rgb"))
+    def take(self, message: Any, camera: Stream) -> bool:
+        """A message; True if it changes the registration: one of :attr:`cameras` has other content."""
+        before, self._messages[camera] = self._messages.get(camera), message
+        same = before is not None and camera_content(before) == camera_content(message)
+        if same or camera not in self.cameras:
+            return False
+        self._complete()
+        return True
+
+    def _complete(self) -> None:
+        intrinsics: dict[Stream, Intrinsics] = {}
+        for camera in self.cameras:
+            self._wrong.pop(camera, None)
+            try:
+                if camera in self._messages:
+                    intrinsics[camera] = intrinsics_from_message(self._messages[camera])
+            except ValueError as error:
+                self._wrong[camera] = f"{camera}/camera_info: {error}"
+        completed = self._calibration.with_intrinsics(intrinsics.get("thermal"), intrinsics.get("rgb"))
         self.registration = Registration(completed)
 
     def problems(self) -> list[str]:
@@ -67,42 +73,39 @@ class Grid(NamedTuple):
 
 class CameraInfos:
     """The last ``camera_info`` of each camera, and the RGB camera's ``grid``: that of its last image, or of its
-    camera_info before one has come (``seen``); None while neither is known.
+    camera_info before one has come; None while neither is known.
 
     All images that go out are on that grid. Thermal images from a time when it is not known are as their camera has
-    taken them.
+    taken them. ``outgoing`` is the camera_info for images of the last size; None while there is none, or, in words,
+    because of a ``problem``. :meth:`saw` is for images of which ``seen`` says something else.
     """
 
     def __init__(self) -> None:
         self._last: dict[Stream, Any] = {}
+        self._rgb_came = False
         self.grid: Grid | None = None
-        self.seen = False
-        self._ready: tuple[Any, tuple[int, int], Any, str] = None, (0, 0), None, ""
+        self.seen: tuple[object, ...] = ()
+        self.outgoing: Any = None
+        self.problem = ""
 
     def take(self, message: Any, camera: Stream) -> None:
-        """A ``camera_info`` message."""
+        """A ``camera_info`` message; it goes out with the next image."""
         self._last[camera] = message
-        if camera == "rgb" and not self.seen:
+        if camera == "rgb" and not self._rgb_came:
             self.grid = _possible_grid(*sent_size(message), message.header.frame_id)
+        self.seen = ()
 
-    def saw_rgb(self, shape: tuple[int, ...], frame_id: str) -> None:
-        """An RGB image of that shape (height, width) came."""
-        self.grid, self.seen = Grid(shape[1], shape[0], frame_id), True
-
-    def outgoing(self, image: Any, turned: bool = False) -> tuple[Any, str]:
-        """What :func:`outgoing_info` makes of the last one for an image message; the same message, as long as that one
-        and the size of the images stay. The thermal camera's is not for images that were ``turned``."""
-        last, size = self._last.get("rgb" if self.grid else "thermal"), (image.width, image.height)
-        if last is None:
-            return None, ""
-        if not self.grid and turned:
-            return None, "of the thermal camera is of the image before thermal.rotate and thermal.flip"
-        if self._ready[0] is not last or self._ready[1] != size:
-            self._ready = last, size, *outgoing_info(last, image.header, size)
-        _, _, message, problem = self._ready
-        if message:
-            message.header = image.header
-        return message, problem
+    def saw(self, width: int, height: int, frame_id: str, is_thermal: bool, turned: bool) -> None:
+        """An image of that size came, to go out; of the thermal camera alone, and turned by the node, or not."""
+        self.seen = width, height, frame_id, is_thermal, turned
+        if not is_thermal:
+            self.grid, self._rgb_came = Grid(width, height, frame_id), True
+        last = self._last.get("rgb" if self.grid else "thermal")
+        self.outgoing, self.problem = None, ""
+        if last and not self.grid and turned:
+            self.problem = "of the thermal camera is of the image before thermal.rotate and thermal.flip"
+        elif last:
+            self.outgoing, self.problem = outgoing_info(last, last.header, (width, height))
 
 
 def outgoing_info(info: Any, header: Any, size: tuple[int, int]) -> tuple[Any, str]:

@@ -18,7 +18,7 @@ from mmcfusion_ros.fusion.depth_registration import DepthRegistration, followed,
 from mmcfusion_ros.fusion.registration import Registration, Shape
 from mmcfusion_ros.stream.camera_info import camera_content, intrinsics_from_message
 from mmcfusion_ros.stream.frames import StaticFrames
-from mmcfusion_ros.stream.messages import BadImage, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage, image_from_message
 from mmcfusion_ros.stream.pairing import stamp_ns
 
 KEPT, LUMINANCES_KEPT = 8, 32
@@ -58,7 +58,7 @@ class DepthInput:
         self._last_arrival_s = -np.inf
         self.rgb_frame = ""
         self._frames = StaticFrames()
-        self._no_frame = ""  # why TF does not say where the depth camera is
+        self._no_frame = self._doubt = ""  # why TF does not say where the depth camera is, and what that may mean
         self.reset()
 
     def reset(self) -> None:
@@ -142,7 +142,7 @@ class DepthInput:
     def problems(self) -> list[str]:
         """Why the plane takes the place of depth, or what looks wrong with depth, in words."""
         plane = f"registration by the plane, not by depth: {self._reason}" if self._reason else ""
-        return [text for text in (plane, self._warning) if text]
+        return [text for text in (plane or self._doubt, self._warning) if text]
 
     def errors_px(self) -> dict[str, float]:
         """How far off the last frame was in RGB pixels, in the median: what the noise of depth leaves, and what the
@@ -169,6 +169,7 @@ class DepthInput:
         """With the place of the depth camera, where TF says it and the calibration does not."""
         messages, calibration = self._messages.copy(), registration.calibration
         frame = messages[-1].header.frame_id if messages else ""
+        self._doubt = ""
         if calibration.depth_rotation is not None or calibration.kind != "calibrated" or frame in ("", self.rgb_frame):
             self._no_frame = f"depth and RGB images have the same frame, {frame or 'none'}"
             return registration
@@ -178,6 +179,8 @@ class DepthInput:
                 rotation, translation = self._frames.pose(self.rgb_frame, frame)
             except ValueError as error:
                 self._no_frame = str(error)
+                if self.rgb_frame:
+                    self._doubt = f"depth is taken as aligned to RGB, but is of another frame, and {error}"
                 return registration
             placed = replace(calibration, depth_rotation=rotation, depth_translation=translation)
             self._by_frames = *key, Registration(placed)
@@ -303,7 +306,7 @@ def depth_from_message(message: Any) -> tuple[np.ndarray, float]:
     if metres is None:
         text = f"depth of encoding {reprlib.repr(message.encoding)}; it must be 16UC1 (millimetres) or 32FC1 (metres)"
         raise BadImage("bad_encoding", text)
-    return thermal_from_message(message), metres
+    return image_from_message(message, "thermal"), metres
 
 
 def points_from_message(message: Any) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mmcfusion_ros.fusion.calibration import as_rotation, as_translation
+from mmcfusion_ros.fusion.calibration import Calibration, as_rotation, as_translation
+from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
 
 
 class StaticFrames:
@@ -41,6 +43,31 @@ class StaticFrames:
             step[:3, 3] = move.x, move.y, move.z
             matrix, frame = step @ matrix, _bare(self._parents[frame].header.frame_id)
         raise ValueError(f"/tf_static goes in a circle at {frame}")
+
+
+class PlacedRegistration(CameraInfoRegistration):
+    """Completed also by where the thermal camera stands, by ``frames``."""
+
+    def __init__(
+        self, calibration: Calibration, before: CameraInfoRegistration | None = None, frames: StaticFrames | None = None
+    ) -> None:
+        super().__init__(calibration, before)
+        self.frames = frames or StaticFrames()
+        self._pose = np.zeros((3, 3)), np.zeros(3)
+
+    def place(self, thermal_frame: str, rgb_frame: str) -> None:
+        """Of images in these frames; what is wrong with them is in the problems."""
+        try:
+            if _bare(thermal_frame) == _bare(rgb_frame):
+                raise ValueError(f"thermal and RGB images have the same frame, {rgb_frame or 'none'}")
+            pose = self.frames.pose(rgb_frame, thermal_frame)
+            if any(not np.array_equal(*both) for both in zip(pose, self._pose, strict=True)):
+                self._calibration = replace(self._calibration, rotation=pose[0], translation=pose[1])
+                self._pose = pose
+                self._complete()
+            self._wrong.pop("extrinsics", None)
+        except ValueError as error:
+            self._wrong["extrinsics"] = f"extrinsics: {error}"
 
 
 def _bare(frame: str) -> str:

@@ -7,6 +7,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -54,8 +55,7 @@ class Health:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._drops: Counter[str] = Counter()
-        self._latencies: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT_FRAMES))
-        self._skews: deque[float] = deque(maxlen=RECENT_FRAMES)
+        self._recent: deque[tuple[float, float | None, Mapping[str, float]]] = deque(maxlen=RECENT_FRAMES)
         self._last_s = dict.fromkeys(COUNTED, clock_s())
         self._reported: tuple[Counter[str], float] = (Counter(), clock_s())
         self._inputs: dict[Stream, _Input] = {"thermal": _Input(), "rgb": _Input()}
@@ -83,12 +83,12 @@ class Health:
     def published(
         self,
         stamps_ns: Mapping[Stream, int],
-        stages_ms: Mapping[str, float],
+        moments: Mapping[str, float],
         skew_ms: float | None,
         age_ms: float | None = None,
     ) -> None:
-        """An image of these frames was published, its stages ended just now; ``skew_ms`` is None if it is not fused,
-        ``age_ms`` is how old the RGB frame was by then, if that is known."""
+        """An image of these frames was published; ``moments`` are when its stages ended, as a ``Result`` has them.
+        ``skew_ms`` is None if it is not fused, ``age_ms`` is how old the RGB frame was by then, if that is known."""
         with self._lock:
             name = "passed_through" if skew_ms is None else "fused"
             self._counts[name] += 1
@@ -96,14 +96,10 @@ class Health:
             for stream in stamps_ns:
                 self._inputs[stream].used += 1
             if skew_ms is not None:
-                self._skews.append(abs(skew_ms))
-                if age_ms is not None:
-                    self._latencies["age"].append(age_ms)
-                for stage, duration in stages_ms.items():
-                    self._latencies[stage].append(duration)
+                self._recent.append((abs(skew_ms), age_ms, moments))
         if self._trace:
             named = {f"{stream}_stamp_ns": stamp for stream, stamp in stamps_ns.items()}
-            self._trace.frame(time.perf_counter(), stages_ms, **named)
+            self._trace.frame(moments, **named)
 
     def rested(self, stamps_ns: Mapping[Stream, int]) -> None:
         """These frames could be used, but nobody subscribes to what would come of them: that is no silence."""
@@ -186,12 +182,17 @@ class Health:
                 values[f"{name}_hz"] = f"{rate:.2f}"
             for reason, number in sorted((self._drops + Counter(pairing_drops)).items()):
                 values[f"dropped.{reason}"] = str(number)
-            for name, recent in (("skew", self._skews), *sorted(self._latencies.items())):
-                if recent:
-                    p50, p95, largest = np.percentile(recent, (50, 95, 100))
-                    values |= {f"{name}_ms.p50": f"{p50:.2f}", f"{name}_ms.p95": f"{p95:.2f}"}
-                    values |= {f"{name}_ms.mean": f"{np.mean(recent):.2f}", f"{name}_ms.max": f"{largest:.2f}"}
-            return values
+            recent = list(self._recent)
+        durations_ms: defaultdict[str, list[float]] = defaultdict(list)
+        for skew_ms, age_ms, moments in recent:
+            ages = {} if age_ms is None else {"age": age_ms}
+            for name, duration in {"skew": skew_ms, **ages, **milliseconds(moments)}.items():
+                durations_ms[name].append(duration)
+        for name, durations in sorted(durations_ms.items()):
+            p50, p95, largest = np.percentile(durations, (50, 95, 100))
+            values |= {f"{name}_ms.p50": f"{p50:.2f}", f"{name}_ms.p95": f"{p95:.2f}"}
+            values |= {f"{name}_ms.mean": f"{np.mean(durations):.2f}", f"{name}_ms.max": f"{largest:.2f}"}
+        return values
 
     def input_states(
         self, pairing_drops: Mapping[str, int], min_rates_hz: Mapping[Stream, float]
@@ -239,3 +240,10 @@ class Health:
         if rate_hz < min_rate_hz:
             return "WARN", f"{topic} at {rate_hz:.1f} Hz, less than {min_rate_hz:g} Hz"
         return "OK", f"{rate_hz:.1f} Hz"
+
+
+def milliseconds(moments: Mapping[str, float]) -> dict[str, float]:
+    """Time spent in each stage, and the ``total``, of the moments (s) when they ended; the first is their start."""
+    ends = list(moments.items())
+    stages = {stage: 1e3 * (end - begin) for (_, begin), (stage, end) in pairwise(ends)}
+    return {**stages, "total": 1e3 * (ends[-1][1] - ends[0][1])}

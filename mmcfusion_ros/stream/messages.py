@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import reprlib
+from array import array
 from functools import cache
 from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,13 +30,15 @@ class Layout(NamedTuple):
     channels: int
     half_rows: int = 2
 
-    def to(self, pixels: np.ndarray, target: Literal["RGB", "GRAY"]) -> np.ndarray:
-        """``H x W x 3``, red first, or ``H x W``; as it is where it is so, or grey. ``cv2.error`` for odd sizes."""
-        if self.letters in ("y", target.lower()):
-            return pixels
+    def to_rgb(self, pixels: np.ndarray) -> np.ndarray:
+        """``H x W x 3``, red first; ``BadImage`` for sizes that such images cannot have."""
         kind, _, order = self.letters.upper().partition("_")
-        name = f"YUV2{target}_{order}" if kind == "YUV" else f"{self.letters.upper()}2{target}"
-        return cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{name}"))
+        name = f"YUV2RGB_{order}" if kind == "YUV" else f"{self.letters.upper()}2RGB"
+        try:
+            return cv2.cvtColor(pixels, getattr(cv2, f"COLOR_{name}"))
+        except cv2.error as error:
+            text = f"an image of {pixels.shape[1]}x{pixels.shape[0]} values cannot be {self.letters}: {error.err}"
+            raise BadImage("bad_size", text) from error
 
 
 # By sensor_msgs/image_encodings.hpp. OpenCV names the same Bayer patterns as ROS does only in these constants.
@@ -85,10 +88,9 @@ class BadImage(ValueError):
     - ``no_key_frame``: a picture of a video that hangs on one that is lost
     """
 
-    def __init__(self, reason: str, text: str) -> None:
+    def __init__(self, reason: str, text: str, stream: Stream = "rgb") -> None:
         super().__init__(text)
-        self.reason = reason
-        self.stream: Stream = "rgb"
+        self.reason, self.stream = reason, stream
 
 
 def drop_reason(error: Exception) -> str:
@@ -100,20 +102,6 @@ def drop_reason(error: Exception) -> str:
     if isinstance(error, FusionError):
         return "backend_failed"
     return "bad_pair" if isinstance(error, ValueError) else "internal_error"
-
-
-def thermal_from_message(message: Any, colour: bool = False) -> np.ndarray:
-    """``H x W``, uint8, uint16 or int16 (counts), float32 or float64 (temperatures), in the processor's byte order.
-
-    Colour-coded images, of 8 or 16 bits, are taken as grey uint8, or with ``colour`` given as ``H x W x 3`` uint8, red
-    first. Read-only where it is a view of the message; rows may be padded, which OpenCV accepts. Raises ``BadImage``.
-    """
-    pixels, layout = _pixels(message, "thermal", other="rgb8" if colour else "mono8")
-    if layout.letters == "y":
-        return pixels
-    if pixels.dtype == np.uint16:
-        pixels = BitDepth().to_8_bits(pixels)
-    return _converted(pixels, layout, "RGB" if colour else "GRAY", "thermal")
 
 
 class BitDepth:
@@ -129,17 +117,45 @@ class BitDepth:
         return (pixels >> (self.bits - 8)).astype(np.uint8)
 
 
-def rgb_from_message(message: Any, depth: BitDepth | None = None) -> np.ndarray:
-    """``H x W x 3`` uint8, red first, or ``H x W`` uint8 from a grey camera.
+def image_from_message(message: Any, stream: Stream, depth: BitDepth | None = None) -> np.ndarray:
+    """``H x W x 3`` uint8, red first, or ``H x W`` uint8 from a grey camera; from a thermal one also ``H x W`` counts
+    (uint16, int16) or temperatures (float32, float64), in the processor's byte order.
 
-    16-bit values of 10, 12 or 14 bits fill the range as those of 16 do: ``depth`` remembers how many there are, from
-    frame to frame; without it this image alone decides. Read-only where it is a view of the message; rows may be
-    padded, which OpenCV accepts. Raises ``BadImage``.
+    Other 16-bit values, of 10, 12 or 14 bits, fill the range as those of 16 do: ``depth`` remembers how many there
+    are, from frame to frame; without it this image alone decides. Read-only where it is a view of the message; rows may
+    be padded, which OpenCV accepts. Raises ``BadImage``.
     """
-    pixels, layout = _pixels(message, "rgb", other="rgb8")
-    if pixels.dtype == np.uint16:
-        pixels = (depth or BitDepth()).to_8_bits(pixels)
-    return pixels if layout.letters in ("y", "rgb") else _converted(pixels, layout, "RGB", "rgb")
+    try:
+        if hasattr(message, "format"):  # a CompressedImage
+            pixels, layout = _decompress(message, stream)
+        else:
+            layouts = THERMAL_LAYOUTS if stream == "thermal" else LAYOUTS
+            layout = layouts.get(message.encoding) or _foreign_layout(message.encoding)
+            native = np.dtype(layout.dtype)
+            row_bytes, rows = message.width * layout.channels * native.itemsize, message.height * layout.half_rows // 2
+            needed = (rows - 1) * message.step + row_bytes
+            if not row_bytes or not message.height or message.step < row_bytes or needed > len(message.data):
+                raise BadImage(
+                    "bad_size",
+                    f"{message.width}x{message.height} {message.encoding} with rows of {message.step} bytes does not "
+                    f"fit {len(message.data)} bytes of data",
+                )
+            dimensions = 2 if layout.channels == 1 else 3
+            shape = (rows, message.width, layout.channels)[:dimensions]
+            strides = (message.step, layout.channels * native.itemsize, native.itemsize)[:dimensions]
+            wire = native.newbyteorder(">" if message.is_bigendian else "<")
+            view: np.ndarray = np.ndarray(shape, wire, buffer=message.data, strides=strides)
+            view.flags.writeable = False
+            pixels = np.require(view, native, "A")
+        if not layout.letters:
+            return _by_cv_bridge(message.encoding, pixels)
+        grey = layout.letters == "y"
+        if pixels.dtype == np.uint16 and not (grey and stream == "thermal"):
+            pixels = (depth or BitDepth()).to_8_bits(pixels)
+        return pixels if grey or layout.letters == "rgb" else layout.to_rgb(pixels)
+    except BadImage as error:
+        error.stream = stream
+        raise
 
 
 def fill_image(message: Any, image: np.ndarray, encoding: str) -> Any:
@@ -159,63 +175,24 @@ def fill_image(message: Any, image: np.ndarray, encoding: str) -> Any:
     return message
 
 
-def fill_compressed(message: Any, image: np.ndarray, format: str = "jpeg", quality: int = 90) -> Any:
-    """A ``CompressedImage`` message that has its header gets ``image``, described as compressed_image_transport does.
+def plain_image(image: np.ndarray, encoding: str, header: Any = None) -> Any:
+    """An image message of no library; see :func:`fill_image`."""
+    return fill_image(SimpleNamespace(header=header, is_bigendian=0, data=array("B")), image, encoding)
 
-    ``jpeg`` (``quality`` from 1 to 100) takes ``H x W x 3`` uint8, red first, or ``H x W`` uint8; ``png`` (lossless,
-    no quality) takes ``H x W`` uint16 too. Anything else raises ``ValueError``. The message is returned.
+
+def fill_compressed(message: Any, image: np.ndarray, quality: int) -> Any:
+    """A ``CompressedImage`` message that has its header gets ``image`` as JPEG of that ``quality`` (1 to 100), and is
+    returned; its format is described as compressed_image_transport does.
+
+    ``H x W x 3`` uint8, red first, or ``H x W`` uint8; ``ValueError`` for anything else.
     """
-    encodings = {("u1", (3,)): "rgb8", ("u1", ()): "mono8", ("u2", ()): "mono16"}
-    encoding = encodings.get((image.dtype.str[1:], image.shape[2:]))
-    if encoding is None or format not in ("jpeg", "png") or (encoding, format) == ("mono16", "jpeg"):
-        raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be compressed as {format!r}")
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if format == "jpeg" else []
-    colour = encoding == "rgb8"
+    if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)):
+        raise ValueError(f"a {image.dtype} array of shape {image.shape} cannot be compressed as JPEG")
+    colour = image.ndim == 3
+    message.format = "rgb8; jpeg compressed bgr8" if colour else "mono8; jpeg compressed "
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if colour else image
-    message.format = f"{encoding}; {format} compressed {'bgr8' if colour else ''}"
-    message.data.frombytes(cv2.imencode(f".{format}", pixels, options)[1])
+    message.data.frombytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
     return message
-
-
-def _pixels(message: Any, stream: Stream, other: str) -> tuple[np.ndarray, Layout]:
-    """The pixels and their layout; an encoding that is not in ``LAYOUTS`` is converted to encoding ``other``.
-
-    A read-only view of the data, or a copy where byte order or row padding do not suit the processor.
-    """
-    try:
-        if hasattr(message, "format"):  # a CompressedImage
-            return _decompress(message, stream)
-        layout = (THERMAL_LAYOUTS if stream == "thermal" else LAYOUTS).get(message.encoding)
-        native, _, channels, half_rows = layout or _foreign_layout(message.encoding)
-        native = np.dtype(native)
-        row_bytes, rows = message.width * channels * native.itemsize, message.height * half_rows // 2
-        needed = (rows - 1) * message.step + row_bytes
-        if not row_bytes or not message.height or message.step < row_bytes or needed > len(message.data):
-            raise BadImage(
-                "bad_size",
-                f"{message.width}x{message.height} {message.encoding} with rows of {message.step} bytes does not fit "
-                f"{len(message.data)} bytes of data",
-            )
-        shape = (rows, message.width, channels)[: 2 if channels == 1 else 3]
-        strides = (message.step, channels * native.itemsize, native.itemsize)[: len(shape)]
-        wire = native.newbyteorder(">" if message.is_bigendian else "<")
-        view: np.ndarray = np.ndarray(shape, wire, buffer=message.data, strides=strides)
-        view.flags.writeable = False
-        pixels = np.require(view, native, "A")
-        return (pixels, layout) if layout else (_by_cv_bridge(message.encoding, pixels, other), LAYOUTS[other])
-    except BadImage as error:
-        error.stream = stream
-        raise
-
-
-def _converted(pixels: np.ndarray, layout: Layout, target: Literal["RGB", "GRAY"], stream: Stream) -> np.ndarray:
-    try:
-        return layout.to(pixels, target)
-    except cv2.error as error:
-        text = f"an image of {pixels.shape[1]}x{pixels.shape[0]} values cannot be {layout.letters}: {error.err}"
-        bad = BadImage("bad_size", text)
-        bad.stream = stream
-        raise bad from error
 
 
 @cache
@@ -242,16 +219,16 @@ def _foreign_layout(encoding: str) -> Layout:
     return Layout(dtype, "", channels)
 
 
-def _by_cv_bridge(encoding: str, pixels: np.ndarray, other: str) -> np.ndarray:
+def _by_cv_bridge(encoding: str, pixels: np.ndarray) -> np.ndarray:
     # cv_bridge mistakes padded rows and big-endian data.
     packed, (height, width) = np.ascontiguousarray(pixels), pixels.shape[:2]
     message = SimpleNamespace(
         encoding=encoding, height=height, width=width, step=packed[0].nbytes, is_bigendian=0, data=packed
     )
     try:
-        return np.asarray(_cv_bridge().imgmsg_to_cv2(message, other))
+        return np.asarray(_cv_bridge().imgmsg_to_cv2(message, "rgb8"))
     except Exception as error:
-        text = f"cv_bridge cannot convert encoding {encoding!r} to {other}: {error}"
+        text = f"cv_bridge cannot convert encoding {encoding!r} to rgb8: {error}"
         raise BadImage("bad_encoding", text) from error
 
 

@@ -117,6 +117,7 @@ class CameraQueue(Generic[Item]):
     next_ns: float = -math.inf  # the earliest time of the next frame: half the shortest of the last intervals on
     intervals_ns: deque[float] = field(default_factory=lambda: deque(maxlen=INTERVALS_KEPT))
     lateness_ns: deque[int] = field(default_factory=lambda: deque(maxlen=ARRIVALS_KEPT))  # steady arrival minus time
+    latest_ns: float = math.inf  # after its time: the latest so far, and as much again as they differ
     behind_ns: deque[int] = field(default_factory=lambda: deque(maxlen=ARRIVALS_KEPT))  # clock on arrival minus stamp
 
     def shift(self, by_ns: int) -> None:
@@ -125,15 +126,8 @@ class CameraQueue(Generic[Item]):
             frame.time_ns += by_ns
         for name in ("newest_ns", "decided_ns", "backward_ns", "ceiling_ns", "next_ns"):
             setattr(self, name, getattr(self, name) + by_ns)
+        self.latest_ns -= by_ns
         self.lateness_ns = deque((late - by_ns for late in self.lateness_ns), maxlen=ARRIVALS_KEPT)
-
-    def due_ns(self, time_ns: int) -> float:
-        """When, by the steady clock, all frames up to this time have come: later than any of the last ones by as much
-        as those differ. Infinite while too few are known."""
-        if len(self.lateness_ns) < INTERVALS_KEPT:
-            return math.inf
-        latest = max(self.lateness_ns)
-        return time_ns + 2 * latest - min(self.lateness_ns)
 
     def period_ns(self) -> float:
         """Median interval; 0 while too few are known."""
@@ -203,6 +197,8 @@ class Pairer(Generic[Item]):
             this.next_ns = time_ns + (max(1, min(this.intervals_ns) // 2) if known else 1)
             this.newest_ns, this.backward_ns = time_ns, math.inf
             this.lateness_ns.append(arrival_ns - time_ns)
+            known = len(this.lateness_ns) >= INTERVALS_KEPT
+            this.latest_ns = 2 * max(this.lateness_ns) - min(this.lateness_ns) if known else math.inf
             this.queue.append(Waiting(item, stamp_ns, time_ns, arrival_ns))
             self.newest[stream] = item
         return self.poll(arrival_ns)
@@ -227,7 +223,7 @@ class Pairer(Generic[Item]):
             )
             wait_end_ns = min(
                 max(thermal.arrival_ns, rgb.arrival_ns) + options.max_wait_ns,
-                early.due_ns(second + nearer),  # a nearer frame would have come by then
+                second + nearer + early.latest_ns,  # a nearer frame would have come by then
             )
             if gap > options.slop_ns or passed_over:
                 self._drop_oldest(early, "unpaired")
@@ -256,7 +252,7 @@ class Pairer(Generic[Item]):
             rgb = waiting[0]
             while len(warm) > 1 and abs(warm[1].time_ns - rgb.time_ns) <= abs(warm[0].time_ns - rgb.time_ns):
                 self._drop_oldest(self._thermal, "unpaired")
-            wait_end_ns = min(rgb.arrival_ns + options.max_wait_ns, self._thermal.due_ns(rgb.time_ns))
+            wait_end_ns = min(rgb.arrival_ns + options.max_wait_ns, rgb.time_ns + self._thermal.latest_ns)
             if (not warm or self._thermal.next_ns <= rgb.time_ns) and now_ns < wait_end_ns:
                 self.deadline_ns = int(wait_end_ns)
                 break
@@ -352,6 +348,7 @@ class Pairer(Generic[Item]):
                 self._flush(stream, "clock_jump")
                 stream.newest_ns = stream.decided_ns = stream.next_ns = -math.inf
                 stream.lateness_ns.clear()
+                stream.latest_ns = math.inf
                 if stream is other:
                     stream.ceiling_ns = split_ns
 

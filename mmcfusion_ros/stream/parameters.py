@@ -214,10 +214,11 @@ PARAMETERS = (
     ),
     Parameter(
         "registration.type",
-        "identity",
-        "identity: both cameras see the same field of view; homography, calibrated: as in registration.file; depth: "
-        "calibrated, and each pixel by its distance, from depth/image_raw or depth/points",
-        choices=(*get_args(Kind), "depth"),
+        "auto",
+        "auto: as in registration.file, identity without one; identity: both cameras see the same field of view; "
+        "homography, calibrated: only such a file; depth: a calibrated one, and each pixel by its distance, from "
+        "depth/image_raw or depth/points",
+        choices=("auto", *get_args(Kind), "depth"),
     ),
     Parameter("registration.file", "", "path of the calibration, a YAML file as config/calibration.example.yaml"),
     Parameter(

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from mmcfusion_ros.fusion.blindness import Blindness
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.conditions import (
     FROZEN_POLICIES,
-    FrozenDetector,
+    Blindness,
+    CameraWatch,
     denoise,
     rgb_conditions,
-    thermal_conditions,
 )
 from mmcfusion_ros.fusion.errors import UnusableThermalError
-from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, Steadiness, check_size, check_visible, split_luminance
+from mmcfusion_ros.fusion.fuser import Fuser, RegisteredPair, Steadiness, check_size, split_luminance
 from mmcfusion_ros.fusion.network import Network
 from mmcfusion_ros.fusion.registration import Registration, Shape, blend
 from mmcfusion_ros.fusion.thermal import ThermalScaler, in_polarity
 from mmcfusion_ros.stream.camera_info import CameraInfoRegistration
-from mmcfusion_ros.stream.messages import BitDepth, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BitDepth, image_from_message
 from mmcfusion_ros.stream.mode import Source
 from mmcfusion_ros.stream.pairing import LoneFrame, Pair, Stream
 
@@ -35,6 +32,7 @@ if TYPE_CHECKING:  # loaded only where they are asked for
     from mmcfusion_ros.alignment.refinement import Refiner
     from mmcfusion_ros.fusion.motion import CameraMotion
     from mmcfusion_ros.stream.depth import DepthInput
+    from mmcfusion_ros.stream.frames import PlacedRegistration
 
 NOTHING = np.zeros((0, 0), np.uint8)
 
@@ -69,17 +67,11 @@ class Result:
     blind: bool = False
     moments: dict[str, float] = field(default_factory=dict)
 
-    def milliseconds(self) -> dict[str, float]:
-        """Time spent in each stage so far, and their ``total``."""
-        ends = list(self.moments.items())
-        stages = {stage: 1e3 * (end - begin) for (_, begin), (stage, end) in pairwise(ends)}
-        return {**stages, "total": 1e3 * (ends[-1][1] - ends[0][1])}
-
 
 class FusionPipeline:
     """Thermal scaling, denoising, registration, fusion and colour with fixed settings.
 
-    ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``frozen``: pass_through gives
+    ``frozen_policy`` says what happens to a pair whose thermal frame is an old one, by ``watch``: pass_through gives
     the visible image as it is, fuse goes on, drop raises ``UnusableThermalError``. Where a thermal frame shows nothing,
     by ``blindness``, there is the visible image. ``refiner`` watches the registration and, if it may, follows the
     cameras. ``motion`` moves thermal images that are used again. ``lenses`` complete the calibration by what the
@@ -91,7 +83,7 @@ class FusionPipeline:
         fuser: Fuser,
         scaler: ThermalScaler,
         registration: Registration,
-        frozen: FrozenDetector | None = None,
+        watch: CameraWatch | None = None,
         frozen_policy: str = "pass_through",
         refiner: Refiner | None = None,
         motion: CameraMotion | None = None,
@@ -102,70 +94,40 @@ class FusionPipeline:
         self.fuser, self.scaler = fuser, scaler
         self.refiner, self.motion, self.depth = refiner, motion, depth
         self.registration, self.calibration = registration, registration.calibration
-        self.lenses = CameraInfoRegistration(self.calibration)
-        self.frozen = frozen or FrozenDetector()
-        self._rgb_frozen = FrozenDetector()
+        self._placed: PlacedRegistration | None = None  # the lenses, where TF has extrinsics
+        self.lenses = self._lenses()
+        self._watch, self._rgb_watch = watch or CameraWatch(), CameraWatch(conditions=rgb_conditions)
         self.blindness = Blindness()
         self._frozen_policy = frozen_policy
         self._depth = BitDepth()
         self._checked_shape: tuple[int, ...] = ()
         self._registered: tuple[Registration, Shape, Shape] | None = None
         self._exchanged = False
-        self._seen: Counter[str] = Counter()
-        self._conditions: dict[Stream, str] = {}
-        self._camera_infos: dict[Stream, Any] = {}
 
     def fuse(self, pair: Pair[Any], wanted: bool = True) -> Result:
         """A pair of messages to the fused image; if it is not ``wanted``, the images are only looked at.
 
-        Raises ``BadImage`` for messages that cannot be read, and what calling it with images raises.
+        Raises ``BadImage`` for messages that cannot be read, ``ValueError`` for images that do not fit, ``FusionError``
+        if the backend fails, ``UnusableThermalError`` if the thermal image is an old one and ``frozen_policy`` is drop.
         """
         moments = {"start": time.perf_counter()}
-        visible = rgb_from_message(pair.rgb, self._depth)
-        thermal = self.scaler.upright(thermal_from_message(pair.thermal, colour=True))
+        visible = image_from_message(pair.rgb, "rgb", self._depth)
+        thermal = self.scaler.upright(image_from_message(pair.thermal, "thermal"))
         moments["decode"] = time.perf_counter()
         if visible.shape != self._checked_shape:
             check_size(visible.shape[1], visible.shape[0])
             self._checked_shape = visible.shape
         stamps_ns: dict[Stream, int] = {"thermal": pair.thermal_stamp_ns, "rgb": pair.rgb_stamp_ns}
-        self._look({"thermal": thermal, "rgb": visible}, stamps_ns)
-        if self.depth:
-            self.depth.rgb_frame = pair.rgb.header.frame_id
-        return self._fuse(thermal, visible, stamps_ns, pair.skew_ns / 1e9, moments, wanted, pair.too_old)
-
-    def __call__(self, thermal: np.ndarray, visible: np.ndarray) -> Result:
-        """A thermal image, as :meth:`ThermalScaler.upright` takes it, and a visible one (``H x W [x 3]`` uint8, red
-        first) to a fused image like the visible one.
-
-        Raises ``ValueError`` for images that do not fit, ``FusionError`` if the backend fails, ``UnusableThermalError``
-        if the last thermal image of :meth:`fuse` was an old one and ``frozen_policy`` is drop.
-        """
-        moments = {"start": time.perf_counter()}
-        thermal = self.scaler.upright(thermal)
-        raw = thermal.ndim == 2 and thermal.dtype in (np.uint8, np.uint16)
-        if not thermal.size or not (raw or (thermal.shape[2:] == (3,) and thermal.dtype == np.uint8)):
-            raise ValueError(
-                f"thermal image of {thermal.dtype}, shape {thermal.shape}; it must be h x w counts or temperatures, "
-                "or h x w x 3 uint8"
-            )
-        check_visible(visible)
-        return self._fuse(thermal, visible, {}, 0.0, moments, True)
-
-    def _fuse(
-        self,
-        thermal: np.ndarray,
-        visible: np.ndarray,
-        stamps_ns: Mapping[Stream, int],
-        skew_s: float,
-        moments: dict[str, float],
-        wanted: bool,
-        too_old: bool = False,
-    ) -> Result:
-        if self.frozen.is_frozen and self._frozen_policy == "drop":
+        if self._placed:
+            self._placed.place(pair.thermal.header.frame_id, pair.rgb.header.frame_id)
+            self.use(self._placed.registration)
+        self._rgb_watch(visible, pair.rgb_stamp_ns / 1e9)
+        frozen = self._watch(thermal, pair.thermal_stamp_ns / 1e9)
+        if frozen and self._frozen_policy == "drop":
             raise self._frozen_error()
-        age_s = skew_s + self.frozen.age_s
+        age_s = pair.skew_ns / 1e9 + self._watch.age_s
         self._exchanged = thermal.ndim > visible.ndim and self.scaler.options.palette == "white_hot"
-        old = too_old or (self.frozen.is_frozen and self._frozen_policy == "pass_through")
+        old = pair.too_old or (frozen and self._frozen_policy == "pass_through")
         if not (wanted or old):
             return Result("pair", visible, None, NOTHING, visible, stamps_ns, age_s, moments=moments)
         denoises, blind = self.fuser.denoises, False
@@ -184,19 +146,22 @@ class FusionPipeline:
         if self.refiner:
             self.refiner.offer(thermal, clean)
         registration = (self.refiner or self).registration
-        by_depth = self.depth and self.depth.warp(self.registration, thermal, clean, stamps_ns.get("rgb", 0))
+        by_depth = None
+        if self.depth:
+            self.depth.rgb_frame = pair.rgb.header.frame_id
+            by_depth = self.depth.warp(self.registration, thermal, clean, pair.rgb_stamp_ns)
         warped, weight = by_depth or registration.warp(thermal, clean.shape)
         if self.blindness.weight is not None:
             seen, _ = registration.warp(self.blindness.weight, clean.shape)
             weight = seen if weight is None else cv2.multiply(weight, seen, scale=1 / 255)
-        if self.motion and "thermal" in stamps_ns:
-            warped, weight = self.motion(warped, weight, clean, stamps_ns["thermal"])
+        if self.motion:
+            warped, weight = self.motion(warped, weight, clean, pair.thermal_stamp_ns)
         self._registered = self.registration, thermal.shape, clean.shape
-        pair = RegisteredPair(warped, clean, luminance, colour, weight)
+        aligned = RegisteredPair(warped, clean, luminance, colour, weight)
         moments["registration"] = time.perf_counter()
-        fused, registered = self.fuser.fuse(pair, moments)
+        fused, registered = self.fuser.fuse(aligned, moments)
         moments["colour"] = time.perf_counter()
-        return Result("pair", fused, weight, registered, visible, stamps_ns, age_s, pair, False, moments)
+        return Result("pair", fused, weight, registered, visible, stamps_ns, age_s, aligned, False, moments)
 
     def alone(self, frame: LoneFrame[Any], rgb_size: tuple[int, int] | None) -> Result:
         """A message of one camera to its image; the thermal one on the RGB pixel grid of that size (width, height).
@@ -208,14 +173,14 @@ class FusionPipeline:
         """
         moments, stamps_ns = {"start": time.perf_counter()}, {frame.stream: frame.stamp_ns}
         if frame.stream == "rgb":
-            visible = rgb_from_message(frame.item, self._depth)
-            self._look({"rgb": visible}, stamps_ns)
+            visible = image_from_message(frame.item, "rgb", self._depth)
+            self._rgb_watch(visible, frame.stamp_ns / 1e9)
             return Result(
                 "rgb", visible, np.zeros(visible.shape[:2], np.uint8), NOTHING, visible, stamps_ns, moments=moments
             )
-        thermal = self.scaler.upright(thermal_from_message(frame.item, colour=True))
-        self._look({"thermal": thermal}, stamps_ns)
-        if self.frozen.is_frozen and self._frozen_policy != "fuse":
+        thermal = self.scaler.upright(image_from_message(frame.item, "thermal"))
+        self._watch(thermal, frame.stamp_ns / 1e9)
+        if self._watch.is_frozen and self._frozen_policy != "fuse":
             raise self._frozen_error()
         image, weight = self.scaler(thermal), None
         if self.blindness(image, self.scaler.dead):
@@ -225,14 +190,19 @@ class FusionPipeline:
             image, weight = (self.refiner or self).registration.warp(image, rgb_size[::-1])
             image = image if weight is None else blend(image, np.zeros_like(image), weight)
         image = in_polarity(image, self.fuser.backend.thermal_polarity)
-        return Result("thermal", image, weight, NOTHING, NOTHING, stamps_ns, self.frozen.age_s, moments=moments)
+        return Result("thermal", image, weight, NOTHING, NOTHING, stamps_ns, self._watch.age_s, moments=moments)
 
     def take_camera_info(self, message: Any, camera: Stream) -> None:
         """A ``camera_info`` message: completes the calibration with a lens that it lacks."""
-        self._camera_infos[camera] = message
-        if camera in self.lenses.cameras:
-            self.lenses.take(message, camera)
+        if self.lenses.take(message, camera):
             self.use(self.lenses.registration)
+
+    def take_geometry(self, message: Any) -> None:
+        """A ``TFMessage`` of ``/tf_static``, which completes the calibration too, or what :class:`DepthInput` takes."""
+        if self._placed and hasattr(message, "transforms"):
+            self._placed.frames.take(message)
+        if self.depth:
+            self.depth.take(message)
 
     def change(
         self,
@@ -243,13 +213,10 @@ class FusionPipeline:
     ) -> None:
         """Goes on with these. A calibration (None: that of now) is completed by the last ``camera_info`` messages."""
         self.scaler, self.fuser.denoises, self.fuser.steadiness = scaler, denoises, steadiness
-        if calibration is None:
-            return
-        self.calibration, self.lenses = calibration, CameraInfoRegistration(calibration)
-        for camera in self.lenses.cameras:
-            if camera in self._camera_infos:
-                self.lenses.take(self._camera_infos[camera], camera)
-        self.use(self.lenses.registration)
+        if calibration:
+            self.calibration = calibration
+            self.lenses = self._lenses(self.lenses)
+            self.use(self.lenses.registration)
 
     def use(self, registration: Registration) -> None:
         """Registers what comes with this registration; where it is another one, a refiner begins again."""
@@ -263,14 +230,12 @@ class FusionPipeline:
         """Forgets the frames before, as after a jump of the clock, and the lenses that messages told of."""
         self.scaler.reset()
         self._let_go()
-        self.frozen.reset()
+        self._watch.reset()
         self.blindness.reset()
-        self._rgb_frozen, self._depth = FrozenDetector(), BitDepth()
-        self._seen.clear()
-        self._conditions.clear()
-        self._camera_infos.clear()
+        self._rgb_watch.reset()
+        self._depth = BitDepth()
+        self.lenses = self._lenses()
         if self.lenses.cameras:
-            self.lenses = CameraInfoRegistration(self.calibration)
             self.registration = self.lenses.registration
         if self.refiner:
             self.refiner = self.refiner.restarted(self.registration)
@@ -280,8 +245,8 @@ class FusionPipeline:
     def problems(self) -> list[str]:
         """What looks wrong with the cameras or their calibration, in words."""
         problems = self.lenses.problems()
-        if self.frozen.is_frozen and self._frozen_policy != "fuse":
-            problems.append(f"the thermal camera has sent the same frame for {self.frozen.age_s:.1f} s")
+        if self._watch.is_frozen and self._frozen_policy != "fuse":
+            problems.append(f"the thermal camera has sent the same frame for {self._watch.age_s:.1f} s")
         problems += [EXCHANGED] if self._exchanged else []
         problems += self.blindness.problems() + self.scaler.problems() + (self.depth.problems() if self.depth else [])
         if self._registered:
@@ -291,8 +256,7 @@ class FusionPipeline:
 
     def unchanged_s(self) -> dict[Stream, float]:
         """For how long a camera has sent the same picture; 0 for a repetition that is normal."""
-        detectors: dict[Stream, FrozenDetector] = {"rgb": self._rgb_frozen, "thermal": self.frozen}
-        return {stream: frozen.age_s if frozen.repeats else 0.0 for stream, frozen in detectors.items()}
+        return {stream: watch.age_s if watch.repeats else 0.0 for stream, watch in self._watches().items()}
 
     def state(self) -> dict[str, str]:
         """What fuses, and how it registers, for diagnostics, by key."""
@@ -309,32 +273,38 @@ class FusionPipeline:
 
     def report(self) -> dict[str, str]:
         """What was seen of the cameras, for diagnostics, by key."""
-        values = {f"conditions.{stream}": words for stream, words in list(self._conditions.items())}
-        values |= {f"seen.{name}": str(number) for name, number in sorted(self._seen.copy().items()) if number}
-        values["thermal_frozen_frames"] = str(self.frozen.frames)
-        values["thermal_freezes"] = str(self.frozen.freezes)
+        values = {}
+        for stream, watch in self._watches().items():
+            if watch.found is not None:
+                values[f"conditions.{stream}"] = " ".join(sorted(watch.found))
+            values |= {f"seen.{stream}_{name}": str(n) for name, n in sorted(watch.seen.copy().items()) if n}
+        values["thermal_frozen_frames"] = str(self._watch.frames)
+        values["thermal_freezes"] = str(self._watch.freezes)
         values["thermal_blind_frames"] = str(self.blindness.frames)
         values["thermal_partly_blind_frames"] = str(self.blindness.parts)
         values["thermal_bad_pixels"] = str(self.scaler.bad_pixels.count)
         values |= self.depth.report() if self.depth else {}
         return values | (self.refiner.report() if self.refiner else {})
 
+    def _lenses(self, before: CameraInfoRegistration | None = None) -> CameraInfoRegistration:
+        """Of the calibration of now; they go on with the messages of those ``before``."""
+        frames = self._placed.frames if self._placed else None
+        self._placed = None
+        if not self.calibration.from_frames:
+            return CameraInfoRegistration(self.calibration, before)
+        from mmcfusion_ros.stream.frames import PlacedRegistration
+
+        self._placed = PlacedRegistration(self.calibration, before, frames)
+        return self._placed
+
     def _let_go(self) -> None:
         if self.fuser.steadiness:
             self.fuser.steadiness.reset()
 
-    def _look(self, images: Mapping[Stream, np.ndarray], stamps_ns: Mapping[Stream, int]) -> None:
-        """Notes what is wrong with the images, and whether they are old ones."""
-        for stream, image in images.items():
-            frozen = self.frozen if stream == "thermal" else self._rgb_frozen
-            frozen(image, stamps_ns[stream] / 1e9)
-            found = thermal_conditions(image) if stream == "thermal" else rgb_conditions(image)
-            for name in found:
-                self._seen[f"{stream}_{name}"] += 1
-            self._seen[f"{stream}_frozen"] += frozen.repeats
-            self._conditions[stream] = " ".join(sorted(found))
+    def _watches(self) -> dict[Stream, CameraWatch]:
+        return {"rgb": self._rgb_watch, "thermal": self._watch}
 
     def _frozen_error(self) -> UnusableThermalError:
         return UnusableThermalError(
-            "frozen_thermal", f"the thermal camera has sent the same frame for {self.frozen.age_s:.2f} s"
+            "frozen_thermal", f"the thermal camera has sent the same frame for {self._watch.age_s:.2f} s"
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmcfusion_ros.fusion.backends import Backend, create_backend
 from mmcfusion_ros.fusion.calibration import Calibration
-from mmcfusion_ros.fusion.conditions import FrozenDetector
+from mmcfusion_ros.fusion.conditions import CameraWatch
 from mmcfusion_ros.fusion.fuser import Fuser, Steadiness
 from mmcfusion_ros.fusion.models import PURPOSES, find_model
 from mmcfusion_ros.fusion.network import Maker, Network
@@ -99,7 +99,7 @@ class Settings:
             fuser,
             ThermalScaler(self.thermal()),
             registration,
-            FrozenDetector(self.number("thermal.frozen_after")),
+            CameraWatch(self.number("thermal.frozen_after")),
             self.text("thermal.frozen_policy"),
             self._refiner(registration),
             self._motion(),
@@ -142,19 +142,19 @@ class Settings:
 
     def _calibration(self) -> Calibration:
         kind, file = self.text("registration.type"), self.text("registration.file")
-        if kind == "identity":
-            if file:
-                raise ValueError(
-                    f"registration.type is identity, but registration.file is {file}; set the type to homography or "
-                    "calibrated, or leave the file out"
-                )
+        if kind == "identity" and file:
+            raise ValueError(
+                f"registration.type is identity, but registration.file is {file}; set the type to auto or leave the "
+                "file out"
+            )
+        if kind == "identity" or (kind == "auto" and not file):
             return Calibration()
         if not file:
             raise ValueError(f"registration.type is {kind} but registration.file is empty; name the YAML file")
         from mmcfusion_ros.fusion.calibration_file import load_calibration
 
         calibration = load_calibration(file)
-        if calibration.kind != ("calibrated" if kind == "depth" else kind):
+        if calibration.kind != {"auto": calibration.kind, "depth": "calibrated"}.get(kind, kind):
             raise ValueError(f"registration.type is {kind}, but {file} is of type {calibration.kind}; correct one")
         if self.thermal().turns and calibration.kind == "calibrated" and calibration.thermal is None:
             raise ValueError(

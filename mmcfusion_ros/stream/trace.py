@@ -34,16 +34,15 @@ class FrameTrace:
         self._check_old()
         self._open()
 
-    def frame(self, end_s: float, stages_ms: Mapping[str, float], **arguments: Any) -> None:
-        """A frame that ended at ``end_s`` (``time.perf_counter``), with its stages in order and their ``total``."""
-        start_s = end_s - stages_ms["total"] / 1e3
-        events = [_slice("frame", start_s, end_s, args=arguments)]
-        for stage, duration_ms in stages_ms.items():
-            if stage != "total":
-                # A tick less than the frame: viewers calculate in floating point, and what sticks out is no part of it.
-                stage_end_s = max(start_s, min(start_s + duration_ms / 1e3, end_s - TICK_S))
-                events.append(_slice(stage, start_s, stage_end_s))
-                start_s = stage_end_s
+    def frame(self, moments: Mapping[str, float], **arguments: Any) -> None:
+        """A frame, by the moments (``time.perf_counter``) when its stages ended, in order; the first is its start."""
+        start_s, *ends_s = moments.values()
+        events = [_slice("frame", start_s, ends_s[-1], args=arguments)]
+        for stage, end_s in zip(list(moments)[1:], ends_s, strict=True):
+            # A tick less than the frame: viewers calculate in floating point, and what sticks out is no part of it.
+            end_s = max(start_s, min(end_s, ends_s[-1] - TICK_S))
+            events.append(_slice(stage, start_s, end_s))
+            start_s = end_s
         self._write(events)
 
     def dropped(self, at_s: float, reason: str, **arguments: Any) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
-from mmcfusion_ros.stream.messages import BadImage
+from mmcfusion_ros.stream.messages import BadImage, plain_image
 from mmcfusion_ros.stream.pairing import Stream, stamp_ns
 
 CODECS = {"264": "h264", "avc": "h264", "265": "hevc", "hevc": "hevc"}
@@ -64,17 +63,18 @@ class VideoDecoder:
         except av.FFmpegError as error:
             self._headers.clear()
             self._awaits_key = True
-            raise self._bad("bad_data", f"a packet of {codec} cannot be decoded: {error}") from error
+            raise BadImage("bad_data", f"a packet of {codec} cannot be decoded: {error}", self._stream) from error
         pictures = [self._image(frame) for frame in frames if self._is_right(frame)]
         if self._awaits_key:
-            raise self._bad("no_key_frame", f"a picture of {codec} hangs on one that is lost: a key frame is awaited")
+            text = f"a picture of {codec} hangs on one that is lost: a key frame is awaited"
+            raise BadImage("no_key_frame", text, self._stream)
         return pictures
 
     def _open(self, codec: str) -> Any:
         try:
             import av
         except ImportError as error:
-            raise self._bad("bad_encoding", f"video of {codec} needs PyAV: {INSTALL}") from error
+            raise BadImage("bad_encoding", f"video of {codec} needs PyAV: {INSTALL}", self._stream) from error
         context = av.CodecContext.create(codec, "r")
         context.flags |= av.codec.context.Flags.low_delay
         context.thread_count = 1  # more of them would each hold back a picture
@@ -97,17 +97,4 @@ class VideoDecoder:
         grey, header = self._stream == "thermal", self._headers[frame.pts]
         self._headers = {time_ns: header for time_ns, header in self._headers.items() if time_ns > frame.pts}
         pixels = frame.to_ndarray(format="gray" if grey else "rgb24")
-        return SimpleNamespace(
-            header=header,
-            encoding="mono8" if grey else "rgb8",
-            height=frame.height,
-            width=frame.width,
-            step=pixels[0].nbytes,
-            is_bigendian=0,
-            data=pixels.reshape(-1),
-        )
-
-    def _bad(self, reason: str, text: str) -> BadImage:
-        error = BadImage(reason, text)
-        error.stream = self._stream
-        return error
+        return plain_image(pixels, "mono8" if grey else "rgb8", header)

@@ -169,7 +169,7 @@ class _CameraPublisher:
 
     def _publish(self, frame: Frame) -> None:
         stamp = Time(nanoseconds=self._start_stamp_ns + frame.stamp_ns).to_msg()
-        header = Header(stamp=stamp, frame_id=f"{frame.camera}_optical_frame")
+        header = Header(stamp=stamp, frame_id=frame.frame_id)
         encoding = "rgb8" if frame.image.ndim == 3 else ENCODINGS[frame.image.dtype.name]
         self._infos[frame.camera].publish(self._camera_info(frame, header))
         self._images[frame.camera].publish(fill_image(Image(header=header), frame.image, encoding))

@@ -24,7 +24,7 @@ from mmcfusion_ros.evaluation.benchmark import processor_name
 from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image, write_video
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.resources import own_domain, package_file, transport_environment
-from mmcfusion_ros.stream.messages import rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import image_from_message
 from mmcfusion_ros.tools.detector import CheckingDetector
 
 REQUIRED_SHARE = 0.9
@@ -43,8 +43,8 @@ class FusedRecording:
 
     def add(self, thermal: Any, rgb: Any, fused: Any) -> None:
         """Takes three image messages."""
-        grey = self.scaler(thermal_from_message(thermal))
-        self.rows.append(side_by_side(grey, rgb_from_message(rgb), rgb_from_message(fused)))
+        grey = self.scaler(image_from_message(thermal, "thermal"))
+        self.rows.append(side_by_side(grey, image_from_message(rgb, "rgb"), image_from_message(fused, "rgb")))
 
     def write(self, out: Path, frames_per_second: float) -> None:
         """``contact_sheet.jpg`` and ``fused.mp4``."""
@@ -100,7 +100,6 @@ def folder_parameters(data: Path) -> dict[str, str]:
 def rig_parameters(night: bool) -> dict[str, str]:
     """The rig's geometry, and a range of temperatures, in centikelvin, in which people stand out."""
     return {
-        "registration.type": "homography",
         "registration.file": str(package_file("config/simulated_rig.yaml")),
         "thermal.scaling": "fixed",
         "thermal.fixed_low": "27615.0" if night else "28815.0",

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Log
@@ -20,7 +19,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from mmcfusion_ros.ros.subscriptions import message_type, with_header
-from mmcfusion_ros.stream.messages import BadImage, rgb_from_message, thermal_from_message
+from mmcfusion_ros.stream.messages import BadImage, image_from_message
 from mmcfusion_ros.stream.pairing import Stream, stamp_ns
 from mmcfusion_ros.stream.video import VideoDecoder
 
@@ -38,7 +37,7 @@ class Input:
         self.topic, self._now_ns = topic, now_ns
         self.behind_ns: list[int] = []
         self.problem: BadImage | None = None
-        self._read: Callable[[Any], np.ndarray] = thermal_from_message if stream == "thermal" else rgb_from_message
+        self._stream: Stream = stream
         self._decoder = VideoDecoder(stream)
         node.create_subscription(message_type(topic), topic, self._hear, qos_profile_sensor_data)
 
@@ -47,7 +46,7 @@ class Input:
         self.behind_ns = [*self.behind_ns[1 - KEPT_STAMPS :], self._now_ns() - stamp_ns(message)]
         try:
             for image in self._decoder(message):
-                self._read(image)
+                image_from_message(image, self._stream)
         except BadImage as error:
             self.problem = error
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -27,10 +30,12 @@ CHOICES = {
 }
 SMALLEST = {
     **dict.fromkeys(("steps", "batch", "crop_scale", "devices", "nodes", "validate_pairs"), 1),
-    **dict.fromkeys(("warm_up", "seed", "workers", "cache_gb"), 0),
+    **dict.fromkeys(("warm_up", "seed", "workers", "threads", "cache_gb", "validate_minutes"), 0),
+    **dict.fromkeys(("learning_rate", "weight_decay", "clip", "teacher_weight", "steadiness"), 0),
 }
+SHARES = ("photometric", "overexposure", "white_sky", "ema_decay")
 MACHINE = {
-    *("accelerator", "devices", "nodes", "workers", "threads"),
+    *("accelerator", "devices", "nodes", "workers", "threads", "wandb"),
     *("validate_minutes", "validate_crop", "validate_pairs", "validate_on", "cache_gb"),
 }
 SMALLEST_VALIDATED = 41  # pixels, for the metrics
@@ -85,7 +90,7 @@ class TrainingConfig:
     schedule: str = "cosine"
     warm_up: int = 400  # steps
     weight_decay: float = 0.01
-    clip: float = 1.0  # largest norm of the gradient
+    clip: float = 1.0  # largest norm of the gradient; 0: any
     ema_decay: float = 0.999
     seed: int = 0
     precision: str = "32-true"
@@ -93,7 +98,7 @@ class TrainingConfig:
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
-    workers: int = 1  # processes that prepare batches; 0: in the training process
+    workers: int = min(8, len(os.sched_getaffinity(0)) - 1)  # processes that prepare batches; 0: the training itself
     threads: int = 0  # of each training process; 0: PyTorch's choice
     validate_minutes: float = 10.0  # between validations, and so between checkpoints
     hold_out: bool = True  # every twelfth pair is validated only; false: it is trained on too
@@ -101,6 +106,7 @@ class TrainingConfig:
     validate_pairs: int = 60  # at most
     cache_gb: float = 8.0  # of decoded pairs kept in memory; the others are decoded whenever they are drawn
     validate_crop: int = 0  # side of the central crop that is validated; 0: whole images
+    wandb: str = ""  # project of Weights & Biases that gets all that TensorBoard gets
 
     @property
     def warm_up_steps(self) -> int:
@@ -113,17 +119,22 @@ class TrainingConfig:
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
         for name, smallest in SMALLEST.items():
-            if getattr(self, name) < smallest:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {smallest}")
-        variations = {name: getattr(self, name) for name in ("photometric", "overexposure", "white_sky")}
-        for name, probability in {**variations, **vars(self.degradations)}.items():
-            if not 0 <= probability <= 1:
-                raise ValueError(f"{name} is {probability}; a probability is between 0 and 1")
+            if not smallest <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number, at least {smallest}")
+        for name, share in {**{name: getattr(self, name) for name in SHARES}, **vars(self.degradations)}.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is {share}; it must be between 0 and 1")
+        weights = {f"loss_weights.{name}": weight for name, weight in self.loss_weights.items()}
+        for name, weight in {**weights, **{f"weight of {folder.path}": folder.weight for folder in self.data}}.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name} is {weight}; it must be a number from 0 on")
         for name in sorted(self.loss_weights.keys() - LOSSES[self.loss][1].keys()):
             raise ValueError(f"loss {self.loss!r} has no term {name!r}; its terms: {', '.join(LOSSES[self.loss][1])}")
         if self.batch % (self.devices * self.nodes):
             raise ValueError(f"batch is {self.batch}; it must divide by the number of devices")
         check_crop("crop", self.crop, self.variant)
+        if self.wandb and not find_spec("wandb"):
+            raise ValueError("wandb is set, but not installed: pip install wandb")
         if 0 < self.validate_crop < SMALLEST_VALIDATED:
             raise ValueError(f"validate_crop is {self.validate_crop}; it must be at least {SMALLEST_VALIDATED}, or 0")
 
@@ -181,7 +192,8 @@ def keys_text() -> str:
             if name == "degradations":
                 continue
             default = getattr(kind(), name)
-            choices = f" ({', '.join(CHOICES[name])})" if name in CHOICES else ""
+            known = {**CHOICES, "loss": LOSSES}
+            choices = f" ({', '.join(known[name])})" if name in known else ""
             lines.append(f"  {prefix}{name}={default}  {field_.type}{choices}{'; ' if meaning else ''}{meaning}")
     return "\n".join(lines)
 

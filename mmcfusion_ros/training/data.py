@@ -157,16 +157,15 @@ def _open_folders(config: TrainingConfig) -> list[PairSource]:
     folders = [find_pairs(folder.path) for folder in config.data]
     rank = os.environ.get("LOCAL_RANK")  # of a process that the first one or torchrun has started
     if rank not in (None, "0") and DECODED in os.environ:
-        decoded = _decoded(os.environ[DECODED])
+        memory = os.open(os.environ[DECODED], os.O_RDONLY)
     else:
         memory = os.memfd_create("pairs")  # anonymous: freed with the last process that maps it
         room = config.cache_gb * 1e9 / (config.devices if rank else 1)
         _decode([files for folder in folders for files in folder], room, memory)
         os.environ[DECODED] = f"/proc/{os.getpid()}/fd/{memory}"
-        decoded = _decoded(os.environ[DECODED])
-        if config.devices == 1:
-            os.close(memory)
-    each = iter(decoded)
+    each = iter(_decoded(memory))
+    if config.devices == 1:
+        os.close(memory)
     return [PairSource(folder, [*islice(each, len(folder))]) for folder in folders]
 
 
@@ -180,9 +179,11 @@ def _decode(pairs: Sequence[PairFiles], room: float, memory: int) -> None:
             file.write(np.array(pair.shape[1:], np.int32).tobytes() + pair.tobytes())
 
 
-def _decoded(path: str) -> list[Pair | None]:
+def _decoded(descriptor: int) -> list[Pair | None]:
     """What ``_decode`` wrote."""
-    memory, at, pairs = np.memmap(path, np.uint8, "c").view(np.ndarray), 0, []
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        memory = np.memmap(file, np.uint8, "c").view(np.ndarray)
+    at, pairs = 0, []
     while at < len(memory):
         height, width = map(int, memory[at : at + 8].view(np.int32))
         end = at + 8 + 2 * height * width

@@ -154,7 +154,7 @@ class Learner:
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(
-            self.network, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
+            self.network, self.optimizer, max_norm=self.config.clip or math.inf, error_if_nonfinite=False
         )
         assert norm is not None
         values = self.mean_of_processes(torch.stack([loss, *terms.values(), norm]))

@@ -49,6 +49,8 @@ class Run:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
         except OSError:
             raise ValueError(f"another training runs in {self.folder}; choose another folder") from None
+        if config.wandb:
+            _follow_by_wandb(config, self.folder)
         save_config(config, self.config)
         self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
         self.bar = tqdm(total=config.steps, initial=step, unit="image", unit_scale=config.batch, disable=None)
@@ -130,3 +132,20 @@ class Run:
             if is_new:
                 writer.writeheader()
             writer.writerow(row)
+
+
+def _follow_by_wandb(config: TrainingConfig, folder: Path) -> None:
+    """It gets what TensorBoard is told from now on. A run that is resumed is there another one of the same group."""
+    import wandb
+
+    try:
+        wandb.init(
+            project=config.wandb,
+            group=folder.resolve().name,
+            dir=folder,
+            config=asdict(config),
+            sync_tensorboard=True,
+            reinit="finish_previous",
+        )
+    except wandb.Error as error:
+        raise ValueError(f"wandb: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from mmcfusion_ros.evaluation.bags.evaluate_bag import BagResult, evaluate_bag
 from mmcfusion_ros.evaluation.bags.measures import METRICS
 from mmcfusion_ros.evaluation.bags.options import BagOptions
 from mmcfusion_ros.evaluation.report import PageRun, write_preview_video, write_report
-from mmcfusion_ros.files import write_file
+from mmcfusion_ros.files import json_text, write_file
 from mmcfusion_ros.stream.parameters import Value
 
 PREVIEW_HZ = 10.0
@@ -37,7 +36,7 @@ def evaluate_and_report(
     write_report(out / "report.html", [result.run(title) for title, result in results.items()])
     if len(configurations) > 1:
         table = {title: numbers(result) for title, result in results.items()}
-        write_file(out / "comparison.json", json.dumps(table, indent=2) + "\n")
+        write_file(out / "comparison.json", json_text(table))
     return results
 
 

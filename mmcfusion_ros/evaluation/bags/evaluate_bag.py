@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from mmcfusion_ros.evaluation.bags.records import DiagnosedBag, FrameTable, Repo
 from mmcfusion_ros.evaluation.bags.statistics import Statistics
 from mmcfusion_ros.evaluation.bags.summary import FileHashes, configuration, header_words, problems, results
 from mmcfusion_ros.evaluation.report import PageRun
-from mmcfusion_ros.files import write_file
+from mmcfusion_ros.files import json_text, write_file
 from mmcfusion_ros.stream.parameters import Value
 from mmcfusion_ros.stream.pipeline import FusionPipeline
 from mmcfusion_ros.stream.settings import Settings
@@ -75,6 +74,8 @@ def evaluate_bag(
         if pipeline.depth:
             aligned = pipeline.calibration.depth_rotation is None
             cameras = replace(cameras, depth=find_depth(bag.topics, options.depth_topic, aligned))
+        if pipeline.calibration.from_frames and (frames := bag.topics.get("/tf_static")):
+            cameras = replace(cameras, depth=tuple({*cameras.depth, frames}))
         events = CameraEvents(bag, cameras, settings.pairing())
         pipeline.refiner = None  # it works by the wall clock: the same bag would not give the same images
         about = configuration(bag, cameras, values, pipeline, options)
@@ -118,7 +119,7 @@ def evaluate_bag(
 
 
 def _write_summary(summary: Mapping[str, Any], out: Path) -> None:
-    write_file(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_file(out / "summary.json", json_text(summary))
 
 
 def _measured(result: Outcome, metrics: bool) -> dict[str, float]:

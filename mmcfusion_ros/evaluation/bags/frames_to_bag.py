@@ -37,7 +37,7 @@ def record_frames(
     with BagWriter(path, storage) as bag:
         for frame in takewhile(lambda frame: frame.delivery_ns < duration_s * 1e9, frames):
             time_ns = START_NS + frame.delivery_ns
-            header = header_message(START_NS + frame.stamp_ns, f"{frame.camera}_optical_frame")
+            header = header_message(START_NS + frame.stamp_ns, frame.frame_id)
             height, width = frame.image.shape[:2]
             lens = intrinsics.get(frame.camera)
             matrix = lens.camera_matrix if lens else np.zeros((3, 3))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from array import array
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 from mmcfusion_ros.bags.events import Arrived, Dropped, Event, Paired, with_depth
 from mmcfusion_ros.fusion.errors import one_line
-from mmcfusion_ros.stream.messages import drop_reason, fill_image
+from mmcfusion_ros.stream.health import milliseconds
+from mmcfusion_ros.stream.messages import drop_reason, plain_image
 from mmcfusion_ros.stream.pairing import Pair
 from mmcfusion_ros.stream.pipeline import FusionPipeline, Result
 
@@ -40,7 +39,7 @@ def fuse(
 ) -> Generator[Outcome, None, None]:
     """The same events, with every n-th pair fused, or dropped for the reason that the node would count; no others."""
     pairs = 0
-    for event in with_depth(events, pipeline.depth):
+    for event in with_depth(events, pipeline.depth, pipeline.take_geometry):
         if not isinstance(event, Paired):
             yield event
             continue
@@ -54,10 +53,10 @@ def fuse(
 def _fused(event: Paired, pipeline: FusionPipeline, encoding: str) -> Fused | Dropped:
     try:
         result = pipeline.fuse(event.pair)
-        message = fill_image(SimpleNamespace(data=array("B")), result.image, encoding)
+        message = plain_image(result.image, encoding)
     except Exception as error:
         return Dropped(drop_reason(error), "pair", event.pair.rgb_stamp_ns, event.time_ns, one_line(error))
     result.moments["encode"] = time.perf_counter()
     info = event.camera_infos.get("rgb")
     errors_px = pipeline.depth.errors_px() if pipeline.depth else {}
-    return Fused(event.pair, info, event.time_ns, result, message, result.milliseconds(), errors_px)
+    return Fused(event.pair, info, event.time_ns, result, message, milliseconds(result.moments), errors_px)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mmcfusion_ros.bags.reading import Bag
@@ -29,10 +30,13 @@ class BagOptions:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ValueError(f"every is {self.every}; it must be 1 or more")
-        if self.start_s < 0 or (self.end_s is not None and self.end_s <= self.start_s):
+        if not 0 <= self.start_s < (math.inf if self.end_s is None else self.end_s):
             raise ValueError(f"the range {self.start_s} s to {self.end_s} s is empty or begins before the bag")
 
     def range_ns(self, bag: Bag) -> tuple[int, int]:
-        """Receive times, start <= time < end."""
+        """Receive times, start <= time < end; ``ValueError`` if the bag has none."""
         end_ns = bag.end_ns if self.end_s is None else bag.start_ns + round(self.end_s * 1e9)
-        return bag.start_ns + round(self.start_s * 1e9), min(end_ns, bag.end_ns)
+        start_ns = bag.start_ns + round(self.start_s * 1e9)
+        if start_ns > bag.end_ns:
+            raise ValueError(f"the bag ends before {self.start_s} s, after {(bag.end_ns - bag.start_ns) / 1e9:.1f} s")
+        return start_ns, min(end_ns, bag.end_ns)

@@ -87,7 +87,7 @@ class DiagnosedBag:
                 self._health.count("pairs")
         else:
             self._health.count("pairs")
-            self._health.published(result.result.stamps_ns, result.milliseconds, result.pair.skew_ns / 1e6)
+            self._health.published(result.result.stamps_ns, result.result.moments, result.pair.skew_ns / 1e6)
             self._bag.write_frame(result, self._encoding)
 
     def close(self) -> None:
