@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -33,8 +34,19 @@ COMMANDS = ["train", "evaluate", *(["evaluate-bag", "calibrate", "export", "reco
 
 def start(words: list[str], log: Path) -> subprocess.Popen:
     with log.open("w") as errors:
-        command = [sys.executable, "-m", "mmcfusion_ros.cli", *words]
+        command = [sys.executable, "-X", "faulthandler", "-m", "mmcfusion_ros.cli", *words]
         return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=errors)
+
+
+def status(words: list[str], log: Path) -> int:
+    """The exit status; the stacks of what does not end go to the log."""
+    process = start(words, log)
+    try:
+        return process.wait(300)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        process.wait()
+        pytest.fail(log.read_text())
 
 
 def readable(folder: Path) -> None:
@@ -55,13 +67,13 @@ def readable(folder: Path) -> None:
 
 def rerun(words: list[str], log: Path, out: Path, retry: list[str]) -> None:
     """The same command succeeds, or says in one line what is there; then it succeeds with ``retry``."""
-    if start(words, log).wait(300):
+    if status(words, log):
         said = log.read_text().splitlines()[-1]
         assert "exists already" in said or "--resume" in said, said
         if not retry:
             shutil.rmtree(out)
             out.mkdir()
-        assert start([*words, *retry], log).wait(300) == 0, log.read_text()
+        assert status([*words, *retry], log) == 0, log.read_text()
 
 
 @pytest.mark.slow
@@ -93,7 +105,7 @@ def test_nothing_that_was_finished_is_lost(command, tmp_path, random_lite, rando
     words = [command, *words, *target]
     out.mkdir()
     began = time.monotonic()
-    assert start(words, log).wait(300) == 0, log.read_text()
+    assert status(words, log) == 0, log.read_text()
     whole_s = time.monotonic() - began
     rng = random.Random(command)
     for _ in range(KILLS):
