@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from alignment_bars import FOLDERS, distance, luminance_pairs
 
-from mmcfusion_ros.alignment.find import MIDDLE, ImagePair, align, corners, transformed
+from mmcfusion_ros.alignment.find import ImagePair, align, corners, transformed
 from mmcfusion_ros.calibration.scene_homography import calibrate_from_images
 
 THERMAL, RGB = (512, 640), (480, 640)
@@ -100,7 +100,7 @@ def main() -> None:
             refused += 1
             print(f"| {rig} | {wrong} | {problem} |", flush=True)
             continue
-        unmoved = align(scenes, search="none", finest=MIDDLE).homography
+        unmoved = align(scenes, search="none").homography
         errors.append(distance(found.alignment.homography, unmoved @ truth, THERMAL))
         told = f"{len(found.used)} frames, {found.model}, deviation {found.deviation_px:.2f}"
         print(f"| {rig} | {wrong} | off by {errors[-1]:.2f} px ({told}) |", flush=True)

@@ -9,6 +9,7 @@ misaligned: end-point error in pixels of misaligned/roadscene, after align (affi
 are off before they are deformed: the same also from where a field on the pair without the deformation puts things; how
 far that is; and the mutual information of the pair without the deformation as it is, moved by its own field, by that
 the other way round, and by the best of the other pairs' fields.
+real: mutual information of pairs of the public folders and clips, as they are and under a smooth field.
 aligned: mean shift in pixels of 640 that the field gives to frames of the rig without a baseline, which lie right.
 """
 
@@ -22,13 +23,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from alignment_bars import FOLDERS, luminance_pairs
 
 from mmcfusion_ros.alignment.dense import smooth_field
-from mmcfusion_ros.alignment.dense_refinement import DenseRefiner
+from mmcfusion_ros.alignment.dense_refinement import DenseRefiner, Displaced
 from mmcfusion_ros.alignment.find import align, transformed
 from mmcfusion_ros.alignment.refinement import RefinementOptions
 from mmcfusion_ros.data.images import read_thermal
 from mmcfusion_ros.data.pair_folder import find_pairs
+from mmcfusion_ros.evaluation.metrics import mutual_information
 from mmcfusion_ros.fusion.calibration import Calibration
 from mmcfusion_ros.fusion.geometry import Geometry
 from mmcfusion_ros.fusion.registration import Registration
@@ -162,24 +165,34 @@ def misaligned(data: Path) -> None:
             end_point_error(homography, of, truth, belongs) for belongs in (0 * own, own) for of in (0 * field, field)
         ]
         figures.append(np.linalg.norm(own, axis=2).mean())
-        figures += [mutual_information(undeformed, rgb, one) for one in (0 * own, own, -own)]
-        figures.append(max(mutual_information(undeformed, rgb, fields[other]) for other in pairs if other is not files))
+        figures += [information(undeformed, rgb, one) for one in (0 * own, own, -own)]
+        figures.append(max(information(undeformed, rgb, fields[other]) for other in pairs if other is not files))
         rows.append(figures)
         print(f"| {name} | " + " | ".join(f"{figure:.3f}" for figure in figures) + " |", flush=True)
     print("| mean | " + " | ".join(f"{figure:.3f}" for figure in np.mean(rows, axis=0)) + " |")
 
 
-def mutual_information(thermal: np.ndarray, rgb: np.ndarray, shift: np.ndarray) -> float:
-    """Of thermal moved by a field and RGB, in nats, by 32 x 32 bins; nothing that finds the field looks at it."""
-    moves = cv2.resize(shift.astype(np.float32), rgb.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    rows, columns = np.indices(rgb.shape, dtype=np.float32)
-    moved = cv2.remap(thermal, columns + moves[..., 0], rows + moves[..., 1], cv2.INTER_LINEAR)
-    inside = np.s_[12:-12, 12:-12]
-    joint = np.histogram2d(moved[inside].ravel(), rgb[inside].ravel(), bins=32)[0]
-    joint /= joint.sum()
-    apart = joint.sum(axis=0) * joint.sum(axis=1, keepdims=True)
-    there = joint > 0
-    return float((joint[there] * np.log(joint[there] / apart[there])).sum())
+def information(thermal: np.ndarray, rgb: np.ndarray, shift: np.ndarray) -> float:
+    """Mutual information of thermal moved by a field and RGB, in nats; both smoothed, so that interpolation has no
+    say."""
+    moved, _ = Displaced(Registration(), shift / rgb.shape[1]).warp(thermal, rgb.shape)
+    smooth = [np.asarray(cv2.GaussianBlur(one, (0, 0), 1)[12:-12, 12:-12], np.uint8) for one in (moved, rgb)]
+    return mutual_information(smooth[0], smooth[1])
+
+
+def real(data: Path, pairs: int) -> None:
+    """Prints, for each folder, the mutual information before and after, and how many pairs have no less of it."""
+    print("| folder | pairs | shift in px of 640 | MI before | after | not less |\n" + "|---" * 6 + "|")
+    for folder in FOLDERS:
+        rows = []
+        for thermal, rgb in luminance_pairs(data / folder, pairs):
+            thermal = cv2.resize(thermal, rgb.shape[::-1], interpolation=cv2.INTER_AREA)
+            shift = smooth_field(thermal, rgb).shift
+            size = 640 / rgb.shape[1] * np.linalg.norm(shift, axis=2).mean()
+            rows.append((size, information(thermal, rgb, 0 * shift), information(thermal, rgb, shift)))
+        size, before, after = np.transpose(rows)
+        means = f"{size.mean():.2f} | {before.mean():.3f} | {after.mean():.3f}"
+        print(f"| {folder} | {len(rows)} | {means} | {(after >= before).sum()} |", flush=True)
 
 
 def end_point_error(homography: np.ndarray, shift: np.ndarray, truth: np.ndarray, belongs: np.ndarray) -> float:
@@ -212,12 +225,16 @@ def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("what", choices=("near", "walking", "misaligned", "aligned"))
-    parser.add_argument("--frames", type=int, default=6, help="of the rig; of walking: seconds")
+    parser.add_argument("what", choices=("near", "walking", "misaligned", "real", "aligned"))
+    parser.add_argument(
+        "--frames", type=int, default=6, help="of the rig; of walking: seconds; of real: pairs of a folder"
+    )
     options = parser.parse_args()
     cv2.setNumThreads(1)
     if options.what == "misaligned":
         misaligned(options.data)
+    elif options.what == "real":
+        real(options.data, options.frames)
     else:
         {"near": near, "walking": walking, "aligned": aligned}[options.what](options.frames)
 

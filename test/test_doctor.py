@@ -202,17 +202,25 @@ def test_old_stamps(bench):
     assert "pairing.stamps to arrival" in fix
 
 
-def test_an_encoding_that_is_not_supported(bench):
+@pytest.mark.parametrize(
+    ("change", "text", "advice"),
+    [
+        ({"encoding": "bayer_nonsense"}, "'bayer_nonsense' is not understood", "encoding that the README lists"),
+        ({"height": 30_000}, "does not fit", "see what size the driver is set to"),
+    ],
+)
+def test_images_that_cannot_be_used(bench, change, text, advice):
     def publish():
         image = rgb_image()
-        image.encoding = "bayer_nonsense"
+        for name, value in change.items():
+            setattr(image, name, value)
         bench.rig.publish(rgb=image)
 
     with running(publish):
         problem, fix = only(bench)
     assert f"images on {bench.rig.namespace}/rgb/image_raw cannot be used" in problem
-    assert "'bayer_nonsense' is not understood" in problem
-    assert "encoding" in fix
+    assert text in problem
+    assert advice in fix
 
 
 def test_a_rig_that_waits_for_camera_info(tmp_path):

@@ -20,6 +20,12 @@ from mmcfusion_ros.tools.patient import STREAMS, Patient
 PARAMETERS = ("use_sim_time", "pairing.slop", "pairing.thermal_offset")
 IMAGE_TYPES = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
 ALONE = {"RGB_ONLY": "RGB", "THERMAL_ONLY": "thermal"}
+UNUSABLE = {  # reason of a drop: what to do
+    "bad_encoding": "have the camera send an encoding that the README lists",
+    "bad_size": "the message contradicts itself or is too large: see what size the driver is set to",
+    "bad_data": "see whether the driver or the network damages it, and whether the raw images are good",
+    "no_key_frame": "have the encoder send a key frame every second, without B-frames",
+}
 NEXT_STEP = {"unconfigured": "configure", "inactive": "activate"}
 
 
@@ -144,8 +150,7 @@ def _input_findings(patient: Patient, stream: Stream) -> list[Finding]:
             fix += f"; run driver and node as one user, not as {' and '.join(sorted(owners))}"
         return [Finding(f"no message comes on {heard.topic}, though it has a publisher", fix)]
     if heard.problem:
-        fix = "have the camera send an encoding that the README lists"
-        return [Finding(f"images on {heard.topic} cannot be used: {heard.problem}", fix)]
+        return [Finding(f"images on {heard.topic} cannot be used: {heard.problem}", UNUSABLE[heard.problem.reason])]
     return []
 
 

@@ -36,7 +36,7 @@ class Input:
     def __init__(self, node: Node, stream: Stream, topic: str, now_ns: Callable[[], int]) -> None:
         self.topic, self._now_ns = topic, now_ns
         self.behind_ns: list[int] = []
-        self.problem = ""
+        self.problem: BadImage | None = None
         self._stream: Stream = stream
         self._decoder = VideoDecoder(stream)
         node.create_subscription(message_type(topic), topic, self._hear, qos_profile_sensor_data)
@@ -48,7 +48,7 @@ class Input:
             for image in self._decoder(message):
                 image_from_message(image, self._stream)
         except BadImage as error:
-            self.problem = str(error)
+            self.problem = error
 
 
 class Patient:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 KINDS = ("person", "vehicle")
 OVERLAP = 0.65  # of two boxes of one kind, IoU, above which the one of the lower score goes
+APART = 10_000  # pixels: wider than any image
 
 Detector = Callable[[np.ndarray], "Found"]
 
@@ -27,8 +28,8 @@ class Found:
     def suppressed(self, overlap: float) -> Found:
         """Without the boxes that overlap one of their kind and of a higher score by more than that (IoU)."""
         sizes = self.corners[:, 2:] - self.corners[:, :2]
-        boxes = np.hstack((self.corners[:, :2], sizes))
-        indices = cv2.dnn.NMSBoxesBatched(boxes.tolist(), self.scores.tolist(), self.kinds.tolist(), 0.0, overlap)
+        places = self.corners[:, :2] + APART * self.kinds[:, None]  # Humble's OpenCV has no NMSBoxesBatched
+        indices = cv2.dnn.NMSBoxes(np.hstack((places, sizes)).tolist(), self.scores.tolist(), 0.0, overlap)
         kept = np.asarray(indices, int).reshape(-1)
         return Found(self.corners[kept], self.kinds[kept], self.scores[kept])
 
