@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
@@ -354,6 +355,16 @@ class TestWhatIsMeasured:
         evaluate([folder], ["max", "average"], tmp_path / "out", EvaluationOptions(workers=2))
         assert len(waiting) == 20
         assert max(waiting) <= 8  # twice as many as workers, for each method
+
+    def test_a_process_that_is_killed_is_one_line(self, folder, tmp_path, monkeypatch):
+        """As the kernel does where memory is short; then the pool raises this."""
+
+        def submit(*task):
+            raise BrokenProcessPool
+
+        monkeypatch.setattr("mmcfusion_ros.evaluation.evaluate.ProcessPoolExecutor.submit", submit)
+        with pytest.raises(OSError, match="a process for the metrics was killed"):
+            evaluate([folder], ["max"], tmp_path / "out", EvaluationOptions(workers=2))
 
     def test_flat_images_that_are_the_same(self, folder, tmp_path):
         """Whose PSNR no JSON can hold."""

@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -387,6 +388,13 @@ class TestRun:
         with pytest.raises(ValueError, match="wandb: log in"):
             Run(tmp_path / "other").begin(replace(tiny, wandb="unknown"), 0)
         assert not (tmp_path / "other/config.yaml").exists()
+
+    def test_images_too_small_to_validate_are_told_at_once(self, tiny, tmp_path):
+        folder = write_pairs(tmp_path / "pairs")
+        for path in folder.rglob("*.png"):
+            cv2.imwrite(str(path), cv2.imread(str(path))[:40])
+        with pytest.raises(ValueError, match="a side of 40 pixels is too short to validate, 41 are needed"):
+            train(replace(tiny, data=[Folder(str(folder))]), Run(tmp_path / "run"), fusion_metrics)
 
     def test_nothing_to_resume(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="holds no training run; leave out --resume"):

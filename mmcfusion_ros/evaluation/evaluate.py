@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -67,7 +68,12 @@ def evaluate(paths: Sequence[Path], models: Sequence[str], out: Path, options: E
     for folder in folders:
         for method in methods:
             method.begin()
-        rows, clip = _measure(folder, of_folder[folder.name], out / folder.name, judge, options)
+        try:
+            rows, clip = _measure(folder, of_folder[folder.name], out / folder.name, judge, options)
+        except BrokenProcessPool:
+            raise OSError(
+                "a process for the metrics was killed, perhaps for its memory; take fewer --workers"
+            ) from None
         results.append(FolderResult(folder, rows, peers.get(folder.name, {}), black_hot, clip))
         _write_rows(results[-1], out)
     detection = judge.result() if judge else None

@@ -8,7 +8,7 @@ from types import FrameType
 
 import torch
 
-from mmcfusion_ros.training.config import TrainingConfig
+from mmcfusion_ros.training.config import SMALLEST_VALIDATED, TrainingConfig
 from mmcfusion_ros.training.data import PairSampler
 from mmcfusion_ros.training.learner import Learner, launch_fabric
 from mmcfusion_ros.training.run import Run
@@ -40,6 +40,12 @@ def train(config: TrainingConfig, run: Run, measure: Measure, data: PairSampler 
     ``OSError`` naming what is wrong with the configuration, the data or the files of the run.
     """
     data = data or PairSampler(config)
+    smallest = min(min(thermal.shape) for thermal, _ in data.validation)
+    if smallest < SMALLEST_VALIDATED:  # said now, not after the steps to the first validation
+        raise ValueError(
+            f"a side of {smallest} pixels is too short to validate, {SMALLEST_VALIDATED} are needed; "
+            "name other folders with validate_on"
+        )
     fabric = launch_fabric(config)
     learner = Learner(config, fabric)
     if run.checkpoint.exists():
