@@ -21,10 +21,10 @@ from report_runs import page_data
 
 from mmcfusion_ros.cli import main
 from mmcfusion_ros.data.images import read_rgb
-from mmcfusion_ros.data.pair_folder import find_pairs, read_pair
+from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, read_pair
 from mmcfusion_ros.evaluation.evaluate import evaluate, summary_markdown
 from mmcfusion_ros.evaluation.folders import EvaluationOptions
-from mmcfusion_ros.evaluation.methods import load_method
+from mmcfusion_ros.evaluation.methods import Method, load_method
 from mmcfusion_ros.evaluation.metrics import fusion_metrics
 from mmcfusion_ros.evaluation.stress import degrade
 from mmcfusion_ros.evaluation.tables import RANKED, bootstrap, latex_table, mean_ranks, metrics_table, place, read_peers
@@ -335,6 +335,16 @@ class TestWhatIsMeasured:
             for workers in (1, 2)
         )
         assert one == two
+
+    def test_large_images_are_fused_in_tiles(self):
+        def largest(thermal, luminance):
+            assert max(thermal.shape) <= 4096
+            return np.maximum(thermal, luminance)
+
+        thermal, luminance = np.random.default_rng(0).integers(0, 256, (2, 40, 5000), np.uint8)
+        method = Method("large", largest, {}, is_network=True)
+        fused = method(PairFiles("a", Path("a.png"), Path("a.png")), thermal, luminance, np.dstack([luminance] * 3))
+        np.testing.assert_array_equal(fused[..., 0], np.maximum(thermal, luminance))
 
     def test_only_some_images_wait_for_their_metrics(self, tmp_path, monkeypatch):
         """So that the memory does not grow with the set."""

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from mmcfusion_ros.data.images import IMAGE_SUFFIXES
 from mmcfusion_ros.data.pair_folder import PairFiles, find_pairs, pair_up, read_pair
 from mmcfusion_ros.evaluation.pictures import write_image, write_video
+from mmcfusion_ros.evaluation.rules import Fusion
 from mmcfusion_ros.files import refuse_existing
 from mmcfusion_ros.fusion.errors import FusionError
 from mmcfusion_ros.fusion.fuser import LARGEST_SIDE, Fuser
@@ -51,16 +52,17 @@ def fuse_files(inputs: Sequence[Path], out: Path, fuser: Fuser, scale: Scale, fo
     return 1
 
 
-def fuse_large(fuser: Fuser, thermal: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-    """As the fuser does, ``H x W`` and ``H x W x 3`` uint8; above 4096 pixels in tiles whose edges fade into each
-    other."""
+def fuse_large(fuser: Fusion, thermal: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """As the fuser does, ``H x W`` and ``H x W`` or ``H x W x 3`` uint8; above 4096 pixels in tiles whose edges fade
+    into each other."""
     height, width = thermal.shape
     if max(height, width) <= LARGEST_SIDE:
         return fuser(thermal, rgb)
-    total, weights = np.zeros((height, width, 3), np.float32), np.zeros((height, width, 1), np.float32)
+    one = (1,) * (rgb.ndim - 2)
+    total, weights = np.zeros(rgb.shape, np.float32), np.zeros((height, width, *one), np.float32)
     for rows in _tiles(height):
         for columns in _tiles(width):
-            weight = np.outer(_fade(rows, height), _fade(columns, width))[..., None]
+            weight = np.outer(_fade(rows, height), _fade(columns, width)).reshape(*thermal[rows, columns].shape, *one)
             total[rows, columns] += weight * fuser(thermal[rows, columns], rgb[rows, columns])
             weights[rows, columns] += weight
     return np.rint(total / weights).astype(np.uint8)

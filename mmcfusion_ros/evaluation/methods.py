@@ -13,6 +13,7 @@ import numpy as np
 from mmcfusion_ros.data.images import images_below, read_rgb
 from mmcfusion_ros.data.pair_folder import PairFiles
 from mmcfusion_ros.evaluation.folders import EvaluationOptions
+from mmcfusion_ros.evaluation.fuse import fuse_large
 from mmcfusion_ros.evaluation.rules import RULES, Fusion
 from mmcfusion_ros.fusion.fuser import Fuser, Steadiness, merge_luminance
 from mmcfusion_ros.fusion.models import find_model
@@ -42,7 +43,10 @@ class Method:
     ) -> np.ndarray:
         """A pair, ``H x W`` uint8, and its colours, ``H x W x 3``, to the fused image in colour; with ``stretch`` its
         luminance is spread over 0..255."""
-        fused = self.fuse(*(files.in_roles(thermal, luminance) if self.is_network else (thermal, luminance)))
+        if self.is_network:
+            fused = fuse_large(self.fuse, *files.in_roles(thermal, luminance))
+        else:
+            fused = self.fuse(thermal, luminance)
         if stretch:
             fused = cv2.normalize(fused, None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
         return self.colourise(fused, rgb)
