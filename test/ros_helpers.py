@@ -333,7 +333,8 @@ def camera_process(rig: Rig, rate: float, height: int = 480, width: int = 640) -
         "-r",
         f"__ns:={rig.namespace}",
     ]
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(rig.context.get_domain_id())}
+    places = {"ROS_DOMAIN_ID": str(rig.context.get_domain_id()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {**os.environ, **places}
     return subprocess.Popen([sys.executable, *map(str, arguments)], env=environment)
 
 
