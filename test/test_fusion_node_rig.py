@@ -308,7 +308,8 @@ def test_depth_registers_while_it_comes_and_else_the_plane(encoding, tmp_path):
         def beside_the_block() -> np.ndarray:
             return pixels_of(masks[-1])[18:30, 27:30]
 
-        rig.wait(lambda: "by the plane, not by depth: no message on depth/image_raw" in rig.problem(), without)
+        plane = "by the plane, not by depth: no message on depth/image_raw"
+        rig.wait(lambda: masks and plane in rig.problem(), without)
         assert beside_the_block().all()
         for _ in range(2):
             rig.wait(lambda: rig.values().get("registration") == "depth" and rig.problem() == "fusing", publish)
