@@ -42,7 +42,7 @@ from mmcfusion_ros.training.train import StopRequest
 from mmcfusion_ros.training.variation import disturb, leave_veil, vary_tone
 
 KEPT_OUT = 4  # every so many of the labelled pairs
-LOSS_WEIGHTS = {"detection": 4.0, "intensity": 2.0, "gradient": 14.0, "unsteadiness": 400.0}
+LOSS_WEIGHTS = {"detection": 4.0, "intensity": 2.0, "gradient": 14.0, "unsteadiness": 200.0}
 RAMP = 800, 1200  # steps: from first to full weight of the detectors
 SMALLER = 96, 64, 32, 0  # pixels by which a crop is shrunk for a detector, by turns
 FEW = 6  # objects, which a batch without any counts as
@@ -322,6 +322,7 @@ def main() -> None:
     detectors = [learner.fabric.to_device(TorchDetector(path).eval()) for path in through]
     sides = [config.crop - smaller for smaller in SMALLER]
     turns = [Objective(learner.network, detectors, pair) for pair in zip(sides, sides[2:] + sides[:2], strict=True)]
+    alone = Objective(learner.network, (), ())  # as long as the detectors have no weight
     if run.checkpoint.exists():
         learner.resume(run.checkpoint)
     run.begin(config, learner.step)
@@ -333,7 +334,7 @@ def main() -> None:
         ):
             ramp = float(np.clip((learner.step - RAMP[0]) / (RAMP[1] - RAMP[0]), 0, 1)) if not options.init else 1.0
             learner.loss_weights = {**LOSS_WEIGHTS, "detection": ramp * LOSS_WEIGHTS["detection"]}
-            learner.objective = turns[learner.step % len(turns)]
+            learner.objective = turns[learner.step % len(turns)] if ramp else alone
             run.follow(learner, learner.learn(learner.fabric.to_device(batch)))
             if time.monotonic() > due_at or learner.step == config.steps:
                 run.record(learner, judge(learner, kept_out, detect), np.zeros((8, 8), np.uint8))

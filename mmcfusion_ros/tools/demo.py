@@ -22,6 +22,7 @@ from mmcfusion_ros.data.images import read_rgb
 from mmcfusion_ros.data.pair_folder import find_pairs
 from mmcfusion_ros.evaluation.benchmark import processor_name
 from mmcfusion_ros.evaluation.pictures import contact_sheet, side_by_side, write_image, write_video
+from mmcfusion_ros.files import json_text, write_file
 from mmcfusion_ros.fusion.thermal import ThermalScaler
 from mmcfusion_ros.resources import own_domain, package_file, transport_environment
 from mmcfusion_ros.stream.messages import image_from_message
@@ -83,7 +84,7 @@ def run_demo(
         node_report = _watch(detector, node, rig, seconds, started_s)
     faults = _exit_faults(node, rig) + detector.faults
     report = {"node": node_report, **_report(detector, counts_file, seconds, faults)}
-    (out / "demo.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_file(out / "demo.json", json_text(report))
     if recording.rows:
         recording.write(out, max(1.0, float(report["fused_hz"])))
     counts_file.unlink(missing_ok=True)
