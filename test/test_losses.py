@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from mmcfusion_ros.evaluation import metrics
 from mmcfusion_ros.training.losses import (
     DETAIL,
     LOSS_WEIGHTS,
     PAPER_WEIGHTS,
     bright_and_plain,
+    edges_kept,
     fusion_losses,
     information_fidelity,
     lift_hot,
@@ -105,7 +107,7 @@ class TestLosses:
         thermal, visible = torch.full((1, 1, 40, 40), 0.2), torch.full((1, 1, 40, 40), 0.9)
         grey = torch.full_like(visible, 0.5)
         lost, usual = (fusion_losses(sky - 0.1, thermal, sky)["intensity"].item() for sky in (visible, grey))
-        assert lost == pytest.approx(11 * usual)
+        assert lost == pytest.approx(26 * usual)
 
     def test_steady_is_what_changes_no_more_than_its_sources_nearby(self):
         thermal, visible = torch.rand(2, 3, 1, 80, 80)
@@ -127,6 +129,19 @@ class TestLosses:
         shares = [information_fidelity(reference, image).item() for image in (noisy, weak, reference, strong)]
         assert shares == sorted(shares)
         assert shares[2] == pytest.approx(1, abs=0.01)
+
+    def test_edges_kept_are_those_of_the_metric_which_takes_a_turn_across_the_vertical_for_a_large_one(self):
+        rng = np.random.default_rng(2)
+        source, other = (np.pad(cv2.GaussianBlur(rng.random((120, 160)), (0, 0), 2), 2) for _ in range(2))
+        for share in (1.0, 0.9, 0.7):
+            fused = share * source + (1 - share) * other
+            images = (torch.from_numpy(image)[None, None] for image in (source, fused))
+            kept, whole = (value.item() for value in edges_kept(*images))
+            expected, strength = metrics.edges_kept(source * 255, fused * 255)
+            assert 0 < kept / whole - expected / strength < 0.06
+            assert 8 * 255 * whole == pytest.approx(strength, rel=1e-3)
+        inverted, _ = edges_kept(torch.from_numpy(source)[None, None], torch.from_numpy(1 - source)[None, None])
+        assert inverted < 0.01 * whole
 
     def test_gradient_follows_the_sign_of_the_stronger_source(self):
         ramp = torch.linspace(0, 0.4, 16).expand(1, 1, 16, 16)

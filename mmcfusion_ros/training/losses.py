@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSS_WEIGHTS = {"intensity": 4.0, "gradient": 58.0, "structure": 4.0, "fidelity": 2.5, "correlation": 0.5}
+LOSS_WEIGHTS = {
+    "intensity": 4.0,
+    "gradient": 58.0,
+    "edges": 5.0,
+    "structure": 4.0,
+    "fidelity": 2.5,
+    "correlation": 0.5,
+}
 DETAIL = 1.2  # of the gradients of the sources, for eyes
 
 
@@ -100,6 +107,17 @@ def gradient_distance(fused: Tensor, thermal: Tensor, visible: Tensor, sky: Tens
     return (weight * (sobel(fused) - stronger).abs()).mean()
 
 
+def edges_kept(source: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
+    """Strength of a source's edges that a fused image keeps, and of all its edges, summed (Xydeas and Petrovic 2000);
+    an edge that is turned over is not kept."""
+    (x, y), (fused_x, fused_y) = (sobel(image).unbind(1) for image in (source, fused))
+    strength, fused_strength = (torch.sqrt(a * a + b * b + 1e-8) for a, b in ((x, y), (fused_x, fused_y)))
+    ratio = torch.minimum(strength, fused_strength) / torch.maximum(strength, fused_strength)
+    turned = torch.atan2((x * fused_y - y * fused_x).abs(), x * fused_x + y * fused_y + 1e-8)
+    kept = torch.sigmoid(15 * (ratio - 0.5)) * torch.sigmoid(22 * (0.2 - turned / (torch.pi / 2)))
+    return (kept * strength).sum(), strength.sum()
+
+
 def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, Tensor]:
     """The terms of the training loss by name, unweighted.
 
@@ -109,16 +127,19 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
       inverted edges), warm things lifted here too; where the gradient is small it counts twice (no grid, no
       noise), and in skies it is the visible image's; all ``DETAIL`` times as strong, since a mean of possible edges is
       weaker than each;
+    - ``edges``: the share of both sources' edges that is not kept, in strength and direction (Qabf);
     - ``structure``: local similarity to both sources;
     - ``fidelity``: information of both sources, which asks for their contrast, not only for their pattern;
     - ``correlation``: what fusion adds to one source should look like the other (SCD, Aslantas and Bendes 2015).
     """
     lifted, hot = lift_hot(thermal)
     sky = bright_and_plain(thermal, visible)
-    weight = 1 + 4 * torch.maximum(hot, (20 * (visible - 0.95)).clamp(0, 1)) + 10 * sky
+    kept, whole = map(sum, zip(*(edges_kept(source, fused) for source in (thermal, visible)), strict=True))
+    weight = 1 + 4 * torch.maximum(hot, (20 * (visible - 0.95)).clamp(0, 1)) + 25 * sky
     return {
         "intensity": (weight * (fused - torch.maximum(lifted, visible)).abs()).mean(),
         "gradient": gradient_distance(fused, DETAIL * lifted, DETAIL * visible, sky),
+        "edges": 1 - kept / whole,
         "structure": 1 - (local_similarity(fused, thermal) + local_similarity(fused, visible)) / 2,
         "fidelity": 1 - (information_fidelity(thermal, fused) + information_fidelity(visible, fused)) / 2,
         "correlation": 1 - (correlation(fused - visible, thermal) + correlation(fused - thermal, visible)) / 2,
