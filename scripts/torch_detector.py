@@ -24,6 +24,9 @@ from mmcfusion_ros.evaluation.detection.detectors import (
     YOLOX_MEAN,
 )
 from mmcfusion_ros.evaluation.detection.found import KINDS
+from mmcfusion_ros.evaluation.detection.labels import IGNORE
+
+NO_LABEL = -2  # the kind that fills up the labels of an image
 
 CLASSES_OF_KIND = [[number for number, name in COCO_CLASSES.items() if name == kind] for kind in KINDS]
 NORMAL = {  # mean and deviation of red, green and blue in [0, 1]
@@ -186,7 +189,7 @@ def detection_loss(corners: Tensor, scores: Tensor, boxes: Tensor, kinds: Tensor
     """How badly images are detected, summed: ``B x N x 4`` corners and ``B x N x 2`` scores against ``B x M x 4``
     labelled boxes.
 
-    ``kinds``: of each label 0 (person), 1 (vehicle), -1 (neither asked for nor forbidden) or -2 (no label). The
+    ``kinds``: of each label 0 (person), 1 (vehicle), ``IGNORE`` (neither asked for nor forbidden) or ``NO_LABEL``. The
     ``best`` predictions for a label should be sure and lie on it; what lies on no label should have a low score.
     """
     overlaps = overlap(corners, boxes)
@@ -196,7 +199,7 @@ def detection_loss(corners: Tensor, scores: Tensor, boxes: Tensor, kinds: Tensor
     missed = (iou.detach() * -score.clamp(1e-4, 0.999).log() + 1.5 * (1 - iou)).mean(1)
     total = missed.masked_fill(kinds < 0, 0).sum()
     for kind in range(2):
-        own = (kinds == kind) | (kinds == -1)
+        own = (kinds == kind) | (kinds == IGNORE)
         wrong = scores[..., kind].clamp(max=0.999)
         right = ((overlaps * own.unsqueeze(1)).amax(2) >= 0.35) | (wrong.detach() <= 0.03)
         total = total + 0.25 * (wrong.detach() * -(1 - wrong).log()).masked_fill(right, 0).sum()
