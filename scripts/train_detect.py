@@ -33,7 +33,6 @@ from mmcfusion_ros.evaluation.detection.scores import Scores
 from mmcfusion_ros.evaluation.folders import LabelledFolder
 from mmcfusion_ros.fusion.fuser import daylight, merge_luminance, pad, split_luminance
 from mmcfusion_ros.network.export import to_bytes
-from mmcfusion_ros.network.variants import get_variant
 from mmcfusion_ros.simulation.degradations import Image, add_glare, add_noise, darken, misalign
 from mmcfusion_ros.training.config import Folder, TrainingConfig
 from mmcfusion_ros.training.learner import Learner, launch_fabric
@@ -43,17 +42,15 @@ from mmcfusion_ros.training.train import StopRequest
 from mmcfusion_ros.training.variation import disturb, leave_veil, vary_tone
 
 KEPT_OUT = 4  # every so many of the labelled pairs
-LOSS_WEIGHTS = {"detection": 12.0, "intensity": 2.5, "gradient": 14.0, "unsteadiness": 400.0}
-STEADY_EVERY = 2  # steps
-VIEW = 384, 512  # pixels of height and width: what is larger is cropped
-SIDE = 416  # pixels, of what a detector sees of a whole image
+LOSS_WEIGHTS = {"detection": 4.0, "intensity": 2.0, "gradient": 14.0, "unsteadiness": 200.0}
 RAMP = 800, 1200  # steps: from first to full weight of the detectors
+SMALLER = 96, 64, 32, 0  # pixels by which a crop is shrunk for a detector, by turns
 FEW = 6  # objects, which a batch without any counts as
 SMALLEST_SEEN = 10  # pixels of height, below which an object is too small for a detector
 MOST = 48  # labels of a crop
 
 Boxes = tuple[np.ndarray, np.ndarray]  # corners MOST x 4 in pixels, kinds MOST
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -112,8 +109,8 @@ def agreed(one: Found, other: Found, same: float = 0.5, sure: float = 0.3) -> La
     return Labels(corners[first], np.where(shared, kinds, IGNORE)[first])
 
 
-class Views(Dataset[Batch]):
-    """Whole images, as detectors see them, or large parts; item ``step`` depends on the seed and the step alone."""
+class Crops(Dataset[Batch]):
+    """Random crops; item ``step`` depends on the seed and the step alone."""
 
     def __init__(self, samples: Sequence[Sequence[Sample]], config: TrainingConfig) -> None:
         self.samples, self.config = samples, config
@@ -121,53 +118,59 @@ class Views(Dataset[Batch]):
         self.weights = weights / weights.sum()
 
     def __getitem__(self, step: int) -> Batch:
-        """Thermal (black hot) and visible inputs and targets (``B x 1 x H x W``; at every ``STEADY_EVERY`` steps the
-        second is a disturbed copy of the first), RGB input (``1 x 3 x H x W``), corners and kinds of labels
-        (``1 x MOST x 4``, ``1 x MOST``), how much night (``1 x 1 x 1 x 1``), and how many times larger it is to a
-        detector (``1``)."""
+        """Thermal (black hot) and visible inputs and targets (``B + 1 x 1 x H x W``; the last is a disturbed copy of
+        the first), RGB inputs (``B x 3 x H x W``), corners and kinds of labels (``B x MOST x 4``, ``B x MOST``), and
+        how much night (``B x 1 x 1 x 1``)."""
         rng = np.random.default_rng((self.config.seed, step))
-        row, colour, (corners, kinds), night, zoom = self._view(rng)
-        rows = [row] if step % STEADY_EVERY else [row, disturb(*row, rng)]
+        crops = [self._crop(rng) for _ in range(self.config.batch)]
+        rows = [row for row, *_ in crops]
+        rows.append(disturb(*rows[0], rng))
         thermal_in, visible_in, thermal, visible = (
             torch.from_numpy(np.stack(planes)).unsqueeze(1) for planes in zip(*rows, strict=True)
         )
-        rgb = torch.from_numpy(colour).permute(2, 0, 1)[None].contiguous()
-        labels = torch.from_numpy(corners)[None], torch.from_numpy(kinds)[None]
-        return (
-            *(1 - thermal_in, visible_in, 1 - thermal, visible, rgb, *labels),
-            *(torch.tensor([[[[night]]]]), torch.tensor([zoom])),
+        rgb = torch.from_numpy(np.stack([colour for _, colour, *_ in crops])).permute(0, 3, 1, 2).contiguous()
+        corners, kinds = (
+            torch.from_numpy(np.stack(part)) for part in zip(*(boxes for *_, boxes, _ in crops), strict=True)
         )
+        night = torch.tensor([[[[night]]] for *_, night in crops])
+        return 1 - thermal_in, visible_in, 1 - thermal, visible, rgb, corners, kinds, night
 
-    def _view(self, rng: np.random.Generator) -> tuple[tuple[Image, Image, Image, Image], Image, Boxes, float, float]:
+    def _crop(self, rng: np.random.Generator) -> tuple[tuple[Image, Image, Image, Image], Image, Boxes, float]:
         part = self.samples[rng.choice(len(self.samples), p=self.weights)]
         sample = part[int(rng.integers(len(part)))]
-        scale = float(np.exp(rng.uniform(np.log(0.8), np.log(1.25)))) if rng.random() < 0.5 else 1.0
-        zoom = SIDE / max(sample.thermal.shape) / scale * float(np.exp(rng.uniform(np.log(0.85), np.log(1.2))))
-        images = [cv2.resize(image, None, fx=scale, fy=scale) for image in (sample.thermal, sample.rgb)]
-        multiple = get_variant(self.config.variant).size_multiple
-        corners, size = sample.labels.corners * scale, images[0].shape
-        shown = [min(most, side) // multiple * multiple for most, side in zip(VIEW, size, strict=True)]
-        first = [int(rng.integers(side - part + 1)) for side, part in zip(size, shown, strict=True)]
-        (top, left), (height, width) = first, shown
+        side = self.config.crop
+        scale = max(float(np.exp(rng.uniform(np.log(0.7), np.log(1.5)))), (side + 1) / min(sample.thermal.shape))
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        images = [
+            cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
+            for image in (sample.thermal, sample.rgb)
+        ]
+        height, width = images[0].shape
+        corners = sample.labels.corners * scale
+        left, top = int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1))
+        if len(corners) and rng.random() < 0.85:
+            box = corners[rng.integers(len(corners))]
+            middle = (box[:2] + box[2:]) / 2 - side * rng.uniform(0.15, 0.85, 2)
+            left, top = (int(np.clip(m, 0, size - side)) for m, size in zip(middle, (width, height), strict=True))
         thermal, rgb = (
-            (image[top : top + height, left : left + width] / np.float32(255)).astype(np.float32) for image in images
+            (image[top : top + side, left : left + side] / np.float32(255)).astype(np.float32) for image in images
         )
-        placed, kinds = _inside(corners - (left, top, left, top), sample.labels, (height, width))
+        placed, kinds = _inside(corners - (left, top, left, top), sample.labels, side)
         if rng.random() < 0.5:
             thermal, rgb = np.ascontiguousarray(thermal[:, ::-1]), np.ascontiguousarray(rgb[:, ::-1])
-            placed[:, [0, 2]] = width - placed[:, [2, 0]]
+            placed[:, [0, 2]] = side - placed[:, [2, 0]]
         row, colour = vary(thermal, rgb, rng)
         grey = row[1][..., None]
         colour = grey + np.float32(sample.saturation) * (colour - grey)
         boxes = np.zeros((MOST, 4), np.float32), np.full(MOST, NO_LABEL)
         for padded, values in zip(boxes, (placed[:MOST], kinds[:MOST]), strict=True):
             padded[: len(values)] = values
-        return row, colour, boxes, sample.night, zoom
+        return row, colour, boxes, sample.night
 
 
-def _inside(corners: np.ndarray, labels: Labels, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Corners and kinds of what a part shows; less than 60 % of an object, or a small one, is to be ignored."""
-    placed = corners.clip(0, (*size[::-1], *size[::-1]))
+def _inside(corners: np.ndarray, labels: Labels, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Corners and kinds of what a crop shows; less than 60 % of an object, or a small one, is to be ignored."""
+    placed = corners.clip(0, side)
     areas, shown = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (corners, placed))
     share = shown / np.maximum(areas, 1e-6)
     large = labels.corners[:, 3] - labels.corners[:, 1] >= SMALLEST
@@ -210,11 +213,11 @@ def target(thermal: Tensor, visible: Tensor, night: Tensor) -> tuple[Tensor, Ten
 
 
 class Objective(nn.Module):
-    """From a batch to the terms of ``LOSS_WEIGHTS``."""
+    """From a batch to the terms of ``LOSS_WEIGHTS``; a detector sees crops scaled to its side of ``sides``."""
 
-    def __init__(self, network: nn.Module, detectors: Sequence[nn.Module]) -> None:
+    def __init__(self, network: nn.Module, detectors: Sequence[nn.Module], sides: Sequence[int]) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.sides = network, sides
         self.detectors = tuple(detectors)  # no modules of this one: they are not trained
 
     def forward(
@@ -227,34 +230,29 @@ class Objective(nn.Module):
         corners: Tensor,
         kinds: Tensor,
         night: Tensor,
-        zoom: Tensor,
     ) -> tuple[Tensor, ...]:
         """The unweighted terms, in the order of ``LOSS_WEIGHTS``."""
         fused = self.network(thermal_in, visible_in)
         steady = unsteadiness(fused, thermal_in, visible_in)
-        fused, visible_in, thermal, visible = fused[:1], visible_in[:1], thermal[:1], visible[:1]
+        fused, visible_in, thermal, visible = fused[:-1], visible_in[:-1], thermal[:-1], visible[:-1]
         wanted, sky = target(thermal, visible, night)
         intensity = ((1 + 6 * sky) * (fused - wanted).abs()).mean()
         gradient = gradient_distance(fused, thermal, visible, sky, flat=2.0)
-        return self._found(fused, visible_in, rgb, corners, kinds, float(zoom)), intensity, gradient, steady
+        return self._found(fused, visible_in, rgb, corners, kinds), intensity, gradient, steady
 
-    def _found(
-        self, fused: Tensor, visible: Tensor, rgb: Tensor, corners: Tensor, kinds: Tensor, zoom: float
-    ) -> Tensor:
-        """What the detectors lose on the fused image, in the colours that ``merge_luminance`` gives it."""
+    def _found(self, fused: Tensor, visible: Tensor, rgb: Tensor, corners: Tensor, kinds: Tensor) -> Tensor:
+        """What the detectors lose on the fused images, in the colours that ``merge_luminance`` gives them."""
         clipped = fused.clamp(0, 1)
         gain = ((clipped.detach() + 16 / 255) / (visible + 16 / 255)).clamp(max=1.5)
         image = clipped + 0.05 * (fused - clipped) + gain * (rgb - visible)  # what is clipped still learns
-        size = [round(zoom * side) for side in image.shape[-2:]]
-        small = F.interpolate(image.clamp(0, 1), size=size, mode="bilinear", align_corners=False)
-        height = zoom * (corners[..., 3] - corners[..., 1])
-        asked = kinds.masked_fill((height < SMALLEST_SEEN) & (kinds >= 0), IGNORE)
         total, objects = fused.new_zeros(()), fused.new_full((), FEW)
-        for detector in self.detectors:
-            grey = 114 / 255 if detector.form == "yolox" else 0.0
-            padded = F.pad(small, (0, -size[1] % 32, 0, -size[0] % 32), value=grey)
-            found, scores = detector(padded)
-            total = total + detection_loss(found, scores, zoom * corners, asked)
+        for side, detector in zip(self.sides, self.detectors, strict=True):
+            scale = side / image.shape[-1]
+            small = F.interpolate(image.clamp(0, 1), size=(side, side), mode="bilinear", align_corners=False)
+            height = scale * (corners[..., 3] - corners[..., 1])
+            asked = kinds.masked_fill((height < SMALLEST_SEEN) & (kinds >= 0), IGNORE)
+            found, scores = detector(small)
+            total = total + detection_loss(found, scores, scale * corners, asked)
             objects = objects + (asked >= 0).sum()
         return total / objects
 
@@ -282,6 +280,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", default="", help="weights to start from; black hot")
     parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--batch", type=int, default=3)
+    parser.add_argument("--crop", type=int, default=256, help="a multiple of 32, in pixels")
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches")
     parser.add_argument("--rate", type=float, default=4e-4)
     parser.add_argument("--seed", type=int, default=0)
@@ -305,7 +305,8 @@ def main() -> None:
         init=options.init,
         thermal_polarity="black_hot",
         steps=options.steps,
-        batch=1,
+        batch=options.batch,
+        crop=options.crop,
         learning_rate=options.rate,
         warm_up=200,
         ema_decay=0.998,
@@ -316,10 +317,11 @@ def main() -> None:
     run = Run(options.out, options.resume)
     cv2.setNumThreads(1)
     learner = Learner(config, launch_fabric(config))
-    views, detect = Views(samples, config), load_detector(files / "yolo11n.xml", threads=1)
+    crops, detect = Crops(samples, config), load_detector(files / "yolo11n.xml", threads=1)
     detectors = [learner.fabric.to_device(TorchDetector(path).eval()) for path in through]
-    through_detectors = Objective(learner.network, detectors)
-    alone = Objective(learner.network, ())  # as long as the detectors have no weight
+    sides = [config.crop - smaller for smaller in SMALLER]
+    turns = [Objective(learner.network, detectors, pair) for pair in zip(sides, sides[2:] + sides[:2], strict=True)]
+    alone = Objective(learner.network, (), ())  # as long as the detectors have no weight
     if run.checkpoint.exists():
         learner.resume(run.checkpoint)
     run.begin(config, learner.step)
@@ -327,11 +329,11 @@ def main() -> None:
     due_at = time.monotonic() + 60 * options.minutes
     with StopRequest() as stop:
         for batch in DataLoader(
-            views, batch_size=None, sampler=range(learner.step, config.steps), num_workers=options.workers
+            crops, batch_size=None, sampler=range(learner.step, config.steps), num_workers=options.workers
         ):
             ramp = float(np.clip((learner.step - RAMP[0]) / (RAMP[1] - RAMP[0]), 0, 1)) if not options.init else 1.0
             learner.loss_weights = {**LOSS_WEIGHTS, "detection": ramp * LOSS_WEIGHTS["detection"]}
-            learner.objective = through_detectors if ramp else alone
+            learner.objective = turns[learner.step % len(turns)] if ramp else alone
             run.follow(learner, learner.learn(learner.fabric.to_device(batch)))
             if time.monotonic() > due_at or learner.step == config.steps:
                 run.record(learner, judge(learner, kept_out, detect), np.zeros((8, 8), np.uint8))

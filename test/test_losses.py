@@ -85,7 +85,7 @@ class TestLosses:
 
         grey, hot, white = (cost((..., row, 4)) for row in (0, 5, 15))
         assert hot == pytest.approx(5 * grey)
-        assert white == pytest.approx(5 * grey)
+        assert white == pytest.approx(15 * grey)
 
     def test_what_is_warm_is_lifted_pixel_by_pixel(self):
         thermal = torch.tensor([0.2, 0.45, 0.6, 0.7, 0.9]).reshape(1, 1, 1, 5)
@@ -107,7 +107,7 @@ class TestLosses:
         thermal, visible = torch.full((1, 1, 40, 40), 0.2), torch.full((1, 1, 40, 40), 0.9)
         grey = torch.full_like(visible, 0.5)
         lost, usual = (fusion_losses(sky - 0.1, thermal, sky)["intensity"].item() for sky in (visible, grey))
-        assert lost == pytest.approx(26 * usual)
+        assert lost == pytest.approx(41 * usual)
 
     def test_steady_is_what_changes_no_more_than_its_sources_nearby(self):
         thermal, visible = torch.rand(2, 3, 1, 80, 80)

@@ -1,4 +1,4 @@
-"""The script that trains weights for detectors: labels that two detectors agree on, views, targets."""
+"""The script that trains weights for detectors: labels that two detectors agree on, crops, targets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 
 from torch_detector import NO_LABEL
-from train_detect import SIDE, STEADY_EVERY, VIEW, Sample, Views, agreed, target
+from train_detect import Crops, Sample, agreed, target
 
 from mmcfusion_ros.evaluation.detection.found import Found
 from mmcfusion_ros.evaluation.detection.labels import IGNORE, Labels
@@ -38,23 +38,19 @@ def sample():
     return Sample(disc, np.dstack([disc] * 3), Labels(np.array([[220.0, 170, 280, 230]]), np.array([0])))
 
 
-def test_boxes_follow_the_view(sample):
-    views = Views([[sample]], TrainingConfig(batch=1))
-    for step in range(12):
-        thermal_in, visible_in, thermal, visible, rgb, corners, kinds, night, zoom = views[step]
-        rows, _, height, width = thermal.shape
-        assert rows == (1 if step % STEADY_EVERY else 2)
-        assert all(images.shape == thermal.shape for images in (thermal_in, visible_in, visible))
-        assert rgb.shape == (1, 3, height, width)
-        assert (height, width) == (min(height, VIEW[0]), min(width, VIEW[1]))
-        assert 0.65 < 500 / SIDE * zoom.item() < 1.52
-        assert night.flatten().tolist() == [1]
-        kind, *others = kinds[0].tolist()
-        assert set(others) == {NO_LABEL}
-        if kind == 0:
-            ys, xs = torch.nonzero(thermal[0, 0] < 0.5, as_tuple=True)  # black hot
-            seen = torch.stack((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).float()
-            torch.testing.assert_close(seen, corners[0, 0], atol=3, rtol=0)
+def test_boxes_follow_the_crop(sample):
+    crops = Crops([[sample]], TrainingConfig(batch=2, crop=256))
+    for step in range(8):
+        thermal_in, visible_in, thermal, visible, rgb, corners, kinds, night = crops[step]
+        assert all(images.shape == (3, 1, 256, 256) for images in (thermal_in, visible_in, thermal, visible))
+        assert rgb.shape == (2, 3, 256, 256)
+        assert night.flatten().tolist() == [1, 1]
+        for image, (corner, *_), (kind, *others) in zip(thermal, corners, kinds.tolist(), strict=False):
+            assert set(others) == {NO_LABEL}
+            if kind == 0:
+                ys, xs = torch.nonzero(image[0] < 0.5, as_tuple=True)  # black hot
+                seen = torch.stack((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).float()
+                torch.testing.assert_close(seen, corner, atol=3, rtol=0)
 
 
 def test_target_is_half_of_both_by_day_and_mostly_thermal_by_night():
