@@ -134,7 +134,7 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
     """
     lifted, hot = lift_hot(thermal)
     sky = bright_and_plain(thermal, visible)
-    kept, whole = map(sum, zip(*(edges_kept(source, fused) for source in (thermal, visible)), strict=True))
+    kept, whole = torch.stack([torch.stack(edges_kept(source, fused)) for source in (thermal, visible)]).sum(0)
     white = (20 * (visible - 0.95)).clamp(0, 1)
     weight = 1 + 4 * hot + 14 * white + 40 * sky
     return {
