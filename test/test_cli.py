@@ -93,7 +93,7 @@ class TestTools:
         assert exit_of("train", "--out", run, "--resume") == 0
         assert "--resume" in exit_of("train", pairs, "--out", run, "--set", *values)
         message = exit_of("train", "--out", run, "--resume", "--set", "seed=3", "loss_weights.gradient=1")
-        assert "'gradient': 80.0" in message.split("now")[0]
+        assert "'gradient': 60.0" in message.split("now")[0]
         assert "'gradient': 1.0" in message.split("now")[1]
         assert message.split("; resume")[0].endswith("seed was 0, now 3")
 
