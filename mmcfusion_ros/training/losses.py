@@ -88,13 +88,14 @@ def lift_hot(thermal: Tensor, gain: float = 0.35) -> tuple[Tensor, Tensor]:
 
 def bright_and_plain(thermal: Tensor, visible: Tensor, window: int = 9) -> Tensor:
     """Where the visible image is bright and without a feature and the thermal one darker and without an edge, as a sky
-    is: 0 to 1."""
+    is: 0 to 1. It reaches to what stands before the sky: a strip left out there turns dark."""
 
     def steepest(image: Tensor) -> Tensor:
         return F.max_pool2d(sobel(image).abs().amax(1, keepdim=True), window, stride=1, padding=window // 2)
 
     plain = (1.5 - 100 * steepest(visible)).clamp(0, 1) * (1.5 - 20 * steepest(thermal)).clamp(0, 1)
-    return plain * (10 * (visible - 0.6)).clamp(0, 1) * (10 * (visible - thermal)).clamp(0, 1)
+    reached = F.max_pool2d(plain, 2 * window - 1, stride=1, padding=window - 1)
+    return reached * (10 * (visible - 0.5)).clamp(0, 1) * (10 * (visible - thermal)).clamp(0, 1)
 
 
 def gradient_distance(fused: Tensor, thermal: Tensor, visible: Tensor, sky: Tensor, flat: float = 1.0) -> Tensor:
@@ -108,14 +109,14 @@ def gradient_distance(fused: Tensor, thermal: Tensor, visible: Tensor, sky: Tens
 
 
 def edges_kept(source: Tensor, fused: Tensor) -> tuple[Tensor, Tensor]:
-    """Strength of a source's edges that a fused image keeps, and of all its edges, summed (Xydeas and Petrovic 2000);
-    an edge that is turned over is not kept."""
+    """Strength of a source's edges that a fused image keeps, and of all its edges, summed over each image of a batch
+    (Xydeas and Petrovic 2000); an edge that is turned over is not kept."""
     (x, y), (fused_x, fused_y) = (sobel(image).unbind(1) for image in (source, fused))
     strength, fused_strength = (torch.sqrt(a * a + b * b + 1e-8) for a, b in ((x, y), (fused_x, fused_y)))
     ratio = torch.minimum(strength, fused_strength) / torch.maximum(strength, fused_strength)
     turned = torch.atan2((x * fused_y - y * fused_x).abs(), x * fused_x + y * fused_y + 1e-8)
     kept = torch.sigmoid(15 * (ratio - 0.5)) * torch.sigmoid(22 * (0.2 - turned / (torch.pi / 2)))
-    return (kept * strength).sum(), strength.sum()
+    return (kept * strength).sum((1, 2)), strength.sum((1, 2))
 
 
 def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, Tensor]:
@@ -140,7 +141,7 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
     return {
         "intensity": (weight * (fused - torch.maximum(lifted, visible)).abs()).mean(),
         "gradient": gradient_distance(fused, DETAIL * lifted, DETAIL * visible, sky),
-        "edges": 1 - kept / whole,
+        "edges": 1 - (kept / whole).mean(),
         "structure": 1 - (local_similarity(fused, thermal) + local_similarity(fused, visible)) / 2,
         "fidelity": 1 - (information_fidelity(thermal, fused) + information_fidelity(visible, fused)) / 2,
         "correlation": 1 - (correlation(fused - visible, thermal) + correlation(fused - thermal, visible)) / 2,
