@@ -130,6 +130,18 @@ def test_signal_to_the_whole_group_ends_the_step_and_says_how_to_go_on(pairs, wh
     assert_same_bits(tmp_path, whole[0])
 
 
+def test_a_killed_process_of_the_data_loader_is_one_line(pairs, whole, tmp_path):
+    process = start_and_wait_for_validations(2, tmp_path, pairs, "--set", *TINY, "workers=1")
+    children = {int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()}
+    os.kill(max(children), signal.SIGKILL)  # as the kernel does when memory runs out
+    code, _, errors = finish(process)
+    assert code == 1, errors
+    assert errors.splitlines()[-1].startswith("mmcfusion train: a process that prepares the images is gone")
+    assert "Traceback" not in errors
+    resume_here(tmp_path)
+    assert_same_bits(tmp_path, whole[0])
+
+
 def test_full_disk_is_one_line_and_keeps_the_previous_files(pairs, tmp_path):
     """A limit on file sizes makes the writing itself fail, as a full disk does."""
     process = start_and_wait_for_validations(1, tmp_path, pairs, "--set", *TINY)

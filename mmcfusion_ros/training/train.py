@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import torch
@@ -32,6 +34,20 @@ class StopRequest:
         self.__exit__()
 
 
+@contextmanager
+def lost_workers_named() -> Iterator[None]:
+    """Makes an ``OSError`` that says what to do of PyTorch's ``RuntimeError`` about a process of its data loader."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OSError(
+            f"a process that prepares the images is gone, often for want of memory ({error}); set fewer workers or a "
+            "smaller cache_gb, and go on from the last checkpoint with --resume"
+        ) from error
+
+
 def train(config: TrainingConfig, run: Run, measure: Measure, data: PairSampler | None = None) -> None:
     """Trains to the last step, or until a SIGINT or SIGTERM; then ``run`` can be resumed.
 
@@ -56,7 +72,7 @@ def train(config: TrainingConfig, run: Run, measure: Measure, data: PairSampler 
         fabric.print(learner.describe(sum(map(len, data.chosen))))
     data.rank, data.world = fabric.global_rank, fabric.world_size
     due_at = time.monotonic() + 60 * config.validate_minutes
-    with StopRequest() as stop:
+    with StopRequest() as stop, lost_workers_named():
         for batch in data.loader(learner.step):
             values = learner.learn(fabric.to_device(batch))
             if fabric.is_global_zero:
