@@ -86,19 +86,26 @@ class TestVeil:
 
 
 class TestDisturbance:
-    def test_is_faint_noise_or_a_hot_disc_in_the_thermal_image(self, rng):
+    def test_is_faint_noise_a_hot_disc_or_a_part_without_thermal(self, rng):
         kinds = set()
-        for _ in range(40):
-            results = disturb(RAMP, RAMP, RAMP, RAMP, rng)
+        cold = RAMP / 4
+        for _ in range(60):
+            results = disturb(cold, RAMP, cold, RAMP, rng)
             thermal_in, visible_in, thermal, visible = results
             assert all(image.dtype == np.float32 and 0 <= image.min() <= image.max() <= 1 for image in results)
             np.testing.assert_array_equal(visible, RAMP)
-            if np.array_equal(thermal, RAMP):
+            if np.array_equal(thermal, cold):
                 kinds.add("noise")
-                assert max((image - RAMP).std() for image in (thermal_in, visible_in)) < 2.1 / 255
+                assert (thermal_in - cold).std() < 2.1 / 255
+                assert (visible_in - RAMP).std() < 2.1 / 255
+                continue
+            np.testing.assert_array_equal(thermal_in, thermal)
+            np.testing.assert_array_equal(visible_in, RAMP)
+            if np.ptp(thermal, axis=0).max() < 1e-6:  # the left or the right of each row
+                kinds.add("part")
+                assert (thermal <= RAMP + 1e-6).all()
+                assert np.isclose(thermal, RAMP).any()
             else:
                 kinds.add("disc")
-                np.testing.assert_array_equal(thermal_in, thermal)
-                np.testing.assert_array_equal(visible_in, RAMP)
                 assert 0.6 < thermal.max() <= 1
-        assert kinds == {"noise", "disc"}
+        assert kinds == {"noise", "disc", "part"}

@@ -55,16 +55,23 @@ def leave_veil(thermal: Image, visible: Image, visible_in: Image) -> Image:
 def disturb(
     thermal_in: Image, visible_in: Image, thermal: Image, visible: Image, rng: Generator
 ) -> tuple[Image, Image, Image, Image]:
-    """Inputs and targets as a camera would give them a moment later: with other noise, or with a hot thing in front."""
-    if rng.random() < 0.65:
+    """Inputs and targets as a camera would give them a moment later: with other noise, with a hot thing in front, or
+    with RGB alone in a part, as where the thermal camera is saturated or does not look."""
+    kind = rng.random()
+    if kind < 0.5:
         thermal_in, visible_in = (image + _flicker(image.shape, rng) for image in (thermal_in, visible_in))
         return thermal_in.clip(0, 1), visible_in.clip(0, 1), thermal, visible
     height, width = thermal.shape
     centre, radius = (int(rng.integers(width)), int(rng.integers(height))), int(rng.uniform(0.1, 0.4) * width)
-    disc = cv2.GaussianBlur(cv2.circle(np.zeros_like(thermal), centre, radius, 1.0, -1), (0, 0), rng.uniform(0.5, 3))
-    level = np.float32(rng.uniform(0.7, 1))
-    thermal_in, thermal = (image + disc * (level - image) for image in (thermal_in, thermal))
-    return thermal_in, visible_in, thermal, visible
+    part = np.zeros_like(thermal)
+    if kind < 0.8:
+        cv2.circle(part, centre, radius, 1.0, -1)
+        shown_in = shown = np.full_like(thermal, rng.uniform(0.7, 1))
+    else:
+        part[:, slice(centre[0]) if rng.random() < 0.5 else slice(centre[0], None)] = 1
+        shown_in, shown = visible_in, visible
+    part = cv2.GaussianBlur(part, (0, 0), rng.uniform(0.5, 3))  # type: ignore[assignment]
+    return thermal_in + part * (shown_in - thermal_in), visible_in, thermal + part * (shown - thermal), visible
 
 
 def _flicker(shape: tuple[int, ...], rng: Generator) -> Image:
