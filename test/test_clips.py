@@ -156,7 +156,8 @@ class TestEvaluate:
             first = cv2.imread(str(clip / spectrum / "0.png"))
             cv2.imwrite(str(clip / spectrum / "1.png"), cv2.add(first, np.full_like(first, 7)))
         shutil.copytree(clip, tmp_path / "again")
-        options = EvaluationOptions(clip=True, limit=2)
+        # In bfloat16 OpenVINO's first image on a processor with AMX differs from later ones by a grey level in places.
+        options = EvaluationOptions(clip=True, limit=2, precision="float32")
         evaluate([clip, tmp_path / "again"], [str(random_lite_graph)], tmp_path / "out", options)
         once, again = ([*(tmp_path / "out").rglob(f"{name}/*/*/fused/0.png")] for name in ("clip", "again"))
         assert once[0].read_bytes() == again[0].read_bytes()
