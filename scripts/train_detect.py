@@ -124,7 +124,7 @@ class Crops(Dataset[Batch]):
         rng = np.random.default_rng((self.config.seed, step))
         crops = [self._crop(rng) for _ in range(self.config.batch)]
         rows = [row for row, *_ in crops]
-        rows.append(disturb(*rows[0], rng))
+        rows.append(disturb(*rows[0], rng, self.config.thermal_polarity))
         thermal_in, visible_in, thermal, visible = (
             torch.from_numpy(np.stack(planes)).unsqueeze(1) for planes in zip(*rows, strict=True)
         )
@@ -133,7 +133,7 @@ class Crops(Dataset[Batch]):
             torch.from_numpy(np.stack(part)) for part in zip(*(boxes for *_, boxes, _ in crops), strict=True)
         )
         night = torch.tensor([[[[night]]] for *_, night in crops])
-        return 1 - thermal_in, visible_in, 1 - thermal, visible, rgb, corners, kinds, night
+        return thermal_in, visible_in, thermal, visible, rgb, corners, kinds, night
 
     def _crop(self, rng: np.random.Generator) -> tuple[tuple[Image, Image, Image, Image], Image, Boxes, float]:
         part = self.samples[rng.choice(len(self.samples), p=self.weights)]
@@ -159,13 +159,13 @@ class Crops(Dataset[Batch]):
         if rng.random() < 0.5:
             thermal, rgb = np.ascontiguousarray(thermal[:, ::-1]), np.ascontiguousarray(rgb[:, ::-1])
             placed[:, [0, 2]] = side - placed[:, [2, 0]]
-        row, colour = vary(thermal, rgb, rng)
-        grey = row[1][..., None]
+        (thermal_in, visible_in, thermal, visible), colour = vary(thermal, rgb, rng)
+        grey = visible_in[..., None]
         colour = grey + np.float32(sample.saturation) * (colour - grey)
         boxes = np.zeros((MOST, 4), np.float32), np.full(MOST, NO_LABEL)
         for padded, values in zip(boxes, (placed[:MOST], kinds[:MOST]), strict=True):
             padded[: len(values)] = values
-        return row, colour, boxes, sample.night
+        return (1 - thermal_in, visible_in, 1 - thermal, visible), colour, boxes, sample.night
 
 
 def _inside(corners: np.ndarray, labels: Labels, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -109,3 +109,16 @@ class TestDisturbance:
                 kinds.add("disc")
                 assert 0.6 < thermal.max() <= 1
         assert kinds == {"noise", "disc", "part"}
+
+    @pytest.mark.parametrize("seed", [0, 4], ids=["disc", "part"])
+    def test_for_black_hot_the_disc_is_dark_and_rgb_the_same(self, seed):
+        cold = RAMP / 4
+        white = disturb(cold, RAMP, cold, RAMP, np.random.default_rng(seed))[0]
+        black = disturb(1 - cold, RAMP, 1 - cold, RAMP, np.random.default_rng(seed), "black_hot")[0]
+        if seed == 0:
+            np.testing.assert_allclose(black, 1 - white, atol=1e-6)
+            assert black.min() < 0.4
+        else:
+            alone = np.isclose(white, RAMP)
+            assert 0 < alone.sum() < RAMP.size
+            np.testing.assert_allclose(black[alone], RAMP[alone], atol=1e-5)

@@ -100,7 +100,7 @@ class PairSampler(Dataset[Batch]):
         rows = [self._sample(step, i) for i in range(self.rank, self.config.batch, self.world)]
         if self.config.steadiness:
             rng = np.random.default_rng((self.config.seed, step, self.config.batch + self.rank))
-            rows.append(disturb(*rows[0], rng))
+            rows.append(disturb(*rows[0], rng, self.config.thermal_polarity))
         thermal_in, visible_in, thermal, visible = (
             torch.from_numpy(np.stack(images)).unsqueeze(1) for images in zip(*rows, strict=True)
         )

@@ -151,8 +151,8 @@ def fusion_losses(fused: Tensor, thermal: Tensor, visible: Tensor) -> dict[str, 
 def unsteadiness(fused: Tensor, thermal: Tensor, visible: Tensor, near: int = 9) -> Tensor:
     """How much more the last image of a batch differs from the first one in ``fused`` than in its sources nearby.
 
-    The last is to be the first with a little noise, or with a hot thing in it: the one may not flicker more than its
-    sources, the other may not change what is more than ``near // 2`` pixels from it.
+    The last is to be the first as ``disturb`` leaves it: with a little noise, it may not flicker more than its sources;
+    with another part, it may not change what is more than ``near // 2`` pixels from that.
     """
 
     def change(images: Tensor) -> Tensor:

@@ -53,10 +53,11 @@ def leave_veil(thermal: Image, visible: Image, visible_in: Image) -> Image:
 
 
 def disturb(
-    thermal_in: Image, visible_in: Image, thermal: Image, visible: Image, rng: Generator
+    thermal_in: Image, visible_in: Image, thermal: Image, visible: Image, rng: Generator, polarity: str = "white_hot"
 ) -> tuple[Image, Image, Image, Image]:
     """Inputs and targets as a camera would give them a moment later: with other noise, with a hot thing in front, or
-    with RGB alone in a part, as where the thermal camera is saturated or does not look."""
+    with RGB alone in a part, as where the thermal camera is saturated or does not look; thermal images in the
+    ``polarity`` of the network."""
     kind = rng.random()
     if kind < 0.5:
         thermal_in, visible_in = (image + _flicker(image.shape, rng) for image in (thermal_in, visible_in))
@@ -66,7 +67,8 @@ def disturb(
     part = np.zeros_like(thermal)
     if kind < 0.8:
         cv2.circle(part, centre, radius, 1.0, -1)
-        shown_in = shown = np.full_like(thermal, rng.uniform(0.7, 1))
+        level = rng.uniform(0.7, 1)
+        shown_in = shown = np.full_like(thermal, level if polarity == "white_hot" else 1 - level)
     else:
         part[:, slice(centre[0]) if rng.random() < 0.5 else slice(centre[0], None)] = 1
         shown_in, shown = visible_in, visible
